@@ -1,0 +1,81 @@
+"""Command-line flags of train.py and eval.py. A flag overrides the recipe only when it is given."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ocrnet.config import Config, load_config, parse_value
+from ocrnet.errors import UserError, did_you_mean
+
+RECIPE_FLAGS = {
+    # flag: (key of the recipe, what help says)
+    "device_target": ("device_target", "Ascend, GPU or CPU; left out: the one that is there"),
+    "ms_mode": ("ms_mode", "0 graph, 1 PyNative"),
+    "seed": ("seed", "of weights, order of pictures and augmentation"),
+    "save_dir": ("save_dir", "everything a run writes"),
+    "dataset_dir": ("data.root", "folder of the data set"),
+    "num_parallel_workers": ("data.workers", "data threads"),
+    "batch_size": ("train.batch_size", "pictures a step on each card"),
+    "total_step": ("train.total_step", "steps of the whole run"),
+    "mix": ("train.mix", "True: mixed precision at --amp_level"),
+    "amp_level": ("train.amp_level", "O0, O2 or O3"),
+    "ms_loss_scaler": ("train.loss_scale.kind", "static, dynamic or none"),
+    "ms_loss_scaler_value": ("train.loss_scale.value", "static scale, or where the dynamic one starts"),
+    "clip_grad": ("train.clip_grad", "largest global gradient norm; True is 1, False is none"),
+    "log_interval": ("train.log_interval", "steps between log lines"),
+    "lr_init": ("schedule.lr", "learning rate after warm-up"),
+    "run_eval": ("eval.run_eval", "True: evaluate in training"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see python {self.prog} --help)")
+
+
+def boolean(text: str) -> bool:
+    """True or False, as the seeds write it."""
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+def recipe_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with --config, --set, --print_config and a flag for each of RECIPE_FLAGS."""
+    parser = _Parser(description=description, allow_abbrev=False)
+    parser.add_argument("--config", required=True, metavar="FILE.yml", help="the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
+    parser.add_argument("--print_config", type=boolean, default=False, help="True: show the resolved recipe and stop")
+    for flag, (key, text) in RECIPE_FLAGS.items():
+        parser.add_argument(f"--{flag}", metavar="VALUE", help=f"{text} ({key})")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, Config]:
+    """Flags and the recipe that they resolve to. With --print_config True the recipe is shown and the program ends.
+
+    Raises:
+        UserError: an unknown flag or key, a wrong value, an unreadable recipe.
+    """
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [string for action in parser._actions for string in action.option_strings]
+        raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see python {parser.prog} --help)")
+    overrides: dict[str, tuple[Any, str]] = {
+        key: (parse_value(value), f"--{flag}")
+        for flag, (key, _) in RECIPE_FLAGS.items()
+        if (value := getattr(args, flag)) is not None
+    }
+    for entry in args.set:
+        key, equals, value = entry.partition("=")
+        if not equals:
+            raise UserError(f"--set {entry}: write it as key=value, e.g. --set data.flip=0")
+        overrides[key] = (parse_value(value), f"--set {key}")
+    config = load_config(args.config, overrides)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        sys.exit(0)
+    return args, config

@@ -1,0 +1,358 @@
+"""The recipe: its schema (types, defaults, one line of documentation a key) and the YAML loader.
+
+Everything that can be derived (head widths, class count, steps per epoch) is derived, not written in YAML.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ocrnet.data import cityscapes
+from ocrnet.errors import UserError, did_you_mean
+
+Positive = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Range = tuple[NonNegative, NonNegative]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+IGNORED = 255
+"""Label value of ignored pixels inside the program, whatever value the files use."""
+
+
+class Section(BaseModel):
+    """A part of the recipe. Unknown keys are mistakes; descriptions are the documentation of the keys."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class PhotometricConfig(Section):
+    """Photometric distortion; each change happens with `probability`, on 8-bit RGB."""
+
+    probability: Fraction = 0.5
+    brightness: NonNegative = 32
+    """Largest shift, grey levels."""
+    contrast: Range = (0.5, 1.5)
+    saturation: Range = (0.5, 1.5)
+    hue: Annotated[int, Field(ge=0, le=90)] = 18
+    """Largest shift, in OpenCV's half degrees."""
+
+
+class DataConfig(Section):
+    format: Literal["cityscapes", "list"] = "cityscapes"
+    """cityscapes: leftImg8bit/ and gtFine/ under root. list: .lst files, `image label` a line, paths under root."""
+    root: Path = Path("data/cityscapes")
+    """Folder of the data set (--dataset_dir)."""
+    train: str = "train"
+    """Training split: a folder name (cityscapes) or a .lst file under root (list)."""
+    val: str = "val"
+    """Validation split, likewise."""
+    classes: list[str] = []
+    """Class names in the order of the label values. Known for cityscapes, required for lists."""
+    palette: list[tuple[Byte, Byte, Byte]] = []
+    """One RGB colour a class, for pictures. Made up when left out."""
+    label_map: dict[Byte, Byte] = {}
+    """{value in the label file: class or ignore_index}. Left out: the values are the classes."""
+    ignore_index: Byte = IGNORED
+    """Label value of pixels that belong to no class, in the files."""
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    """RGB mean, grey levels."""
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    resize_base: tuple[Positive, Positive] | None = None
+    """(width, height) that a ratio of 1 fits a training picture into; left out: the picture's own size."""
+    scale_range: Range = (0.5, 2.0)
+    """Random resize ratio in training."""
+    crop_size: tuple[Positive, Positive] = (512, 1024)
+    """(height, width) of training crops."""
+    cat_max_ratio: Fraction = 0.75
+    """No class may cover more of a crop than this, if 10 tries find such a crop."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip in training."""
+    photometric: PhotometricConfig | None = PhotometricConfig()
+    """Colour changes in training; null for none."""
+    test_scale: tuple[Positive, Positive] | None = None
+    """(width, height) that pictures are fitted into for evaluation; left out: their own size."""
+    workers: Natural = 0
+    """Data threads, at most the machine's cores; 0: half of them, 8 at most."""
+    prefetch_size: Positive = 4
+    """Batches prepared ahead. Each holds batch_size x (3 x 4 + 4) bytes a pixel."""
+
+    @model_validator(mode="after")
+    def _derive_classes(self) -> "DataConfig":
+        if self.format == "cityscapes" and not self.classes:
+            self.classes = list(cityscapes.CLASS_NAMES)
+            self.palette = self.palette or list(cityscapes.PALETTE)
+            self.label_map = self.label_map or dict(cityscapes.LABEL_MAP)
+        if not self.classes:
+            raise ValueError("classes: name the classes in the order of the label values, e.g. [road, car]")
+        if self.palette and len(self.palette) != len(self.classes):
+            raise ValueError(f"palette: {len(self.palette)} colours for {len(self.classes)} classes")
+        allowed = {*range(len(self.classes)), self.ignore_index}
+        if wrong := {raw: to for raw, to in self.label_map.items() if to not in allowed}:
+            raise ValueError(
+                f"label_map: {wrong} points outside the {len(self.classes)} classes and ignore_index {self.ignore_index}"
+            )
+        if not self.label_map and self.ignore_index < len(self.classes):
+            raise ValueError(f"ignore_index: {self.ignore_index} is also class {self.classes[self.ignore_index]!r}")
+        return self
+
+
+Backbone = Literal["hrnet_tiny", "hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
+
+
+class ModelConfig(Section):
+    backbone: Backbone = "hrnet_w18_small"
+    pretrained: Path | None = None
+    """Backbone checkpoint under mindcv's names; heads start fresh."""
+    fuse: Literal["bilinear", "nearest"] = "bilinear"
+    """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's."""
+    align_corners: bool = False
+    """Of every bilinear resize: False for mmsegmentation, True for HRNet-OCR."""
+    head_channels: Positive = 512
+    """Width of the pixel features."""
+    key_channels: Positive = 256
+    """Width of the pixel-region attention."""
+    context_channels: Positive = 512
+    """Width after pixel features and object context are joined: 512 published, 256 mindspore-lab."""
+    context_kernel: Literal[1, 3] = 1
+    """Kernel of that joining convolution: 1 mmsegmentation, 3 mindspore-lab and sssegmentation."""
+    aux_channels: Positive | None = None
+    """Width of the auxiliary head; left out: as wide as the joined backbone features."""
+    aux_kernel: Literal[1, 3] = 1
+    """Kernel of the auxiliary head."""
+    conv_bias: bool = False
+    """A bias in the first convolution of both heads (HRNet-OCR has it)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout2d before both classifiers."""
+
+
+class LossConfig(Section):
+    auxiliary_weight: NonNegative = 0.4
+    class_weights: list[NonNegative] = []
+    """One factor a class; left out: all 1."""
+    average: Literal["valid", "all"] = "valid"
+    """Mean over the pixels that are not ignored, or over all of them (mmsegmentation)."""
+
+
+class OptimizerConfig(Section):
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 5e-4
+    decay_norm_and_bias: bool = True
+    """Whether BatchNorm and bias decay too (they do in the published recipes)."""
+
+
+class ScheduleConfig(Section):
+    kind: Literal["poly", "linear", "constant"] = "poly"
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    """Learning rate after the warm-up (--lr_init)."""
+    min_lr: NonNegative = 1e-4
+    """Learning rate at the last step."""
+    power: Annotated[float, Field(gt=0)] = 0.9
+    """Of the poly schedule."""
+    warmup_steps: Natural = 0
+    warmup_lr: NonNegative = 1e-6
+    """Learning rate of the first step, when there is a warm-up."""
+
+
+class LossScaleConfig(Section):
+    kind: Literal["static", "dynamic", "none"] = "none"
+    value: Annotated[float, Field(ge=1)] = 256.0
+    """The static scale, or the dynamic one's start."""
+    factor: Annotated[int, Field(gt=1)] = 2
+    """Dynamic: divided by it after an overflow, multiplied by it after `window` good steps."""
+    window: Positive = 2000
+
+
+class TrainConfig(Section):
+    batch_size: Positive = 2
+    """Pictures a step on each card."""
+    total_step: Positive = 40000
+    mix: bool = False
+    """Mixed precision at `amp_level`; False is float32 throughout."""
+    amp_level: Literal["O0", "O2", "O3"] = "O3"
+    """O0 float32; O2 convolutions and products in float16; O3 everything but BatchNorm and the loss."""
+    loss_scale: LossScaleConfig = LossScaleConfig()
+    clip_grad: NonNegative = 0.0
+    """Largest global norm of the gradients; 0: no clipping."""
+    log_interval: Positive = 50
+    """Steps between lines in the log and TensorBoard."""
+
+    @field_validator("clip_grad", mode="before")
+    @classmethod
+    def _clip_to_one(cls, value: Any) -> Any:
+        return float(value) if isinstance(value, bool) else value  # True means a norm of 1
+
+
+class EvalConfig(Section):
+    run_eval: bool = True
+    """Evaluate in training, every `interval` steps and at the end."""
+    interval: Positive = 4000
+    batch_size: Positive = 1
+    """Pictures of one size that go through the network together."""
+    pictures: Natural = 8
+    """How many pictures --visualize True writes."""
+
+
+class CheckpointConfig(Section):
+    interval: Positive = 4000
+    """Steps between numbered checkpoints."""
+    keep: Positive = 5
+    """Numbered checkpoints kept; `latest` and `best` stay anyway."""
+
+
+class Config(Section):
+    device_target: Literal["Ascend", "GPU", "CPU"] | None = None
+    """Left out: the one that is there, Ascend before GPU before CPU."""
+    ms_mode: Literal[0, 1] = 0
+    """0 compiles the graph, 1 is PyNative."""
+    seed: Natural = 1234
+    save_dir: Path = Path("runs")
+    """Everything a run writes; left out: runs/NAME OF THE RECIPE."""
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> "Config":
+        weights, classes = len(self.loss.class_weights), len(self.data.classes)
+        if weights not in (0, classes):
+            raise ValueError(f"loss.class_weights: {weights} weights for {classes} classes")
+        return self
+
+    def to_yaml(self) -> str:
+        """The whole resolved recipe, readable by `load_config` again."""
+        tree = self.model_dump(mode="json")
+        tree["data"]["label_map"] = dict(self.data.label_map)  # JSON would make the numbers strings
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as a string for want of a dot; here it is a number. A key given twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) != len(node.value):
+            names = [key.value for key, _ in node.value]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise yaml.MarkedYAMLError(problem=f"key {twice!r} is given twice", problem_mark=node.start_mark)
+        return mapping
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str) -> Any:
+    """One YAML value, as written behind `--set key=`."""
+    return yaml.load(text, _Loader)
+
+
+Entries = dict[tuple[str, ...], tuple[Any, str]]
+"""{path of the key: (value, where it was written)}: flat, so that a later entry wins key by key."""
+
+_WHOLE_VALUES = {("data", "label_map")}  # mappings that are values, not sections
+
+
+def _flatten(tree: dict, source: str, path: tuple[str, ...] = ()) -> Entries:
+    entries: Entries = {}
+    for key, value in tree.items():
+        here = (*path, str(key))
+        if isinstance(value, dict) and value and here not in _WHOLE_VALUES:
+            entries.update(_flatten(value, source, here))
+        else:
+            entries[here] = (value, source)
+    return entries
+
+
+def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
+    """Entries of one file: its `__BASE__` files in their order, then its own."""
+    if path.resolve() in chain:
+        raise UserError(f"{path}: __BASE__ leads back to this file")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        mend = f" (named in __BASE__ of {chain[-1]})" if chain else ""
+        raise UserError(f"{path}: cannot read this recipe: {error.strerror}{mend}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(tree).__name__}")
+    bases = tree.pop("__BASE__", [])
+    entries: Entries = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        _merge(entries, _read_yaml(path.parent / base, (*chain, path.resolve())))
+    _merge(entries, _flatten(tree, str(path)))
+    return entries
+
+
+def _merge(entries: Entries, later: Entries) -> None:
+    """Let `later` win: a section replaces a plain value (null, say) of the same key, and the other way round."""
+    for path in later:
+        for old in [old for old in entries if old[: len(path)] == path or path[: len(old)] == old]:
+            del entries[old]
+    entries.update(later)
+
+
+def _unflatten(entries: Entries) -> dict:
+    tree: dict = {}
+    for path, (value, _) in entries.items():
+        section = tree
+        for key in path[:-1]:
+            section = section.setdefault(key, {})
+        section[path[-1]] = value
+    return tree
+
+
+def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
+    """Read a recipe.
+
+    Args:
+        path: the YAML file, as the user typed it.
+        overrides: {dotted key: (value, the flag that gave it)}; they win over the YAML.
+
+    Raises:
+        UserError: every mistake in one message, each with its file (or flag), key and mend.
+    """
+    entries = _read_yaml(Path(path))
+    _merge(entries, {tuple(key.split(".")): entry for key, entry in (overrides or {}).items()})
+    entries.setdefault(("save_dir",), (f"runs/{Path(path).stem}", "default"))
+    try:
+        return Config(**_unflatten(entries))
+    except ValidationError as error:
+        mistakes = [_describe(mistake, entries) for mistake in error.errors()]
+    head = f"{path}: " if len(mistakes) == 1 else f"{path}: {len(mistakes)} mistakes\n  "
+    raise UserError(head + "\n  ".join(mistakes))
+
+
+def _describe(mistake: dict, entries: Entries) -> str:
+    """One line: key, what is wrong, where it was written, the mend."""
+    location = tuple(str(part) for part in mistake["loc"])
+    sources = {source for path, (_, source) in entries.items() if path[: len(location)] == location[: len(path)]}
+    written = f" (in {', '.join(sorted(sources))})" if sources and location else ""
+    if mistake["type"] == "extra_forbidden":
+        known = _section_keys(location[:-1])
+        mend = did_you_mean(location[-1], known) or f" Known here: {', '.join(known)}."
+        return f"{'.'.join(location)}: unknown key{written}.{mend}"
+    text = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error":
+        return ".".join([*location, text]) + written
+    return f"{'.'.join(location)}: {text}, got {mistake['input']!r}{written}"
+
+
+def _section_keys(path: tuple[str, ...]) -> list[str]:
+    model: Any = Config
+    for key in path:
+        annotation = model.model_fields[key].annotation
+        choices = (annotation, *get_args(annotation))
+        model = next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, Section))
+    return list(model.model_fields)

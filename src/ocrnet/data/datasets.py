@@ -1,0 +1,147 @@
+"""Data sets: which picture belongs to which label file, and how a pair is read."""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ocrnet.config import IGNORED, DataConfig
+from ocrnet.data import cityscapes
+from ocrnet.errors import UserError
+
+_INVALID = 254  # a label value that means nothing; class indices stay below it
+
+Pairs = list[tuple[Path, Path | None]]
+
+
+class SegmentationDataset:
+    """One split: pictures as (H, W, 3) uint8 RGB, labels as (H, W) uint8 with classes 0.. and 255 for ignored."""
+
+    def __init__(self, pairs: Pairs, config: DataConfig) -> None:
+        self.pairs = pairs
+        self.config = config
+        self.classes = config.classes
+        self._table = np.full(256, _INVALID, np.uint8)
+        identity = {value: value for value in range(len(config.classes))}
+        for raw, index in (config.label_map or identity).items():
+            self._table[raw] = IGNORED if index == config.ignore_index else index
+        self._table[config.ignore_index] = IGNORED
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def name(self, index: int) -> str:
+        """File name of the picture, without its ending."""
+        return self.pairs[index][0].stem
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Picture and label.
+
+        Raises:
+            UserError: a file is missing or unreadable, the sizes differ, or a label value is no class.
+        """
+        picture_path, label_path = self.pairs[index]
+        picture = read_picture(picture_path)
+        raw = _read_label(label_path)
+        if raw.shape != picture.shape[:2]:
+            raise UserError(
+                f"{label_path}: the label is {raw.shape[1]} x {raw.shape[0]} pixels (width x height), "
+                f"its picture {picture_path} is {picture.shape[1]} x {picture.shape[0]}"
+            )
+        label = cv2.LUT(raw, self._table)
+        if (label == _INVALID).any():
+            values = np.unique(raw[label == _INVALID])
+            raise UserError(
+                f"{label_path}: label value {', '.join(map(str, values[:8]))} is none of the {len(self.classes)} classes "
+                f"and not ignore_index {self.config.ignore_index}. Map it in data.label_map, or mend the file."
+            )
+        return picture, label
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. Raises UserError when the file is missing or no readable picture."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this picture: {error.strerror}") from None
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
+        raise UserError(f"{path}: not a readable picture (damaged or cut short?)")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _read_label(path: Path) -> np.ndarray:
+    """(H, W) uint8 values as stored: grey or palette index."""
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image)
+    except FileNotFoundError:
+        raise UserError(f"{path}: label file not found") from None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: not a readable label picture: {error}") from None
+    if values.ndim != 2:
+        raise UserError(
+            f"{path}: a label is a single-channel picture of class numbers, this one has shape {values.shape} (a "
+            "colour picture? convert it to class numbers first)"
+        )
+    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > IGNORED):
+        raise UserError(f"{path}: label values reach {values.max()}; they must be 0 to {IGNORED}")
+    return values.astype(np.uint8)
+
+
+def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
+    """The pairs of `split` ("train" or "val").
+
+    Raises:
+        UserError: the folder or list is missing, the split is empty, or a picture has no label.
+    """
+    source = getattr(config, split)
+    if config.format == "cityscapes":
+        try:
+            pairs = cityscapes.find_pairs(config.root, source)
+        except FileNotFoundError as error:
+            raise UserError(str(error)) from None
+        where = config.root / "leftImg8bit" / source
+    else:
+        where = config.root / source
+        pairs = _read_list(config.root, where)
+    if not pairs:
+        raise UserError(f"{where}: no pictures here; data.{split} (split {source!r}) is empty")
+    for position in (0, 1):
+        missing = [pair for pair in pairs if not pair[position].is_file()]
+        if missing:
+            kind = ("picture", "label")[position]
+            of = f" of picture {missing[0][0]}" if position else ""
+            more = f" ({len(missing)} of {len(pairs)} {kind}s are missing in {where})" if len(missing) > 1 else ""
+            raise UserError(f"{missing[0][position]}: {kind} file{of} not found{more}")
+    return SegmentationDataset(pairs, config)
+
+
+def _read_list(root: Path, path: Path) -> Pairs:
+    """Pairs of a .lst file: `image label` a line, separated by blanks, relative to `root`. # starts a comment."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file") from None
+    pairs: Pairs = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("#")[0].split()
+        if not fields:
+            continue
+        if len(fields) != 2:
+            raise UserError(f"{path}:{number}: expected `image label`, got {line.strip()!r}")
+        for field in fields:
+            if Path(field).is_absolute() or ".." in Path(field).parts:
+                raise UserError(f"{path}:{number}: {field!r} leaves the data root {root}")
+        pairs.append((root / fields[0], root / fields[1]))
+    return pairs
+
+
+def palette(config: DataConfig) -> np.ndarray:
+    """(classes, 3) uint8 RGB. Without a palette in the recipe: a colour made from each class's name."""
+    made_up = [tuple(hashlib.md5(name.encode()).digest()[:3]) for name in config.classes]
+    return np.array(config.palette or made_up, np.uint8)

@@ -1,0 +1,91 @@
+"""MindSpore data pipelines. Sample number n of a run decides its own picture and its own augmentation.
+
+Nothing depends on the worker that makes a sample, on the rank that wants it, or on where a run was interrupted.
+"""
+
+from collections.abc import Iterator
+
+import mindspore.dataset as ds
+import numpy as np
+from numpy.random import Generator, Philox
+
+from ocrnet import device
+from ocrnet.config import DataConfig
+from ocrnet.data import transforms
+from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.errors import UserError
+
+
+class TrainingSamples:
+    """Samples `first` .. `last` - 1 of a run, as (3, h, w) float32 pictures and (h, w) int32 labels.
+
+    An epoch shows every picture once, in an order of its own; those that would make an incomplete last batch are left
+    out of that epoch.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, config: DataConfig, seed: int, batch: int, first: int, last: int):
+        if len(dataset) < batch:
+            raise UserError(
+                f"{len(dataset)} training pictures (data.train {config.train!r} in {config.root}) are fewer than a "
+                f"batch of {batch}: lower train.batch_size"
+            )
+        self.dataset, self.config, self.seed, self.first, self.last = dataset, config, seed, first, last
+        self.epoch_size = len(dataset) // batch * batch
+        self.error: UserError | None = None
+        self._order = (-1, np.empty(0, np.int64))  # (epoch, its order)
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        number = self.first + int(index)
+        rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
+        try:
+            pair = self.dataset.read(self.picture(number))
+        except UserError as error:
+            self.error = error  # MindSpore hands on a long text only; see `batches`
+            raise
+        return transforms.training_pair(*pair, self.config, rng)
+
+    def picture(self, number: int) -> int:
+        """Index in the data set of sample `number` of the run."""
+        epoch, place = divmod(number, self.epoch_size)
+        order = self._order  # one read: another thread may replace it
+        if order[0] != epoch:
+            # a key that no sample has: sample numbers stay far below 2**63
+            rng = Generator(Philox(key=np.array([self.seed, 2**63 + epoch], np.uint64)))
+            self._order = order = (epoch, rng.permutation(len(self.dataset)))
+        return int(order[1][place])
+
+
+def training_batches(samples: TrainingSamples, batch_size: int) -> Iterator[tuple]:
+    """(N, 3, h, w) float32 and (N, h, w) int32 tensors, sample by sample in order.
+
+    The data threads share the program's memory, so nothing is copied between processes and MindSpore's `max_rowsize`
+    has nothing to bound; `data.prefetch_size` bounds the batches that wait.
+
+    Raises:
+        UserError: a picture or label of the batch is unusable; the file is named.
+    """
+    config = samples.config
+    ds.config.set_prefetch_size(config.prefetch_size)
+    ds.config.set_enable_watchdog(False)  # its "taking a long time" notes are about big pictures, not about faults
+    pipeline = ds.GeneratorDataset(
+        samples,
+        ["image", "label"],
+        shuffle=False,
+        num_parallel_workers=worker_threads(config.workers),
+        python_multiprocessing=False,
+    ).batch(batch_size, drop_remainder=True)
+    try:
+        yield from pipeline.create_tuple_iterator(num_epochs=1)
+    except RuntimeError:
+        if samples.error is not None:
+            raise samples.error from None
+        raise
+
+
+def worker_threads(wanted: int) -> int:
+    """`data.workers`, never more than the machine's cores; 0: half of the cores, 8 at most."""
+    cores = device.cores()
+    return min(wanted, cores) if wanted else max(1, min(8, cores // 2))

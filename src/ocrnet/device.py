@@ -1,0 +1,57 @@
+"""The only file that knows the device: what is there, how MindSpore is told, what its runtime must be spared.
+
+MindSpore is imported inside the functions, because some of what it reads from the environment it reads at import.
+"""
+
+import os
+from pathlib import Path
+
+from ocrnet.errors import UserError
+
+TARGETS = ("Ascend", "GPU", "CPU")
+
+
+def prepare_environment() -> None:
+    """What must be in the environment before MindSpore is imported. Values that the user set stay."""
+    os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about accelerators that are not there
+    accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
+    if not accelerators:
+        _choose_fast_convolutions()
+
+
+def _choose_fast_convolutions() -> None:
+    # oneDNN 3.10 in MindSpore 2.10 falls back to a reference loop for every convolution when it sees AVX-512:
+    # 0.3 instead of 50-150 GFLOP/s. oneDNN reads this once, at its first primitive.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
+    """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed; return the device's name.
+
+    Args:
+        target: Ascend, GPU or CPU; None takes the first of them that is there.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    import mindspore as ms
+
+    present = [name for name in TARGETS if ms.hal.is_available(name)]
+    chosen = target or present[0]
+    if chosen not in present:
+        raise UserError(
+            f"device_target {chosen}: not found by this MindSpore ({ms.__version__}). "
+            f"Here: {', '.join(present)}; use --device_target {present[0]} or leave it out."
+        )
+    if chosen == "CPU":
+        _choose_fast_convolutions()
+    ms.set_device(chosen)
+    ms.set_context(mode=mode)
+    if seed is not None:
+        ms.set_seed(seed)
+    return chosen
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,41 @@
+"""Mistakes that are the user's to mend: one clear line on stderr, no traceback, a non-zero status."""
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something the user can mend. The message names the file, the value and the mend."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """" Did you mean X?" for a mistyped `word`, or the empty string when nothing known is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run an entry point and return its exit status: 0 means that the work is done.
+
+    Mistakes of the user end with status 2, Ctrl-C with 130. Everything else is our mistake and keeps its traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the user asked for. Raises UserError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write this file: {error.strerror}") from None

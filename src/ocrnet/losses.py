@@ -1,0 +1,54 @@
+"""Pixel-wise cross entropy and the sum that OCRNet is trained with."""
+
+import numpy as np
+from mindspore import Tensor, float32, int32, nn, ops
+
+from ocrnet.config import IGNORED, LossConfig
+from ocrnet.models.layers import resize
+
+
+class CrossEntropy(nn.Cell):
+    """Cross entropy over pixels, label 255 ignored.
+
+    Args:
+        num_classes: channels of the logits.
+        class_weights: a factor a class; empty: all 1.
+        average: "valid" divides by the (weighted) pixels that are not ignored, as PyTorch's mean does;
+            "all" by every pixel, as mmsegmentation does (`avg_non_ignore=False`).
+    """
+
+    def __init__(self, num_classes: int, class_weights: list[float] = (), average: str = "valid") -> None:
+        super().__init__()
+        weights = np.zeros(IGNORED + 1, np.float32)
+        weights[:num_classes] = list(class_weights) or 1.0
+        self.weights = Tensor(weights)
+        self.average = average
+
+    def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(N, classes, H, W) float32 and (N, H, W) int32 to a scalar."""
+        weights = self.weights[labels]
+        classes = ops.where(labels == IGNORED, 0, labels).astype(int32).expand_dims(1)
+        picked = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, classes).squeeze(1)
+        total = -(picked * weights).sum()
+        if self.average == "all":
+            return total / labels.size
+        return total / ops.maximum(weights.sum(), Tensor(1e-6, float32))  # a batch without a valid pixel costs nothing
+
+
+class OCRLoss(nn.Cell):
+    """A network and its loss: main cross entropy + auxiliary_weight * auxiliary cross entropy."""
+
+    def __init__(self, network: nn.Cell, config: LossConfig, num_classes: int, align_corners: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.cross_entropy = CrossEntropy(num_classes, config.class_weights, config.average)
+        self.auxiliary_weight = config.auxiliary_weight
+        self.align_corners = align_corners
+
+    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) and (N, H, W) to (loss, main loss, auxiliary loss)."""
+        size = labels.shape[1:]
+        main, auxiliary = self.network(images)
+        main_loss = self.cross_entropy(resize(main, size, "bilinear", self.align_corners), labels)
+        auxiliary_loss = self.cross_entropy(resize(auxiliary, size, "bilinear", self.align_corners), labels)
+        return main_loss + self.auxiliary_weight * auxiliary_loss, main_loss, auxiliary_loss

@@ -1,0 +1,97 @@
+"""The two heads of OCRNet: an FCN head that proposes soft object regions and the OCR head that uses them.
+
+Yuan, Chen, Wang: «Object-Contextual Representations for Semantic Segmentation», ECCV 2020, section 3.
+"""
+
+from mindspore import Tensor, nn, ops
+
+from ocrnet.models.layers import ConvBNReLU, classifier
+
+
+class FCNHead(nn.Cell):
+    """Auxiliary head: (N, in, h, w) features to (N, classes, h, w) logits, which are the soft object regions."""
+
+    def __init__(
+        self, in_channels: int, channels: int, num_classes: int, kernel_size: int = 1, dropout: float = 0.0,
+        conv_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = ConvBNReLU(in_channels, channels, kernel_size, conv_bias)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = classifier(channels, num_classes)
+
+    def construct(self, features: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.conv(features)))
+
+
+def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
+    """Object region representations (paper, equation 3).
+
+    Args:
+        pixels: (N, C, h, w) pixel features.
+        regions: (N, K, h, w) soft object regions, before the softmax.
+
+    Returns:
+        (N, C, K, 1): for each class the mean of the pixels, weighted by a softmax over all pixels.
+    """
+    batch, channels, _, _ = pixels.shape
+    classes = regions.shape[1]
+    weights = ops.softmax(regions.reshape(batch, classes, -1), axis=2)
+    context = ops.bmm(weights, pixels.reshape(batch, channels, -1).swapaxes(1, 2))
+    return context.swapaxes(1, 2).expand_dims(3)
+
+
+class PixelRegionAttention(nn.Cell):
+    """Pixels attend to object regions (paper, equations 4 and 5), then both are joined (equation 6)."""
+
+    def __init__(self, channels: int, key_channels: int, out_channels: int, out_kernel: int) -> None:
+        super().__init__()
+        self.query = nn.SequentialCell(ConvBNReLU(channels, key_channels), ConvBNReLU(key_channels, key_channels))
+        self.key = nn.SequentialCell(ConvBNReLU(channels, key_channels), ConvBNReLU(key_channels, key_channels))
+        self.value = ConvBNReLU(channels, key_channels)
+        self.out = ConvBNReLU(key_channels, channels)
+        self.join = ConvBNReLU(2 * channels, out_channels, out_kernel)
+        self.key_channels = key_channels
+
+    def construct(self, pixels: Tensor, regions: Tensor) -> Tensor:
+        """(N, C, h, w) pixels and (N, C, K, 1) regions to (N, out, h, w)."""
+        batch, _, height, width = pixels.shape
+        query = self.query(pixels).reshape(batch, self.key_channels, -1).swapaxes(1, 2)  # N, hw, c
+        key = self.key(regions).reshape(batch, self.key_channels, -1)  # N, c, K
+        value = self.value(regions).reshape(batch, self.key_channels, -1).swapaxes(1, 2)  # N, K, c
+        relation = ops.softmax(ops.bmm(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
+        context = ops.bmm(relation, value).swapaxes(1, 2).reshape(batch, self.key_channels, height, width)
+        return self.join(ops.cat((self.out(context), pixels), axis=1))
+
+
+class OCRHead(nn.Cell):
+    """(N, in, h, w) features and (N, classes, h, w) soft regions to (N, classes, h, w) logits.
+
+    Args:
+        channels: width of the pixel features (512 published).
+        key_channels: width of the attention (256 published).
+        context_channels, context_kernel: of the convolution that joins context and pixels
+            (512, 1 mmsegmentation; 512, 3 sssegmentation; 256, 3 mindspore-lab).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        channels: int = 512,
+        key_channels: int = 256,
+        context_channels: int = 512,
+        context_kernel: int = 1,
+        dropout: float = 0.0,
+        conv_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.pixels = ConvBNReLU(in_channels, channels, 3, conv_bias)
+        self.attention = PixelRegionAttention(channels, key_channels, context_channels, context_kernel)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = classifier(context_channels, num_classes)
+
+    def construct(self, features: Tensor, regions: Tensor) -> Tensor:
+        pixels = self.pixels(features)
+        context = gather_regions(pixels, regions)
+        return self.classifier(self.dropout(self.attention(pixels, context)))

@@ -1,0 +1,123 @@
+"""HRNet (Wang et al., «Deep High-Resolution Representation Learning for Visual Recognition», 2019).
+
+mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Three things differ:
+the fuse step enlarges as published (mindcv's does so with nearest neighbours in float16), the four branches come out
+as they are, and there is no classification head.
+"""
+
+from mindcv.models import hrnet as mindcv_hrnet
+from mindspore import Tensor, nn
+
+from ocrnet.models.layers import resize, start_convolutions
+
+_DEPTHS = {
+    # name: (width, blocks of stage 1, blocks a branch, modules of stages 2, 3, 4)
+    "hrnet_tiny": (16, 1, 1, (1, 1, 1)),  # ours: for tests and for laptops
+    "hrnet_w18_small": (18, 2, 2, (1, 3, 2)),
+    "hrnet_w18": (18, 4, 4, (1, 4, 3)),
+    "hrnet_w32": (32, 4, 4, (1, 4, 3)),
+    "hrnet_w48": (48, 4, 4, (1, 4, 3)),
+}
+
+
+def _stage_tables(name: str) -> dict[str, dict]:
+    """mindcv's stage configuration of one of our names."""
+    width, first_blocks, blocks, modules = _DEPTHS[name]
+    tables = {
+        "stage1": dict(num_modules=1, num_branches=1, block="BOTTLENECK", num_blocks=[first_blocks], num_channels=[64])
+    }
+    for branches, num_modules in zip((2, 3, 4), modules, strict=True):
+        tables[f"stage{branches}"] = dict(
+            num_modules=num_modules,
+            num_branches=branches,
+            block="BASIC",
+            num_blocks=[blocks] * branches,
+            num_channels=[width * 2**branch for branch in range(branches)],
+        )
+    return tables
+
+
+class BasicBlock(mindcv_hrnet.BasicBlock):
+    """mindcv's, without the in-place addition that cannot be exported."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        shortcut = x if self.down_sample is None else self.down_sample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(out)) + shortcut)
+
+
+class Bottleneck(mindcv_hrnet.Bottleneck):
+    """mindcv's, without the in-place addition that cannot be exported."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        shortcut = x if self.down_sample is None else self.down_sample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        return self.relu(self.bn3(self.conv3(out)) + shortcut)
+
+
+class HRModule(mindcv_hrnet.HRModule):
+    """Parallel branches, then every branch receives the sum of all, each brought to its size."""
+
+    def __init__(self, *args, fuse: str, align_corners: bool) -> None:
+        super().__init__(*args)
+        self.fuse = fuse
+        self.align_corners = align_corners
+
+    def construct(self, x: list[Tensor]) -> list[Tensor]:
+        branches = [self.branches[i](x[i]) for i in range(self.num_branches)]
+        fused = []
+        for i in range(self.num_branches):
+            total = branches[0] if i == 0 else self.fuse_layers[i][0](branches[0])
+            for j in range(1, self.num_branches):
+                part = branches[j]
+                if j != i:
+                    part = self.fuse_layers[i][j](part)
+                if j > i:
+                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners)
+                total = total + part
+            fused.append(self.relu(total))
+        return fused
+
+
+class HRNet(mindcv_hrnet.HRNet):
+    """Images (N, 3, H, W) to four maps of width C, 2C, 4C, 8C at 1/4, 1/8, 1/16, 1/32 resolution.
+
+    Args:
+        name: a key of the table above.
+        fuse: bilinear (published) or nearest (mindspore-lab).
+        align_corners: of the bilinear fuse; True in HRNet-OCR.
+    """
+
+    blocks_dict = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
+
+    def __init__(self, name: str, fuse: str = "bilinear", align_corners: bool = False) -> None:
+        self._fuse, self._align_corners = fuse, align_corners
+        super().__init__(_stage_tables(name))
+        del self.classifier
+        width = _DEPTHS[name][0]
+        self.out_channels = tuple(width * 2**branch for branch in range(4))
+        start_convolutions(self)
+
+    def _make_head(self, pre_stage_channels: list[int]) -> tuple[None, None, None]:
+        return None, None, None  # mindcv's classification head
+
+    def _make_stage(self, table: dict, num_inchannels: list[int], multi_scale_output: bool = True):
+        modules = []
+        for _ in range(table["num_modules"]):
+            modules.append(
+                HRModule(
+                    table["num_branches"],
+                    self.blocks_dict[table["block"]],
+                    table["num_blocks"],
+                    num_inchannels,
+                    table["num_channels"],
+                    fuse=self._fuse,
+                    align_corners=self._align_corners,
+                )
+            )
+            num_inchannels = modules[-1].num_inchannels
+        return nn.SequentialCell(modules), num_inchannels
+
+    def construct(self, x: Tensor) -> list[Tensor]:
+        return self.forward_features(x)

@@ -1,0 +1,50 @@
+"""Pieces that the backbones and heads share."""
+
+import math
+
+from mindspore import Tensor, nn, ops
+from mindspore.common.initializer import Normal, initializer
+
+
+def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False) -> Tensor:
+    """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest."""
+    if x.shape[2:] == tuple(size):
+        return x
+    if mode == "nearest":
+        return ops.interpolate(x, size=size, mode="nearest")
+    return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+class ConvBNReLU(nn.Cell):
+    """Convolution (same size), BatchNorm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, has_bias: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            pad_mode="pad",
+            padding=kernel_size // 2,
+            has_bias=has_bias,
+            bias_init="zeros",
+        )
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv(x)))
+
+
+def classifier(in_channels: int, num_classes: int) -> nn.Conv2d:
+    """The 1x1 convolution that ends a head, started from Normal(0, 0.01) as the published heads are."""
+    return nn.Conv2d(in_channels, num_classes, 1, has_bias=True, weight_init=Normal(0.01), bias_init="zeros")
+
+
+def start_convolutions(cell: nn.Cell) -> None:
+    """Start every convolution of `cell` from He et al.'s normal distribution by fan-out, as published."""
+    for _, part in cell.cells_and_names():
+        if isinstance(part, nn.Conv2d):
+            out_channels, _, height, width = part.weight.shape
+            sigma = math.sqrt(2.0 / (out_channels * height * width))
+            part.weight.set_data(initializer(Normal(sigma), part.weight.shape, part.weight.dtype))

@@ -1,0 +1,87 @@
+"""One training step: forward, backward, loss scale, overflow check, clipping, update."""
+
+from mindspore import Parameter, Tensor, amp, float16, float32, nn, ops
+
+from ocrnet.config import LossScaleConfig
+
+
+def set_precision(network: nn.Cell, level: str) -> None:
+    """Mixed precision in place. BatchNorm stays in float32 at every level, and so does all that is outside `network`.
+
+    O0: nothing. O2: convolutions in float16, the rest in float32. O3: everything but BatchNorm in float16.
+    """
+    if level == "O0":
+        return
+    if level == "O3":
+        network.to_float(float16)
+    for _, cell in network.cells_and_names():
+        if level == "O2" and isinstance(cell, nn.Conv2d):
+            cell.to_float(float16)
+        if isinstance(cell, nn.BatchNorm2d):
+            cell.to_float(float32)
+
+
+def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
+    """MindSpore's own scaler, or None: neither scale nor overflow check."""
+    if config.kind == "static":
+        return amp.StaticLossScaler(config.value)
+    if config.kind == "dynamic":
+        return amp.DynamicLossScaler(config.value, config.factor, config.window)
+    return None
+
+
+class TrainOneStep(nn.Cell):
+    """A training step on every device.
+
+    MindSpore's TrainOneStepWithLossScaleCell checks overflow with operators that a CPU lacks; `amp.all_finite` does so
+    everywhere.
+
+    Args:
+        loss_network: images, labels to (loss, main loss, auxiliary loss).
+        loss_scaler: see `make_loss_scaler`.
+        clip_grad: largest global norm of the gradients; 0: no clipping.
+    """
+
+    def __init__(
+        self, loss_network: nn.Cell, optimizer: nn.Optimizer, loss_scaler: amp.LossScaler | None, clip_grad: float = 0.0
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.loss_network = loss_network
+        self.optimizer = optimizer
+        self.loss_scaler = loss_scaler
+        self.clip_grad = clip_grad
+        self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
+
+    def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loss, main_loss, auxiliary_loss = self.loss_network(images, labels)
+        if self.loss_scaler is not None:
+            loss = self.loss_scaler.scale(loss)
+        return loss, main_loss, auxiliary_loss
+
+    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
+        (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
+        if self.loss_scaler is None:
+            updated = Tensor(True)
+            main_loss = ops.depend(main_loss, self._update(gradients))
+        else:
+            gradients = self.loss_scaler.unscale(gradients)
+            updated = amp.all_finite(gradients)
+            if updated:
+                main_loss = ops.depend(main_loss, self._update(gradients))
+            main_loss = ops.depend(main_loss, self.loss_scaler.adjust(updated))
+        return main_loss, auxiliary_loss, updated
+
+    def _update(self, gradients: tuple[Tensor, ...]) -> bool:
+        if self.clip_grad > 0:
+            gradients = ops.clip_by_global_norm(gradients, self.clip_grad)
+        return self.optimizer(gradients)
+
+    def loss_scale(self) -> float:
+        """The scale in force; 1 without a scaler."""
+        return 1.0 if self.loss_scaler is None else float(self.loss_scaler.scale_value.asnumpy())
+
+    def loss_scale_parameters(self) -> dict[str, Parameter]:
+        """What the loss scaler must remember from run to run; MindSpore's scalers are no cells."""
+        values = vars(self.loss_scaler).values() if self.loss_scaler else ()
+        return {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}

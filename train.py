@@ -1,0 +1,45 @@
+"""Train OCRNet from a recipe: python train.py --config config/ocrnet/....yml"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from ocrnet import arguments, checkpoint, device, errors
+from ocrnet.data.datasets import open_dataset
+from ocrnet.losses import OCRLoss
+from ocrnet.models.ocrnet import OCRNet
+from ocrnet.optim import make_optimizer
+from ocrnet.train_cell import TrainOneStep, make_loss_scaler, set_precision
+from ocrnet.trainer import Trainer
+
+
+def main() -> None:
+    parser = arguments.recipe_parser("Train OCRNet.")
+    parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
+    args, config = arguments.parse(parser)
+
+    target = device.init(config.device_target, config.ms_mode, config.seed)
+    training = open_dataset(config.data, "train")
+    validation = open_dataset(config.data, "val") if config.eval.run_eval else None
+
+    classes = len(config.data.classes)
+    network = OCRNet(config.model, classes)
+    if config.model.pretrained:
+        checkpoint.load_backbone(network.backbone, config.model.pretrained)
+    if config.train.mix:
+        set_precision(network, config.train.amp_level)
+    loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
+    optimizer = make_optimizer(config.optimizer, loss_network)
+    train_step = TrainOneStep(
+        loss_network, optimizer, make_loss_scaler(config.train.loss_scale), config.train.clip_grad
+    )
+
+    trainer = Trainer(config, train_step, training, validation)
+    trainer.prepare(args.resume_ckpt)
+    print(f"OCRNet {config.model.backbone} on {target}: {len(training)} pictures, {classes} classes, {config.save_dir}")
+    trainer.train()
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))
