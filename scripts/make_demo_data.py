@@ -8,11 +8,11 @@ writes 96 training and 24 validation scenes of 512 x 256 pixels:
     gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_{labelIds,instanceIds,color}.png
     gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_polygons.json
 
-A scene is a road seen by a pinhole camera; everything is placed in metres (x to the right, z ahead, h up),
-projected and painted from far to near. The annotation of an object is the outline of what was painted, so
-gaps in a fence or between spokes belong to the object, as in Cityscapes. Each scene holds all common classes
-and, in turn, a truck, a bus or a tram, a bicycle or a motorcycle, and walls or fences. Scene n of a split
-depends only on the seed, the split, the size and n; files of the same name are written over.
+A scene is a road seen by a pinhole camera; everything (see demo_scene/) is placed in metres, x to the right,
+z ahead and h up, projected and painted from far to near. The annotation of an object is the outline of what
+was painted, so gaps in a fence or between spokes belong to the object, as in Cityscapes. Each scene holds the
+common classes and, in turn, a truck, a bus or a tram, a bicycle or a motorcycle, and walls or fences. Scene n
+of a split depends only on the seed, the split, the size and n; files of the same name are written over.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def fill_street(scene: Scene, index: int, half: float, walks: tuple[float, float
             z = rng.uniform(9, 20)
             put(z, street.bin_or_cart, side * (half + walk * 0.7), z, pick(scene, "static", "dynamic"))
     if rng.random() < 0.4:
-        z = rng.uniform(8, 14)
+        z = rng.uniform(5.8, 7)  # before any vehicle, never inside one
         put(z, traffic.person, rng.uniform(-half, half) * 0.8, z)
     for _, job in sorted(queue, key=lambda item: -item[0]):
         job()

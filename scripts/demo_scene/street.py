@@ -110,10 +110,8 @@ def tree(scene: Scene, x: float, z: float, high: float, bush: bool = False) -> N
     f, rng = frame(scene, x, z), scene.rng
     if abs(at(f, 0, 0, 0)[0] - scene.centre) > scene.image.shape[1] * 0.6 + high * f.scale:
         return  # out of sight, most of a wide row is
-    leaf, wide = (
-        hue(scene, (64, 104, 40), (86, 118, 46), (48, 88, 48), (122, 122, 44)),
-        high * rng.uniform(0.26, 0.4),
-    )
+    leaf = hue(scene, (64, 104, 40), (86, 118, 46), (48, 88, 48), (122, 122, 44))
+    wide = high * rng.uniform(0.26, 0.4)
     parts = [] if bush else [line(f, [(0, 0), (rng.normal(0, 0.1), high * 0.6)], 0.06 * high, (84, 66, 50))]
     for _ in range(14 if z < 60 else 7):
         u, h = rng.normal(0, 0.42, 2)
@@ -136,19 +134,8 @@ def post(scene: Scene, x: float, z: float, high: float) -> Frame:
     ]
     if high > 5:
         reach = -math.copysign(scene.rng.uniform(1, 2.2), x)
-        parts += [
-            line(f, [(0, high - 0.1), (reach, high + 0.2)], thick * 0.8, grey),
-            shape(
-                f,
-                [
-                    (reach - 0.5, high + 0.4),
-                    (reach + 0.5, high + 0.4),
-                    (reach + 0.4, high),
-                    (reach - 0.4, high),
-                ],
-                grey * 0.7,
-            ),
-        ]
+        parts.append(line(f, [(0, high - 0.1), (reach, high + 0.2)], thick * 0.8, grey))
+        parts.append(Part(quad(f, (reach - 0.45, reach + 0.45), 0, (high, high + 0.4)), grey * 0.7))
     paint(scene, "pole", parts, z)
     return f
 
@@ -170,15 +157,10 @@ def traffic_sign(scene: Scene, x: float, z: float) -> None:
     high, size = scene.rng.uniform(2.0, 2.8), scene.rng.uniform(0.5, 0.66)
     f, kind = post(scene, x, z, high), scene.rng.integers(5)
     red, white, blue, yellow = ((206, 24, 30), (238, 238, 236), (24, 82, 190), (240, 196, 20))
-    corners, turn = ((24, 0.0), (3, math.pi / 2), (4, math.pi / 4), (8, math.pi / 8), (4, math.pi / 4))[kind]
-    rim, inside = (
-        (red, white),
-        (red, white),
-        (white, blue),
-        (white, red),
-        (white, pick(scene, blue, yellow)),
-    )[kind]
-    angle = turn + np.arange(corners) * 2 * math.pi / corners
+    corners, turn = ((24, 0), (3, 1 / 2), (4, 1 / 4), (8, 1 / 8), (4, 1 / 4))[kind]
+    rim = (red, red, white, white, white)[kind]
+    inside = (white, white, blue, red, pick(scene, blue, yellow))[kind]
+    angle = math.pi * (turn + np.arange(corners) * 2 / corners)
     stretch = 1.7 if kind == 4 else 1.15
     parts = [
         shape(f, [(stretch * size * r * math.cos(a), high + size * r * math.sin(a)) for a in angle], c)

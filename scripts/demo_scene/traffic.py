@@ -27,17 +27,16 @@ GLASS = np.array((46.0, 56.0, 68.0))
 def body(f: Frame, hip: tuple, neck: tuple, feet: list, hands: list, helmet: bool) -> list[Part]:
     """Legs, arms, torso and head of somebody, from (u, h) points of the joints."""
     scene = f.scene
-    coat, trousers = (
-        hue(
-            scene, (180, 40, 44), (40, 74, 150), (36, 38, 44), (208, 196, 60), (220, 220, 222), (60, 120, 80)
-        ),
-        hue(scene, (34, 40, 64), (70, 66, 60), (30, 30, 32)),
+    coats = (180, 40, 44), (40, 74, 150), (36, 38, 44), (208, 196, 60), (220, 220, 222), (60, 120, 80)
+    helmets, hair = (
+        ((230, 230, 230), (220, 50, 40), (240, 200, 30)),
+        ((54, 38, 26), (24, 22, 22), (170, 130, 70)),
     )
+    coat, trousers = hue(scene, *coats), hue(scene, (34, 40, 64), (70, 66, 60), (30, 30, 32))
     skin, cap = (
         hue(scene, (226, 182, 150), (150, 104, 76), spread=8),
-        hue(scene, (54, 38, 26), (24, 22, 22), (170, 130, 70), spread=6),
+        hue(scene, *(helmets if helmet else hair)),
     )
-    cap = hue(scene, (230, 230, 230), (220, 50, 40), (240, 200, 30), (30, 30, 34)) if helmet else cap
     head = (neck[0] + 0.25 * (neck[0] - hip[0]), neck[1] + 0.2)
     parts = [
         line(f, [hip, *leg], 0.2, trousers * shade) for leg, shade in zip(feet, (0.75, 1.0), strict=True)

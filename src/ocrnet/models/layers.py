@@ -2,17 +2,44 @@
 
 import math
 
+import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
+from mindspore.ops import constexpr
 
 
 def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False) -> Tensor:
-    """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest."""
+    """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest.
+
+    Bilinear is two products with matrices of two non-zeros a row: its gradient is two products as well, where the
+    framework's own takes 20 ns a pixel and channel on a CPU.
+    """
     if x.shape[2:] == tuple(size):
         return x
     if mode == "nearest":
         return ops.interpolate(x, size=size, mode="nearest")
-    return ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+    batch, channels, height, width = x.shape
+    down = _interpolation(size[0], height, align_corners).astype(x.dtype)
+    across = _interpolation(size[1], width, align_corners).astype(x.dtype)
+    x = ops.matmul(x.reshape(-1, width), across.T).reshape(batch, channels, height, size[1])
+    return ops.matmul(down, x)
+
+
+@constexpr
+def _interpolation(out_size: int, in_size: int, align_corners: bool) -> Tensor:
+    """(out_size, in_size) float32: row i holds the weights that make output i, as PyTorch's bilinear defines them."""
+    place = np.arange(out_size, dtype=np.float64)
+    if align_corners:
+        place *= (in_size - 1) / max(1, out_size - 1)
+    else:
+        place = np.clip((place + 0.5) * in_size / out_size - 0.5, 0, None)
+    low = np.minimum(place.astype(np.int64), in_size - 1)
+    high = np.minimum(low + 1, in_size - 1)
+    matrix = np.zeros((out_size, in_size))
+    rows = np.arange(out_size)
+    matrix[rows, low] = 1 - (place - low)
+    matrix[rows, high] += place - low
+    return Tensor(matrix.astype(np.float32))
 
 
 class ConvBNReLU(nn.Cell):
