@@ -37,7 +37,9 @@ def main() -> None:
 
     matrix = ConfusionMatrix(dataset.classes)
     pictures = config.save_dir / "pictures"
-    for name, picture, label, prediction in predict_dataset(Predictor(network, config), dataset, config.eval.batch_size):
+    for name, picture, label, prediction in predict_dataset(
+        Predictor(network, config), dataset, config.eval.batch_size
+    ):
         matrix.update(label, prediction)
         if args.visualize and matrix.images <= config.eval.pictures:
             write_side_by_side(pictures / f"{name}.png", picture, label, prediction, palette(config.data))

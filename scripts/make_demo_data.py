@@ -25,13 +25,12 @@ from typing import NoReturn
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-from demo_scene import street, traffic  # noqa: E402
-from demo_scene.canvas import FAR, WEATHERS, Part, Scene, hue, paint, pick  # noqa: E402
-
-from ocrnet.data.cityscapes import LABELS  # noqa: E402
+from demo_scene import street, traffic
+from demo_scene.canvas import FAR, WEATHERS, Part, Scene, hue, paint, pick
+from ocrnet import progress
+from ocrnet.data.cityscapes import LABELS
 
 CITIES = {"train": ("aldenburg", "lindhafen", "rosental"), "val": ("brunnfeld", "westerau")}
 SIDES = (("wall", "building"), ("building", "fence"), ("trees", "wall"), ("fence", "building"))
@@ -41,9 +40,7 @@ def new_scene(rng: np.random.Generator, width: int, height: int) -> Scene:
     """Choose camera, road shape, light and weather; sizes in pixels."""
     white = rng.standard_normal((height, width), dtype=np.float32)
     coarse = [
-        cv2.resize(
-            rng.standard_normal(cells, dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-        )
+        cv2.resize(rng.standard_normal(cells, dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         for cells in ((128, 256), (22, 11))  # blotches and clouds are wider than tall
     ]
     kind = rng.choice(list(WEATHERS), p=(0.32, 0.2, 0.16, 0.1, 0.12, 0.1))
@@ -117,9 +114,7 @@ def lay_street(scene: Scene, index: int, half: float, tram: bool) -> tuple[float
         street.ground(scene, None, (-0.08, 0.08), (z, min(z + dash, FAR)), paint_white)
     if rng.random() < 0.6:
         for side in (-1, 1):
-            street.ground(
-                scene, None, (side * (half - 0.3) - 0.06, side * (half - 0.3) + 0.06), (1, FAR), paint_white
-            )
+            street.ground(scene, None, (side * (half - 0.3) - 0.06, side * (half - 0.3) + 0.06), (1, FAR), paint_white)
     if rng.random() < 0.4:
         z = rng.uniform(6, 12)
         for x in np.arange(-half + 0.4, half - 0.4, 1.0):
@@ -189,9 +184,7 @@ def develop(scene: Scene) -> np.ndarray:
         picture = cv2.addWeighted(picture, 0.72, streaks, 0.28, 0)
     picture = cv2.GaussianBlur(picture, (0, 0), width / 1024 * rng.uniform(0.5, 1.0))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    gain = (
-        np.float32(rng.uniform(0.88, 1.08) * rng.normal(1, 0.025, 3)) * (1 - 0.07 * (x**2 + y**2))[..., None]
-    )
+    gain = np.float32(rng.uniform(0.88, 1.08) * rng.normal(1, 0.025, 3)) * (1 - 0.07 * (x**2 + y**2))[..., None]
     noise = scene.grain[0, ::-1, ::-1, None] * np.float32(rng.uniform(1.0, 3.5))
     return np.clip(picture * gain + noise, 0, 255).astype(np.uint8)
 
@@ -219,9 +212,7 @@ def draw_scene(seed: int, split: str, index: int, width: int, height: int) -> tu
 def rasterise(objects: list[dict], width: int, height: int) -> tuple[Image.Image, Image.Image, Image.Image]:
     """Fill polygons in order as cityscapesscripts does: labelIds (L), instanceIds (I;16), color (RGBA)."""
     rows, seen = {label.name: label for label in LABELS}, dict.fromkeys((label.name for label in LABELS), 0)
-    pictures = [
-        Image.new(mode, (width, height), fill) for mode, fill in (("L", 0), ("I", 0), ("RGBA", (0, 0, 0)))
-    ]
+    pictures = [Image.new(mode, (width, height), fill) for mode, fill in (("L", 0), ("I", 0), ("RGBA", (0, 0, 0)))]
     pens = [ImageDraw.Draw(picture) for picture in pictures]
     for item in objects:
         name = item["label"]
@@ -247,9 +238,7 @@ def write_scene(output: Path, seed: int, split: str, index: int, width: int, hei
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(folders[0] / f"{stem}_leftImg8bit.png", compress_level=1)
-    for kind, label in zip(
-        ("labelIds", "instanceIds", "color"), rasterise(objects, width, height), strict=True
-    ):
+    for kind, label in zip(("labelIds", "instanceIds", "color"), rasterise(objects, width, height), strict=True):
         label.save(folders[1] / f"{stem}_gtFine_{kind}.png", compress_level=1)
     text = json.dumps({"imgHeight": height, "imgWidth": width, "objects": objects})
     (folders[1] / f"{stem}_gtFine_polygons.json").write_text(text, encoding="utf-8")
@@ -263,9 +252,7 @@ def fail(message: str) -> NoReturn:
 
 def main() -> None:
     """Read the arguments and write both splits."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to write to, created if missing")
     parser.add_argument("--train", type=int, default=96, help="training scenes (default 96)")
     parser.add_argument("--val", type=int, default=24, help="validation scenes (default 24)")
@@ -283,7 +270,7 @@ def main() -> None:
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     try:
         args.output.mkdir(parents=True, exist_ok=True)
-        for split, index in tqdm(jobs, desc="scenes", unit="scene"):
+        for split, index in progress.bar(iterable=jobs, desc="scenes", unit="scene"):
             write_scene(args.output, args.seed, split, index, args.width, args.height)
     except OSError as error:
         reason = error.strerror or error

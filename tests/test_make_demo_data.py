@@ -53,8 +53,7 @@ def test_every_class_occurs_in_both_splits(demo: Path) -> None:
     table[list(LABEL_MAP)] = list(LABEL_MAP.values())
     for split in ("train", "val"):
         pixels = sum(
-            np.bincount(table[np.asarray(Image.open(p)).ravel()], minlength=256)
-            for _, p in find_pairs(demo, split)
+            np.bincount(table[np.asarray(Image.open(p)).ravel()], minlength=256) for _, p in find_pairs(demo, split)
         )
         share = dict(zip(CLASS_NAMES, pixels / pixels.sum(), strict=False))
         assert min(share.values()) > 0.002, share

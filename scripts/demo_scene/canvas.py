@@ -98,12 +98,8 @@ def quad(f: Frame, u, v, h) -> np.ndarray:
 
 def facing(f: Frame, u: tuple, v: tuple) -> tuple[float | None, float | None]:
     """Which end (u) and which side (v) of a box the camera sees, None for neither."""
-    ends = [
-        bound if outside else None for bound, outside in ((u[0], f.eye[0] < u[0]), (u[1], f.eye[0] > u[1]))
-    ]
-    sides = [
-        bound if outside else None for bound, outside in ((v[0], f.eye[1] < v[0]), (v[1], f.eye[1] > v[1]))
-    ]
+    ends = [bound if outside else None for bound, outside in ((u[0], f.eye[0] < u[0]), (u[1], f.eye[0] > u[1]))]
+    sides = [bound if outside else None for bound, outside in ((v[0], f.eye[1] < v[0]), (v[1], f.eye[1] > v[1]))]
     return next((e for e in ends if e is not None), None), next((s for s in sides if s is not None), None)
 
 
@@ -188,9 +184,7 @@ def paint(scene: Scene, label: str | None, parts: list[Part], depth, texture=(0.
     depth = np.broadcast_to(np.float32(depth), (height, width))[window]
     clear = np.exp(-depth / np.float32(scene.weather.sight))[..., None]
     seen = (layer * relief[..., None] - scene.weather.haze) * clear + np.float32(scene.weather.haze)
-    scene.image[window] = np.clip(
-        below + (seen - below) * (cover[..., None] * np.float32(opacity / 255)), 0, 255
-    )
+    scene.image[window] = np.clip(below + (seen - below) * (cover[..., None] * np.float32(opacity / 255)), 0, 255)
     if label is None:
         return
     if outline is not None:
@@ -215,7 +209,5 @@ def hue(scene: Scene, *choices: tuple, spread: float = 14) -> np.ndarray:
 def shadow(f: Frame, u: tuple, v: tuple) -> None:
     """Darken the ground under something."""
     grow = 0.25
-    parts = [
-        Part(quad(f, (u[0] - grow, u[1] + grow), (v[0] - grow, v[1] + grow), 0.02), np.array((24, 24, 30.0)))
-    ]
+    parts = [Part(quad(f, (u[0] - grow, u[1] + grow), (v[0] - grow, v[1] + grow), 0.02), np.array((24, 24, 30.0)))]
     paint(f.scene, None, parts, 1.0, opacity=0.35 + 0.3 * (f.scene.weather.sight > 250))

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+
 from demo_scene.canvas import (
     FAR,
     WEATHERS,
@@ -24,9 +25,7 @@ from demo_scene.canvas import (
 )
 
 
-def ground(
-    scene: Scene, label: str | None, x: tuple, z: tuple, colour, texture=(0.05, 0.0, 0.07), opacity=1.0
-):
+def ground(scene: Scene, label: str | None, x: tuple, z: tuple, colour, texture=(0.05, 0.0, 0.07), opacity=1.0):
     """Strip of ground between two x and two z, following the road."""
     ahead = np.geomspace(max(z[0], 1.0), z[1], 24)
     x = [edge + scene.bend * ahead**2 for edge in x]
@@ -59,9 +58,7 @@ def building(scene: Scene, x: float, z: tuple, v: tuple, height: float) -> None:
     )
     parts = box(f, (0, length), v, (0, height), colour)
     if rng.random() < 0.6:
-        parts += box(
-            f, (0, length), v, (height, height + 2.6), hue(scene, (112, 62, 50), (72, 72, 80)), (0.5, 2.4)
-        )
+        parts += box(f, (0, length), v, (height, height + 2.6), hue(scene, (112, 62, 50), (72, 72, 80)), (0.5, 2.4))
     glass, trim = hue(scene, (52, 62, 76), (84, 102, 120)), colour * rng.uniform(0.6, 1.35)
     bay, storey = rng.uniform(2.2, 3.4), rng.uniform(2.9, 3.5)
     wide, tall = bay * rng.uniform(0.2, 0.3), storey * rng.uniform(0.42, 0.62)
@@ -118,9 +115,7 @@ def tree(scene: Scene, x: float, z: float, high: float, bush: bool = False) -> N
         middle, spread = (0.4, 0.42) if bush else (0.68, 0.36)
         tint = leaf * (0.82 + 0.25 * u * scene.sun + 0.35 * h)
         centre = max(high * (middle + spread * np.clip(h, -0.7, 0.6)), 0.0 if bush else high * 0.3)
-        parts.append(
-            disc(f, u * wide * (1.8 if bush else 1), centre, wide * rng.uniform(0.4, 0.7), tint, 0, 0.16)
-        )
+        parts.append(disc(f, u * wide * (1.8 if bush else 1), centre, wide * rng.uniform(0.4, 0.7), tint, 0, 0.16))
     paint(scene, "vegetation", parts, z, (0.08, 0.2, 0.1))
 
 
@@ -146,9 +141,7 @@ def traffic_light(scene: Scene, x: float, z: float) -> None:
     f, lit = post(scene, x, z, high + 0.5), scene.rng.integers(3)
     parts = [Part(quad(f, (-0.3, 0.3), 0, (high, high + 1.5)), np.array((26, 28, 30.0)))]
     for k, colour in enumerate(((70, 255, 130), (255, 190, 30), (255, 40, 30))):
-        parts.append(
-            disc(f, 0, high + 0.28 + 0.47 * k, 0.19, np.array(colour) * (1.25 if k == lit else 0.28))
-        )
+        parts.append(disc(f, 0, high + 0.28 + 0.47 * k, 0.19, np.array(colour) * (1.25 if k == lit else 0.28)))
     paint(scene, "traffic light", parts, z)
 
 

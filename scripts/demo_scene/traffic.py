@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+
 from demo_scene.canvas import (
     Frame,
     Part,
@@ -38,9 +39,7 @@ def body(f: Frame, hip: tuple, neck: tuple, feet: list, hands: list, helmet: boo
         hue(scene, *(helmets if helmet else hair)),
     )
     head = (neck[0] + 0.25 * (neck[0] - hip[0]), neck[1] + 0.2)
-    parts = [
-        line(f, [hip, *leg], 0.2, trousers * shade) for leg, shade in zip(feet, (0.75, 1.0), strict=True)
-    ]
+    parts = [line(f, [hip, *leg], 0.2, trousers * shade) for leg, shade in zip(feet, (0.75, 1.0), strict=True)]
     parts += [line(f, [hip, neck], 0.4, coat), line(f, [hip, neck], 0.2, coat * 1.12)]
     parts += [line(f, [(neck[0], neck[1] - 0.1), *arm], 0.13, coat * 0.8) for arm in hands]
     return [
@@ -71,9 +70,7 @@ def two_wheeler(scene: Scene, label: str, x: float, z: float, ridden: bool = Tru
     shadow(f, (-0.9, 0.9), (-0.2, 0.2))
     if label == "bicycle":
         wheel = [(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 20)]
-        parts = [
-            line(f, [(m + 0.35 * c, 0.37 + 0.35 * s) for c, s in wheel], 0.075, BLACK) for m in (-0.56, 0.56)
-        ]
+        parts = [line(f, [(m + 0.35 * c, 0.37 + 0.35 * s) for c, s in wheel], 0.075, BLACK) for m in (-0.56, 0.56)]
         parts += [
             line(f, [(m - 0.3 * c, 0.37 - 0.3 * s), (m + 0.3 * c, 0.37 + 0.3 * s)], 0.02, (150, 150, 150))
             for m in (-0.56, 0.56)
@@ -91,9 +88,7 @@ def two_wheeler(scene: Scene, label: str, x: float, z: float, ridden: bool = Tru
         ]
         hip, neck, hand, foot = (-0.2, 1.08), (0.12, 1.6), (0.4, 1.12), 0.3
     else:
-        parts = [
-            disc(f, m, 0.34, r, c) for m in (-0.72, 0.74) for r, c in ((0.36, BLACK), (0.2, (120, 120, 124)))
-        ]
+        parts = [disc(f, m, 0.34, r, c) for m in (-0.72, 0.74) for r, c in ((0.36, BLACK), (0.2, (120, 120, 124)))]
         parts += [
             line(f, [(0.74, 0.34), (0.42, 1.0)], 0.1, (170, 170, 174)),
             line(f, [(-0.95, 0.3), (-0.2, 0.28)], 0.12, (190, 190, 194)),
@@ -142,7 +137,8 @@ def truck(f: Frame, u: tuple, v: tuple, colour: np.ndarray, oncoming: bool) -> l
     cargo = hue(f.scene, (232, 232, 228), (190, 196, 200), (214, 120, 40), (70, 110, 160))
     parts = box(f, u, v, (0.5, 1.0), BLACK * 2)
     stages = [box(f, load, v, (0.9, 3.7), cargo), box(f, cab, v, (0.5, 2.8), colour)]
-    parts += sum(stages if oncoming else stages[::-1], [])
+    for stage in stages if oncoming else stages[::-1]:
+        parts += stage
     parts += panel(f, load, v, "side", (load[0] + 0.6, load[1] - 0.6), (1.9, 2.6), colour * 0.9)
     parts += panel(f, cab, v, "side", (cab[0] + 0.5, cab[1] - 0.4), (1.8, 2.5), GLASS)
     if oncoming:

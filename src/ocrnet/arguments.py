@@ -63,7 +63,9 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         flags = [string for action in parser._actions for string in action.option_strings]
-        raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see python {parser.prog} --help)")
+        raise UserError(
+            f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see python {parser.prog} --help)"
+        )
     overrides: dict[str, tuple[Any, str]] = {
         key: (parse_value(value), f"--{flag}")
         for flag, (key, _) in RECIPE_FLAGS.items()

@@ -64,7 +64,7 @@ class CheckpointFolder:
         return sorted((int(match[1]), file) for match, file in found if match)
 
     def save(self, parameters: dict[str, Parameter], progress: Progress, is_best: bool) -> None:
-        """Write `latest`; name the same file `best` and, every `checkpoint.interval` steps, by its number; then prune."""
+        """Write `latest`, name it `best` too and, every `checkpoint.interval` steps, by its number; then prune."""
         scratch = self.path / "writing.ckpt"
         scratch.unlink(missing_ok=True)
         ms.save_checkpoint(
@@ -82,9 +82,7 @@ class CheckpointFolder:
         if is_best:
             _name_also(self.latest, self.best)
         if progress.step % self.config.checkpoint.interval == 0:
-            _name_also(
-                self.latest, self.path / f"OCRNet_{self.config.model.backbone}_{progress.step}_rank0.ckpt"
-            )
+            _name_also(self.latest, self.path / f"OCRNet_{self.config.model.backbone}_{progress.step}_rank0.ckpt")
             for _, file in self.numbered()[: -self.config.checkpoint.keep]:
                 file.unlink()
 
@@ -111,8 +109,8 @@ def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
     try:
         return ms.load_checkpoint(str(path))
     except Exception as error:  # MindSpore raises whatever its parser met
-        reason = str(error).strip().splitlines()
-        raise UserError(f"{path}: not a readable checkpoint, damaged or cut short? ({reason[0] if reason else type(error).__name__})") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: not a readable checkpoint, damaged or cut short? ({reason})") from None
 
 
 def load_weights(network: nn.Cell, path: Path, classes: list[str]) -> None:
@@ -142,7 +140,9 @@ def resume(parameters: dict[str, Parameter], path: Path) -> Progress:
         raise UserError(f"{path}: holds weights but no training state; use it with eval.py")
     problems = _assign(parameters, stored)
     if problems:
-        raise UserError(f"{path}: does not fit this recipe, resume with the recipe it began with\n  " + "\n  ".join(problems))
+        raise UserError(
+            f"{path}: does not fit this recipe, resume with the recipe it began with\n  " + "\n  ".join(problems)
+        )
     entries = {key: stored[f"ocrnet.{key}"] for key in asdict(Progress())}
     return Progress(**{key: value.asnumpy().item() for key, value in entries.items()})
 

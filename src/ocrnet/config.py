@@ -94,7 +94,8 @@ class DataConfig(Section):
         allowed = {*range(len(self.classes)), self.ignore_index}
         if wrong := {raw: to for raw, to in self.label_map.items() if to not in allowed}:
             raise ValueError(
-                f"label_map: {wrong} points outside the {len(self.classes)} classes and ignore_index {self.ignore_index}"
+                f"label_map: {wrong} is neither one of the {len(self.classes)} classes nor ignore_index "
+                f"{self.ignore_index}"
             )
         if not self.label_map and self.ignore_index < len(self.classes):
             raise ValueError(f"ignore_index: {self.ignore_index} is also class {self.classes[self.ignore_index]!r}")

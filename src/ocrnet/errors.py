@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """" Did you mean X?" for a mistyped `word`, or the empty string when nothing known is close."""
+    """The sentence «Did you mean X?» for a mistyped `word`, or the empty string when nothing known is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
 

@@ -6,8 +6,8 @@ from itertools import groupby, islice
 import cv2
 import numpy as np
 from mindspore import Tensor, nn
-from tqdm import tqdm
 
+from ocrnet import progress
 from ocrnet.config import Config, DataConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
@@ -59,7 +59,7 @@ Predicted = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 def predict_dataset(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> Iterator[Predicted]:
     """Every picture once, in order, with a progress bar; neighbours of one size go together. One batch in memory."""
     read = ((dataset.name(index), *dataset.read(index)) for index in range(len(dataset)))
-    with tqdm(total=len(dataset), desc="evaluate", unit="img", leave=False) as bar:
+    with progress.bar(total=len(dataset), desc="evaluate", unit="img", leave=False) as bar:
         for _, alike in groupby(read, key=lambda sample: sample[1].shape):
             while batch := list(islice(alike, batch_size)):
                 predictions = predictor([picture for _, picture, _ in batch])

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from mindspore import Parameter, Tensor, float32
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
-from ocrnet import optim
+from ocrnet import optim, progress
 from ocrnet.checkpoint import CheckpointFolder, Progress, resume
 from ocrnet.config import Config
 from ocrnet.data import loader
@@ -29,7 +28,11 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, train_step: TrainOneStep, training: SegmentationDataset, validation: SegmentationDataset | None
+        self,
+        config: Config,
+        train_step: TrainOneStep,
+        training: SegmentationDataset,
+        validation: SegmentationDataset | None,
     ) -> None:
         self.config = config
         self.train_step = train_step
@@ -61,7 +64,7 @@ class Trainer:
         with (
             (config.save_dir / "train.log").open("a", encoding="utf-8", buffering=1) as self.log,
             SummaryWriter(str(config.save_dir / "tensorboard"), purge_step=self.progress.step) as self.board,
-            tqdm(
+            progress.bar(
                 total=total,
                 initial=self.progress.step,
                 desc="train",
@@ -125,8 +128,12 @@ class Trainer:
             f"cur_lr: {lr:.8f}, loss_scale: {scale:g}, cost {1000 * seconds:.1f} ms\n"
         )
         for name, value in {
-            "loss/total": loss, "loss/main": main, "loss/auxiliary": auxiliary, "learning_rate": lr,
-            "loss_scale": scale, "images_per_second": rate,
+            "loss/total": loss,
+            "loss/main": main,
+            "loss/auxiliary": auxiliary,
+            "learning_rate": lr,
+            "loss_scale": scale,
+            "images_per_second": rate,
         }.items():
             self.board.add_scalar(name, value, step)
 
@@ -146,7 +153,7 @@ class Trainer:
             f"{matrix.images} images in {seconds:.0f} s ({'best so far' if improved else 'best'}: "
             f"{100 * self.progress.best_miou:.2f} %)"
         )
-        tqdm.write(text)
+        progress.say(text)
         self.log.write(text + "\n")
         self.board.add_scalar("val/miou", matrix.miou, step)
         self.board.add_scalar("val/pixel_accuracy", matrix.pixel_accuracy, step)

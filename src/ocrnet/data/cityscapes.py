@@ -59,9 +59,7 @@ LABELS: tuple[Label, ...] = (
 )
 # fmt: on
 
-_EVALUATED = sorted(
-    (label for label in LABELS if 0 <= label.train_id < 255), key=lambda label: label.train_id
-)
+_EVALUATED = sorted((label for label in LABELS if 0 <= label.train_id < 255), key=lambda label: label.train_id)
 
 CLASS_NAMES: tuple[str, ...] = tuple(label.name for label in _EVALUATED)
 PALETTE: tuple[tuple[int, int, int], ...] = tuple(label.color for label in _EVALUATED)
@@ -79,8 +77,7 @@ def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
     folder = Path(root) / "leftImg8bit" / split
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no folder {folder}: "
-            "set data.root / --dataset_dir to the folder that holds leftImg8bit and gtFine"
+            f"no folder {folder}: set data.root / --dataset_dir to the folder that holds leftImg8bit and gtFine"
         )
     pairs: list[tuple[Path, Path | None]] = []
     for image in sorted(folder.glob("*/*_leftImg8bit.png")):

@@ -54,8 +54,9 @@ class SegmentationDataset:
         if (label == _INVALID).any():
             values = np.unique(raw[label == _INVALID])
             raise UserError(
-                f"{label_path}: label value {', '.join(map(str, values[:8]))} is none of the {len(self.classes)} classes "
-                f"and not ignore_index {self.config.ignore_index}. Map it in data.label_map, or mend the file."
+                f"{label_path}: label value {', '.join(map(str, values[:8]))} is none of the "
+                f"{len(self.classes)} classes and not ignore_index "
+                f"{self.config.ignore_index}. Map it in data.label_map, or mend the file."
             )
         return picture, label
 

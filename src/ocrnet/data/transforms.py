@@ -36,7 +36,11 @@ def fit(size: tuple[int, int], box: tuple[float, float]) -> tuple[int, int]:
 
 
 def random_resize(
-    picture: np.ndarray, label: np.ndarray, base: tuple[int, int] | None, scale_range: tuple[float, float], rng: Generator
+    picture: np.ndarray,
+    label: np.ndarray,
+    base: tuple[int, int] | None,
+    scale_range: tuple[float, float],
+    rng: Generator,
 ) -> Pair:
     """Fit into `base` (width, height; the picture's own size if None) times a ratio drawn from `scale_range`."""
     height, width = label.shape
@@ -88,9 +92,7 @@ def distort_colours(picture: np.ndarray, config: PhotometricConfig, rng: Generat
         if saturation is not None:
             hsv[..., 1] = scaled(np.ascontiguousarray(hsv[..., 1]), saturation)
         if hue:
-            hsv[..., 0] = cv2.LUT(
-                np.ascontiguousarray(hsv[..., 0]), ((np.arange(256) + hue) % 180).astype(np.uint8)
-            )
+            hsv[..., 0] = cv2.LUT(np.ascontiguousarray(hsv[..., 0]), ((np.arange(256) + hue) % 180).astype(np.uint8))
         picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     if not contrast_first and chosen():
         picture = scaled(picture, rng.uniform(*config.contrast))

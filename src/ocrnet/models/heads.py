@@ -12,7 +12,12 @@ class FCNHead(nn.Cell):
     """Auxiliary head: (N, in, h, w) features to (N, classes, h, w) logits, which are the soft object regions."""
 
     def __init__(
-        self, in_channels: int, channels: int, num_classes: int, kernel_size: int = 1, dropout: float = 0.0,
+        self,
+        in_channels: int,
+        channels: int,
+        num_classes: int,
+        kernel_size: int = 1,
+        dropout: float = 0.0,
         conv_bias: bool = False,
     ) -> None:
         super().__init__()

@@ -5,6 +5,8 @@ the fuse step enlarges as published (mindcv's does so with nearest neighbours in
 as they are, and there is no classification head.
 """
 
+from typing import ClassVar
+
 from mindcv.models import hrnet as mindcv_hrnet
 from mindspore import Tensor, nn
 
@@ -89,7 +91,7 @@ class HRNet(mindcv_hrnet.HRNet):
         align_corners: of the bilinear fuse; True in HRNet-OCR.
     """
 
-    blocks_dict = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
+    blocks_dict: ClassVar = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
 
     def __init__(self, name: str, fuse: str = "bilinear", align_corners: bool = False) -> None:
         self._fuse, self._align_corners = fuse, align_corners

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ocrnet import device
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cpu() -> None:
+    device.init("CPU", mode=1, seed=0)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Path:
+    """A small demo data set: 12 training and 5 validation scenes of 128 x 64."""
+    folder = tmp_path_factory.mktemp("demo")
+    script = ROOT / "scripts" / "make_demo_data.py"
+    size = ["--train", "12", "--val", "5", "--width", "128", "--height", "64"]
+    subprocess.run([sys.executable, script, "--output", folder, *size], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """Run an entry script as a user would; returns the completed process with text output."""
+
+    def run(script: str, *arguments: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    return run
