@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ocrnet.config import Config, load_config, parse_value
+from ocrnet.config import Config
 from ocrnet.errors import UserError, did_you_mean
+from ocrnet.recipes import load_config, parse_value
 
 RECIPE_FLAGS = {
     # flag: (key of the recipe, what help says)

@@ -1,17 +1,15 @@
-"""The recipe: its schema (types, defaults, one line of documentation a key) and the YAML loader.
+"""The schema of a recipe: types, defaults and one line of documentation a key. `recipes.py` reads the YAML.
 
 Everything that can be derived (head widths, class count, steps per epoch) is derived, not written in YAML.
 """
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ocrnet.data import cityscapes
-from ocrnet.errors import UserError, did_you_mean
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
@@ -234,126 +232,3 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         tree["data"]["label_map"] = dict(self.data.label_map)  # JSON would make the numbers strings
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as a string for want of a dot; here it is a number. A key given twice is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) != len(node.value):
-            names = [key.value for key, _ in node.value]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise yaml.MarkedYAMLError(problem=f"key {twice!r} is given twice", problem_mark=node.start_mark)
-        return mapping
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def parse_value(text: str) -> Any:
-    """One YAML value, as written behind `--set key=`."""
-    return yaml.load(text, _Loader)
-
-
-Entries = dict[tuple[str, ...], tuple[Any, str]]
-"""{path of the key: (value, where it was written)}: flat, so that a later entry wins key by key."""
-
-_WHOLE_VALUES = {("data", "label_map")}  # mappings that are values, not sections
-
-
-def _flatten(tree: dict, source: str, path: tuple[str, ...] = ()) -> Entries:
-    entries: Entries = {}
-    for key, value in tree.items():
-        here = (*path, str(key))
-        if isinstance(value, dict) and value and here not in _WHOLE_VALUES:
-            entries.update(_flatten(value, source, here))
-        else:
-            entries[here] = (value, source)
-    return entries
-
-
-def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
-    """Entries of one file: its `__BASE__` files in their order, then its own."""
-    if path.resolve() in chain:
-        raise UserError(f"{path}: __BASE__ leads back to this file")
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        mend = f" (named in __BASE__ of {chain[-1]})" if chain else ""
-        raise UserError(f"{path}: cannot read this recipe: {error.strerror}{mend}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(tree).__name__}")
-    bases = tree.pop("__BASE__", [])
-    entries: Entries = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        _merge(entries, _read_yaml(path.parent / base, (*chain, path.resolve())))
-    _merge(entries, _flatten(tree, str(path)))
-    return entries
-
-
-def _merge(entries: Entries, later: Entries) -> None:
-    """Let `later` win: a section replaces a plain value (null, say) of the same key, and the other way round."""
-    for path in later:
-        for old in [old for old in entries if old[: len(path)] == path or path[: len(old)] == old]:
-            del entries[old]
-    entries.update(later)
-
-
-def _unflatten(entries: Entries) -> dict:
-    tree: dict = {}
-    for path, (value, _) in entries.items():
-        section = tree
-        for key in path[:-1]:
-            section = section.setdefault(key, {})
-        section[path[-1]] = value
-    return tree
-
-
-def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
-    """Read a recipe.
-
-    Args:
-        path: the YAML file, as the user typed it.
-        overrides: {dotted key: (value, the flag that gave it)}; they win over the YAML.
-
-    Raises:
-        UserError: every mistake in one message, each with its file (or flag), key and mend.
-    """
-    entries = _read_yaml(Path(path))
-    _merge(entries, {tuple(key.split(".")): entry for key, entry in (overrides or {}).items()})
-    entries.setdefault(("save_dir",), (f"runs/{Path(path).stem}", "default"))
-    try:
-        return Config(**_unflatten(entries))
-    except ValidationError as error:
-        mistakes = [_describe(mistake, entries) for mistake in error.errors()]
-    head = f"{path}: " if len(mistakes) == 1 else f"{path}: {len(mistakes)} mistakes\n  "
-    raise UserError(head + "\n  ".join(mistakes))
-
-
-def _describe(mistake: dict, entries: Entries) -> str:
-    """One line: key, what is wrong, where it was written, the mend."""
-    location = tuple(str(part) for part in mistake["loc"])
-    sources = {source for path, (_, source) in entries.items() if path[: len(location)] == location[: len(path)]}
-    written = f" (in {', '.join(sorted(sources))})" if sources and location else ""
-    if mistake["type"] == "extra_forbidden":
-        known = _section_keys(location[:-1])
-        mend = did_you_mean(location[-1], known) or f" Known here: {', '.join(known)}."
-        return f"{'.'.join(location)}: unknown key{written}.{mend}"
-    text = mistake["msg"].removeprefix("Value error, ")
-    if mistake["type"] == "value_error":
-        return ".".join([*location, text]) + written
-    return f"{'.'.join(location)}: {text}, got {mistake['input']!r}{written}"
-
-
-def _section_keys(path: tuple[str, ...]) -> list[str]:
-    model: Any = Config
-    for key in path:
-        annotation = model.model_fields[key].annotation
-        choices = (annotation, *get_args(annotation))
-        model = next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, Section))
-    return list(model.model_fields)
