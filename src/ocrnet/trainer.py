@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mindspore import Parameter, Tensor, float32
+from mindspore import Parameter, Tensor
 from tensorboardX import SummaryWriter
 
 from ocrnet import optim, progress
@@ -98,7 +98,7 @@ class Trainer:
     def _one_step(self, step: int, batch: tuple[Tensor, Tensor], started: float) -> None:
         config, optimizer = self.config, self.train_step.optimizer
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
-        optimizer.learning_rate.set_data(Tensor(lr, float32))
+        optim.set_learning_rate(optimizer, lr)
         self.train_step.set_train(True)
         main, auxiliary, updated = self.train_step(*batch)
         self.progress.step = step + 1
