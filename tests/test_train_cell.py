@@ -48,7 +48,7 @@ def test_every_step_uses_its_own_learning_rate(in_mode, kind):
     step = make_step(kind)
     for lr, expected in ((0.5, 0.0), (0.125, -0.25)):  # the gradient is 2
         set_learning_rate(step.optimizer, lr)
-        main, auxiliary, updated = step(*batch(2.0))
+        _, auxiliary, updated = step(*batch(2.0))
         assert updated.asnumpy() and auxiliary.asnumpy() == 0
         assert step.loss_network.weight.asnumpy() == expected
 
