@@ -158,4 +158,5 @@ class Trainer:
         self.board.add_scalar("val/miou", matrix.miou, step)
         self.board.add_scalar("val/pixel_accuracy", matrix.pixel_accuracy, step)
         for name, value in zip(matrix.classes, matrix.iou, strict=True):
-            self.board.add_scalar(f"val_iou/{name}", value, step)
+            if math.isfinite(value):  # the class occurs
+                self.board.add_scalar(f"val_iou/{name}", value, step)
