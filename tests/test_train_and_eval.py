@@ -116,8 +116,9 @@ def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, 
 def test_a_fresh_run_sets_an_earlier_one_aside(train, straight, tmp_path):
     shutil.copytree(straight[0], tmp_path / "run")
     done = train(tmp_path / "run", "--total_step", "1", "--ms_mode", "1")
-    assert done.returncode == 0 and "held an earlier run" in done.stdout
-    assert (tmp_path / "run" / "checkpoint.1" / "best.ckpt").exists()
+    assert done.returncode == 0 and "an earlier run was here" in done.stdout
+    assert (tmp_path / "run" / "earlier.1" / "checkpoint" / "best.ckpt").exists()
+    assert list(losses(tmp_path / "run")) == [1]
     assert not (tmp_path / "run" / "checkpoint" / "best.ckpt").exists()
 
 
