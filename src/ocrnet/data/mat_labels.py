@@ -27,11 +27,13 @@ def read_mat(path: Path) -> np.ndarray:
         if "GTcls" in found:
             values = found["GTcls"].Segmentation
         elif "LabelMap" in found:
-            values = _CONTEXT[found["LabelMap"]]
+            values = _CONTEXT[np.asarray(found["LabelMap"], np.int64)]
         else:
             values = found["S"]
     except (KeyError, AttributeError, IndexError):
         raise ValueError("holds none of GTcls.Segmentation (SBD), LabelMap (PASCAL-Context), S (COCO-Stuff)") from None
+    if values.min() < 0 or values.max() > 255:
+        raise ValueError(f"label values reach {values.min()} and {values.max()}; they must be 0 to 255")
     return np.atleast_2d(values).astype(np.uint8)
 
 
