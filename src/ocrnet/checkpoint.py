@@ -38,15 +38,12 @@ class CheckpointFolder:
         self.best = self.path / "best.ckpt"
 
     def create(self, resuming: bool) -> str:
-        """Make the folder. A fresh run sets an earlier run's checkpoints aside; the answer says where, if so."""
+        """Make the folder. A fresh run sets an earlier run's files aside; the answer says where, if so."""
         moved = ""
         try:
             if self.latest.exists() and not resuming:
-                number = 1
-                while (aside := self.path.with_name(f"checkpoint.{number}")).exists():
-                    number += 1
-                self.path.rename(aside)
-                moved = f"{self.path} held an earlier run; it is now {aside} (--resume_ckpt auto would have gone on)"
+                aside = _set_aside(self.config.save_dir)
+                moved = f"an earlier run was here; it is now in {aside} (--resume_ckpt auto would have gone on with it)"
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
             probe.touch()
@@ -85,6 +82,18 @@ class CheckpointFolder:
             _name_also(self.latest, self.path / f"OCRNet_{self.config.model.backbone}_{progress.step}_rank0.ckpt")
             for _, file in self.numbered()[: -self.config.checkpoint.keep]:
                 file.unlink()
+
+
+def _set_aside(save_dir: Path) -> Path:
+    """Move what an earlier run wrote to the first free `earlier.N` beside it."""
+    number = 1
+    while (aside := save_dir / f"earlier.{number}").exists():
+        number += 1
+    aside.mkdir()
+    for name in ("checkpoint", "train.log", "tensorboard", "config.yml"):
+        if (save_dir / name).exists():
+            (save_dir / name).rename(aside / name)
+    return aside
 
 
 def _name_also(file: Path, name: Path) -> None:

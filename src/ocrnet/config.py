@@ -207,7 +207,7 @@ class TrainConfig(Section):
     mix: bool = False
     """Mixed precision at `amp_level`; False is float32 throughout."""
     amp_level: Literal["O0", "O2", "O3"] = "O3"
-    """O0 float32; O2 convolutions and products in float16; O3 everything but BatchNorm and the loss."""
+    """O0 float32; O2 convolutions in float16; O3 everything but BatchNorm and the loss."""
     loss_scale: LossScaleConfig = LossScaleConfig()
     clip_grad: NonNegative = 0.0
     """Largest global norm of the gradients; 0: no clipping."""

@@ -24,7 +24,8 @@ class WeightedNLL(nn.Cell):
 
     def bprop(self, logits: Tensor, labels: Tensor, weights: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
         """Gradient of the logits: weight * (softmax - one-hot). Labels and weights are data."""
-        wrong = ops.softmax(logits, axis=1) - (labels.expand_dims(1) == self.channels).astype(logits.dtype)
+        # exp(log_softmax) and not softmax: on a CPU the latter takes ten times longer along axis 1
+        wrong = ops.exp(ops.log_softmax(logits, axis=1)) - (labels.expand_dims(1) == self.channels).astype(logits.dtype)
         return wrong * (weights * dout).expand_dims(1), ops.zeros_like(labels), ops.zeros_like(weights)
 
 
@@ -59,7 +60,7 @@ class OCRLoss(nn.Cell):
     """A network and its loss: main cross entropy + auxiliary_weight * auxiliary cross entropy."""
 
     def __init__(self, network: nn.Cell, config: LossConfig, num_classes: int, align_corners: bool) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # tensors keep the network's own names
         self.network = network
         self.cross_entropy = CrossEntropy(num_classes, config.class_weights, config.average)
         self.auxiliary_weight = config.auxiliary_weight

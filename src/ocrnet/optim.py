@@ -1,6 +1,6 @@
 """SGD with momentum and the learning rate of every step."""
 
-from mindspore import nn
+from mindspore import Tensor, float32, nn, ops
 
 from ocrnet.config import OptimizerConfig, ScheduleConfig
 
@@ -36,3 +36,8 @@ def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> nn.Momentum:
             {"order_params": parameters},
         ]
     return nn.Momentum(parameters, 0.01, config.momentum, config.weight_decay)
+
+
+def set_learning_rate(optimizer: nn.Optimizer, lr: float) -> None:
+    """Set the rate of the next step. Assigned in place: a compiled step keeps reading the same memory."""
+    ops.assign(optimizer.learning_rate, Tensor(lr, float32))

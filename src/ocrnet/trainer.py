@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mindspore import Parameter, Tensor, float32
+from mindspore import Parameter, Tensor
 from tensorboardX import SummaryWriter
 
 from ocrnet import optim, progress
@@ -43,6 +43,7 @@ class Trainer:
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
         self._shown = time.monotonic()
+        self._unread: list[Tensor] = []  # whether each step since the last report made its update
 
     def prepare(self, resume_from: str | None) -> None:
         """Make `save_dir` ready and, when asked, go on from a checkpoint: a file, or "auto" for the latest if any."""
@@ -73,6 +74,7 @@ class Trainer:
         ):
             if self.progress.step < total:
                 self.bar.set_postfix_str("compiling the network, once" if config.ms_mode == 0 else "starting")
+            self.train_step.set_train(True)
             for step in range(self.progress.step, total):
                 started = time.monotonic()
                 self._one_step(step, next(batches), started)
@@ -80,6 +82,7 @@ class Trainer:
                 evaluated = self.validation is not None and (done % config.eval.interval == 0 or done == total)
                 improved = evaluated and self._evaluate()
                 if evaluated or done % config.checkpoint.interval == 0 or done == total:
+                    self._count_skipped()
                     self.checkpoints.save(self._parameters(), self.progress, improved)
         skipped = f", {self.progress.skipped} steps skipped for overflow" if self.progress.skipped else ""
         print(f"{total} steps done{skipped}; checkpoints in {self.checkpoints.path}")
@@ -98,19 +101,22 @@ class Trainer:
     def _one_step(self, step: int, batch: tuple[Tensor, Tensor], started: float) -> None:
         config, optimizer = self.config, self.train_step.optimizer
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
-        optimizer.learning_rate.set_data(Tensor(lr, float32))
-        self.train_step.set_train(True)
+        optim.set_learning_rate(optimizer, lr)
         main, auxiliary, updated = self.train_step(*batch)
         self.progress.step = step + 1
         self.progress.samples += config.train.batch_size
         self.bar.update(1)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
-        if config.train.loss_scale.kind != "none":
-            self.progress.skipped += not updated.asnumpy()
+        self._unread.append(updated)
         if logged or time.monotonic() - self._shown > 1:
             self._shown = time.monotonic()
+            self._count_skipped()
             self._report(step + 1, float(main.asnumpy()), float(auxiliary.asnumpy()), lr, started, logged)
+
+    def _count_skipped(self) -> None:
+        self.progress.skipped += sum(not updated.asnumpy() for updated in self._unread)
+        self._unread.clear()
 
     def _report(self, step: int, main: float, auxiliary: float, lr: float, started: float, logged: bool) -> None:
         config = self.config
@@ -141,6 +147,7 @@ class Trainer:
         """Evaluate, say the score, and tell whether it is the best so far."""
         started = time.monotonic()
         matrix = evaluate(self.predictor, self.validation, self.config.eval.batch_size)
+        self.train_step.set_train(True)
         improved = matrix.miou > self.progress.best_miou
         self.progress.best_miou = max(matrix.miou, self.progress.best_miou)
         self._say(matrix, improved, time.monotonic() - started)
@@ -158,4 +165,5 @@ class Trainer:
         self.board.add_scalar("val/miou", matrix.miou, step)
         self.board.add_scalar("val/pixel_accuracy", matrix.pixel_accuracy, step)
         for name, value in zip(matrix.classes, matrix.iou, strict=True):
-            self.board.add_scalar(f"val_iou/{name}", value, step)
+            if math.isfinite(value):  # the class occurs
+                self.board.add_scalar(f"val_iou/{name}", value, step)

@@ -3,7 +3,7 @@
 Yuan, Chen, Wang: «Object-Contextual Representations for Semantic Segmentation», ECCV 2020, section 3.
 """
 
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, float32, nn, ops
 
 from ocrnet.models.layers import ConvBNReLU, classifier
 
@@ -41,7 +41,7 @@ def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
     """
     batch, channels, _, _ = pixels.shape
     classes = regions.shape[1]
-    weights = ops.softmax(regions.reshape(batch, classes, -1), axis=2)
+    weights = ops.softmax(regions.astype(float32).reshape(batch, classes, -1), axis=2).astype(pixels.dtype)
     context = ops.bmm(weights, pixels.reshape(batch, channels, -1).swapaxes(1, 2))
     return context.swapaxes(1, 2).expand_dims(3)
 

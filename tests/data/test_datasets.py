@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ocrnet.config import DataConfig
+from ocrnet.data.datasets import open_dataset, palette
+from ocrnet.errors import UserError
+
+
+def write_pair(root: Path, name: str, label: np.ndarray, size: tuple[int, int] | None = None) -> str:
+    """Write a picture and its label; the line for a list."""
+    height, width = size or label.shape[:2]
+    cv2.imwrite(str(root / f"{name}.jpg"), np.full((height, width, 3), (10, 20, 200), np.uint8))
+    Image.fromarray(label).save(root / f"{name}.png")
+    return f"{name}.jpg {name}.png\n"
+
+
+def list_config(root: Path, **settings) -> DataConfig:
+    return DataConfig(**{"format": "list", "root": root, "train": "train.lst", "classes": ["a", "b", "c"], **settings})
+
+
+def test_pictures_are_rgb_and_labels_class_numbers(tmp_path):
+    label = np.array([[0, 1, 2, 7]], np.uint8).repeat(8, 0)
+    (tmp_path / "train.lst").write_text("# a comment\n" + write_pair(tmp_path, "x", label))
+    dataset = open_dataset(list_config(tmp_path, ignore_index=7), "train")
+    picture, found = dataset.read(0)
+    assert np.abs(picture[0, 0].astype(int) - (200, 20, 10)).max() <= 4  # JPEG
+    assert found[0].tolist() == [0, 1, 2, 255]
+    assert dataset.name(0) == "x" and len(dataset) == 1
+
+
+def test_a_label_map_sends_raw_values_to_classes_and_palette_files_keep_their_indices(tmp_path):
+    label = np.array([[10, 20, 30]], np.uint8)
+    (tmp_path / "train.lst").write_text(write_pair(tmp_path, "x", label))
+    image = Image.fromarray(label)
+    image.putpalette(list(range(256)) * 3)
+    image.save(tmp_path / "x.png")
+    config = list_config(tmp_path, label_map={10: 2, 20: 0, 30: 255})
+    assert open_dataset(config, "train").read(0)[1].tolist() == [[2, 0, 255]]
+
+
+def test_cityscapes_ids_become_the_19_classes(demo):
+    dataset = open_dataset(DataConfig(root=demo), "val")
+    assert len(dataset) == 5
+    label_path = dataset.pairs[0][1]
+    raw, label = np.asarray(Image.open(label_path)), dataset.read(0)[1]
+    assert set(label[raw == 7]) == {0} and set(label[raw == 23]) == {10}  # road, sky
+    assert set(label[np.isin(raw, [0, 1, 2, 3, 4, 5, 6, 9, 10])]) <= {255}
+
+
+@pytest.mark.parametrize(
+    ("label", "size", "message"),
+    [
+        (np.full((4, 4), 3, np.uint8), None, "label value 3 is none of the 3 classes and not ignore_index 255"),
+        (np.zeros((4, 4), np.uint8), (4, 5), "the label is 4 x 4 pixels (width x height), its picture"),
+        (np.zeros((4, 4, 3), np.uint8), None, "a label is a single-channel picture of class numbers"),
+        (np.full((4, 4), 300, np.uint16), None, "label values reach 300"),
+    ],
+)
+def test_an_unusable_label_is_named(tmp_path, label, size, message):
+    (tmp_path / "train.lst").write_text(write_pair(tmp_path, "x", label, size))
+    with pytest.raises(UserError) as error:
+        open_dataset(list_config(tmp_path), "train").read(0)
+    assert str(error.value).startswith(f"{tmp_path / 'x.png'}: ") and message in str(error.value)
+
+
+@pytest.mark.parametrize("damaged", ["x.jpg", "x.png"])
+def test_a_file_cut_short_is_named(tmp_path, damaged):
+    label = np.random.default_rng(0).integers(0, 3, (64, 64)).astype(np.uint8)
+    (tmp_path / "train.lst").write_text(write_pair(tmp_path, "x", label))
+    content = (tmp_path / damaged).read_bytes()
+    (tmp_path / damaged).write_bytes(content[:100])
+    with pytest.raises(UserError, match=damaged):
+        open_dataset(list_config(tmp_path), "train").read(0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("", "is empty"),
+        ("only_a_picture.jpg\n", "train.lst:1: expected `image label`"),
+        ("../x.jpg x.png\n", "leaves the data root"),
+        ("/x.jpg x.png\n", "leaves the data root"),
+        ("x.jpg nowhere.png\n", "nowhere.png: label file of picture"),
+        ("nowhere.jpg x.png\n", "nowhere.jpg: picture file not found"),
+        (None, "train.lst: cannot read this list"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused_at_the_start(tmp_path, lines, message):
+    write_pair(tmp_path, "x", np.zeros((4, 4), np.uint8))
+    if lines is not None:
+        (tmp_path / "train.lst").write_text(lines)
+    with pytest.raises(UserError) as error:
+        open_dataset(list_config(tmp_path), "train")
+    assert message in str(error.value)
+
+
+def test_made_up_colours_do_not_change_from_run_to_run():
+    config = DataConfig(format="list", classes=["a", "b"])
+    assert palette(config).tolist() == [[12, 193, 117], [146, 235, 95]]  # the names' MD5 sums

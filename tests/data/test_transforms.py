@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from numpy.random import Generator, Philox
+
+from ocrnet.config import DataConfig, PhotometricConfig
+from ocrnet.data import transforms
+
+
+def rng(number: int = 0) -> Generator:
+    return Generator(Philox(key=number))
+
+
+def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture whose red and green channels hold the row and the column, and a label of 19 stripes."""
+    rows, columns = np.mgrid[:height, :width]
+    picture = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+    return picture, (columns % 19).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "expected"),
+    [
+        ((2048, 1024), (2048, 1024), (2048, 1024)),
+        ((500, 375), (2048, 512), (683, 512)),  # VOC as mmsegmentation tests it
+        ((375, 500), (2048, 512), (512, 683)),
+        ((4000, 100), (2048, 512), (2048, 51)),
+    ],
+)
+def test_pictures_fit_their_box_as_in_mmcv(size, box, expected):
+    assert transforms.fit(size, box) == expected
+
+
+def test_random_resize_draws_the_whole_range_and_keeps_the_pair_together():
+    picture, label = coordinates(40, 80)
+    ratios = []
+    for number in range(200):
+        resized, resized_label = transforms.random_resize(picture, label, None, (0.5, 2.0), rng(number))
+        assert resized.shape[:2] == resized_label.shape
+        ratios.append(resized_label.shape[1] / 80)
+    assert 0.5 <= min(ratios) < 0.53 and 1.94 < max(ratios) <= 2.0
+    assert set(np.unique(resized_label)) <= set(range(19))  # nearest: no value between two classes
+
+
+def test_random_crop_cuts_picture_and_label_at_the_same_place():
+    picture, label = coordinates(60, 90)
+    places = set()
+    for number in range(50):
+        cut, cut_label = transforms.random_crop(picture, label, (32, 48), 0.75, rng(number))
+        assert cut.shape == (32, 48, 3) and cut_label.shape == (32, 48)
+        assert (cut_label == cut[..., 1] % 19).all()
+        places.add((int(cut[0, 0, 0]), int(cut[0, 0, 1])))
+    assert {row for row, _ in places} & {0, 1, 2} and max(column for _, column in places) > 38
+
+
+def test_random_crop_avoids_crops_that_one_class_fills():
+    label = np.zeros((64, 128), np.uint8)
+    label[:, 100:] = 1
+    picture = np.zeros((64, 128, 3), np.uint8)
+    found = [transforms.random_crop(picture, label, (32, 32), 0.75, rng(n))[1] for n in range(60)]
+    blind = [transforms.random_crop(picture, label, (32, 32), 1.0, rng(n))[1] for n in range(60)]
+    mixed = [np.mean([(0.25 < crop.mean() < 0.75) for crop in crops]) for crops in (found, blind)]
+    assert mixed[0] > 0.7 > mixed[1]
+
+
+def test_colour_changes_stay_in_range_and_do_nothing_at_probability_zero():
+    picture = Generator(Philox(key=1)).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    never = PhotometricConfig(probability=0)
+    assert (transforms.distort_colours(picture, never, rng()) == picture).all()
+    brighter = PhotometricConfig(probability=1, contrast=(1, 1), saturation=(1, 1), hue=0)
+    changed = transforms.distort_colours(picture, brighter, rng()).astype(int) - picture
+    assert 0 < np.abs(changed).max() <= 33  # 32 and the rounding of two colour conversions
+
+
+def test_normalise_and_pad():
+    picture = np.full((2, 3, 3), 123, np.uint8)
+    label = np.ones((2, 3), np.int32)
+    image = transforms.normalise(picture, (123, 122, 121), (1, 2, 4))
+    assert image[:, 0, 0].tolist() == [0, 0.5, 0.5]
+    image, label = transforms.pad(image, label, (4, 4))
+    assert image.shape == (3, 4, 4) and (image[:, 2:] == 0).all() and (image[:, :, 3] == 0).all()
+    assert label.shape == (4, 4) and (label[2:] == 255).all() and (label[:2, :3] == 1).all()
+
+
+def test_a_picture_smaller_than_the_crop_is_padded():
+    config = DataConfig(crop_size=(64, 64), scale_range=(0.5, 0.5))
+    image, label = transforms.training_pair(*coordinates(40, 80), config, rng())
+    assert image.shape == (3, 64, 64) and image.dtype == np.float32
+    assert label.shape == (64, 64) and label.dtype == np.int32
+    assert (label[20:] == 255).all() and (label[:20, :40] != 255).all()

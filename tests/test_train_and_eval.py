@@ -1,0 +1,129 @@
+"""The entry scripts as a user runs them, on a tiny network and drawn scenes of 128 x 64."""
+
+import json
+import re
+import shutil
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from ocrnet.config import DataConfig
+from ocrnet.data.datasets import open_dataset
+
+RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+_TINY = (
+    "--set model.head_channels=16 --set model.key_channels=8 --set model.context_channels=16 "
+    "--set data.crop_size=[32,64] --set checkpoint.interval=4 --set schedule.warmup_steps=2 "
+    "--batch_size 4 --total_step 8 --log_interval 1 --run_eval False"
+)
+TINY = _TINY.split()
+
+
+def losses(folder) -> dict[int, str]:
+    """{step: its losses and learning rate, as logged}"""
+    lines = (folder / "train.log").read_text().splitlines()
+    return {int(m[1]): m[2] for line in lines if (m := re.match(r"step (\d+)/\d+, (.*), cost", line))}
+
+
+def weights(path) -> dict[str, np.ndarray]:
+    stored = ms.load_checkpoint(str(path))
+    return {name: value.asnumpy() for name, value in stored.items() if isinstance(value, ms.Parameter)}
+
+
+@pytest.fixture(scope="module")
+def train(run_script, demo):
+    def run(folder, *flags):
+        base = ["--config", RECIPE, "--dataset_dir", demo, "--save_dir", folder, *TINY]
+        return run_script("train.py", *base, *flags)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def straight(train, tmp_path_factory):
+    """A run of 8 steps in graph mode with a dynamic loss scale, evaluated at its end."""
+    folder = tmp_path_factory.mktemp("straight")
+    done = train(folder, "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3", "--run_eval", "True")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_training_writes_checkpoints_log_and_recipe_and_says_little(straight):
+    folder, done = straight
+    assert {file.name for file in (folder / "checkpoint").iterdir()} == {
+        "latest.ckpt", "best.ckpt", "OCRNet_hrnet_tiny_4_rank0.ckpt", "OCRNet_hrnet_tiny_8_rank0.ckpt",
+    }  # fmt: skip
+    assert list(losses(folder)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (folder / "config.yml").exists() and any((folder / "tensorboard").iterdir())
+    assert "on CPU" in done.stdout and "step 8: mIoU" in done.stdout and "on 5 images" in done.stdout
+    assert "8/8" in done.stderr and re.search(r"loss \d\.\d+, lr 0\.\d+, [\d.]+ img/s", done.stderr)
+    noise = r"WARNING|Exception ignored|Deprecat|Traceback"
+    assert not re.search(noise, done.stdout + done.stderr), done.stderr
+
+
+def test_a_resumed_run_ends_with_the_same_losses_and_bits(train, straight, tmp_path):
+    folder, _ = straight
+    done = train(
+        tmp_path, "--resume_ckpt", folder / "checkpoint" / "OCRNet_hrnet_tiny_4_rank0.ckpt",
+        "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3", "--run_eval", "True",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "after step 4" in done.stdout
+    assert losses(tmp_path) == {step: line for step, line in losses(folder).items() if step > 4}
+    first, second = (weights(run / "checkpoint" / "latest.ckpt") for run in (folder, tmp_path))
+    assert first.keys() == second.keys() and any(name.startswith("moments.") for name in first)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    assert first["loss_scale.scale_value"] == 256 * 2 * 2 and first["ocrnet.samples"] == 32
+
+
+def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):
+    done = train(tmp_path, "--ms_mode", "1", "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3")
+    assert done.returncode == 0, done.stderr
+    for step in (1, 2, 3):
+        graph, pynative = (float(re.match(r"loss: ([\d.]+)", losses(run)[step])[1]) for run in (straight[0], tmp_path))
+        assert pynative == pytest.approx(graph, rel=1e-4)
+
+
+@pytest.mark.parametrize("level", ["O2", "O3"])
+def test_mixed_precision_trains_within_rounding_of_float32(train, straight, tmp_path, level):
+    flags = ["--mix", "True", "--amp_level", level, "--ms_loss_scaler", "static", "--ms_loss_scaler_value", "128"]
+    done = train(tmp_path, *flags, "--total_step", "2")
+    assert done.returncode == 0, done.stderr
+    full, mixed = (float(re.match(r"loss: ([\d.]+)", losses(run)[1])[1]) for run in (straight[0], tmp_path))
+    assert mixed == pytest.approx(full, rel=5e-3) and mixed != full
+
+
+def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, straight, demo, tmp_path):
+    folder, done = straight
+    result, base = tmp_path / "result.json", ["--config", RECIPE, "--dataset_dir", demo, *TINY]
+    evaluated = run_script(
+        "eval.py", *base, "--checkpoint_path", folder / "checkpoint" / "best.ckpt", "--result_json", result,
+        "--visualize", "True", "--save_dir", tmp_path, "--set", "eval.batch_size=2", "--set", "eval.pictures=3",
+    )  # fmt: skip
+    assert evaluated.returncode == 0, evaluated.stderr
+    scores = json.loads(result.read_text())
+    dataset = open_dataset(DataConfig(root=demo), "val")
+    labels = np.concatenate([dataset.read(index)[1].ravel() for index in range(5)])
+    assert scores["images"] == 5
+    assert np.sum(scores["confusion_matrix"], axis=1).tolist() == np.bincount(labels, minlength=256)[:19].tolist()
+    assert f"mIoU {100 * scores['miou']:.2f} %" in done.stdout  # the score that training saw
+    assert f"{100 * scores['iou']['road']:.2f}" in evaluated.stdout
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+
+
+def test_a_fresh_run_sets_an_earlier_one_aside(train, straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path / "run")
+    done = train(tmp_path / "run", "--total_step", "1", "--ms_mode", "1")
+    assert done.returncode == 0 and "an earlier run was here" in done.stdout
+    assert (tmp_path / "run" / "earlier.1" / "checkpoint" / "best.ckpt").exists()
+    assert list(losses(tmp_path / "run")) == [1]
+    assert not (tmp_path / "run" / "checkpoint" / "best.ckpt").exists()
+
+
+def test_resume_auto_goes_on_or_starts(train, straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path / "run")
+    flags = ["--resume_ckpt", "auto", "--ms_loss_scaler", "dynamic", "--ms_mode", "1"]
+    assert "after step 8" in train(tmp_path / "run", *flags).stdout
+    assert "starting from the beginning" in train(tmp_path / "new", *flags, "--total_step", "1").stdout
