@@ -4,6 +4,8 @@ picture: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and th
 mmsegmentation's OCRNet recipes: random resize, random crop, flip, photometric distortion, normalise, pad.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.random import Generator
@@ -17,7 +19,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 def training_pair(picture: np.ndarray, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
     """The whole training pipeline: (3, h, w) float32 and (h, w) int32, h and w of `config.crop_size`."""
-    picture, label = random_resize(picture, label, config.resize_base, config.scale_range, config.keep_ratio, rng)
+    picture, label = random_resize(picture, label, config.resize_base, config.scale_range, rng, config.keep_ratio)
     picture, label = random_crop(picture, label, config.crop_size, config.cat_max_ratio, rng)
     if rng.random() < config.flip:
         picture, label = picture[:, ::-1], swap_classes(label[:, ::-1], config.flip_pairs)
@@ -44,8 +46,8 @@ def random_resize(
     label: np.ndarray,
     base: tuple[int, int] | None,
     scale_range: tuple[float, float],
-    keep_ratio: bool,
     rng: Generator,
+    keep_ratio: bool = True,
 ) -> Pair:
     """Fit into `base` (width, height; the picture's own size if None) times a ratio drawn from `scale_range`."""
     height, width = label.shape
@@ -101,20 +103,22 @@ def distort_colours(picture: np.ndarray, config: PhotometricConfig, rng: Generat
         table = np.clip(np.arange(256, dtype=np.float32) * factor + shift, 0, 255).astype(np.uint8)
         return cv2.LUT(values, table)
 
+    def through_hsv(channel: int, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+        hsv[..., channel] = change(np.ascontiguousarray(hsv[..., channel]))
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
     if chosen():
         picture = scaled(picture, shift=rng.uniform(-config.brightness, config.brightness))
     contrast_first = rng.random() < 0.5
     if contrast_first and chosen():
         picture = scaled(picture, rng.uniform(*config.contrast))
-    saturation = rng.uniform(*config.saturation) if chosen() else None
-    hue = int(rng.integers(-config.hue, max(config.hue, 1 - config.hue))) if chosen() else 0
-    if saturation is not None or hue:
-        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-        if saturation is not None:
-            hsv[..., 1] = scaled(np.ascontiguousarray(hsv[..., 1]), saturation)
-        if hue:
-            hsv[..., 0] = cv2.LUT(np.ascontiguousarray(hsv[..., 0]), ((np.arange(256) + hue) % 180).astype(np.uint8))
-        picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    if chosen():
+        factor = rng.uniform(*config.saturation)
+        picture = through_hsv(1, lambda saturation: scaled(saturation, factor))
+    if chosen() and config.hue:
+        turned = ((np.arange(256) + rng.integers(-config.hue, config.hue)) % 180).astype(np.uint8)
+        picture = through_hsv(0, lambda hue: cv2.LUT(hue, turned))
     if not contrast_first and chosen():
         picture = scaled(picture, rng.uniform(*config.contrast))
     return picture
