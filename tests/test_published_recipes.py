@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ocrnet.config import Config, TrainConfig
+from ocrnet.config import Config, OHEMConfig, TrainConfig
 from ocrnet.data.loader import total_steps
 from ocrnet.errors import UserError
 from ocrnet.recipes import load_config
@@ -88,6 +88,8 @@ def test_each_peers_quirks_are_in_its_recipes(name):
         assert net == (True, True, 512, 1) and heads == (None, 1, 0.05)
         assert (config.loss.average, data.cat_max_ratio, data.photometric) == ("valid", 1, None)
         assert data.scale_range == ((0.5, 1.6) if "lip" in name else (0.5, 2.1))
+        assert config.optimizer.head_lr_factor == (10 if "pascal" in name or "coco" in name else 1)
+        assert config.loss.ohem == (OHEMConfig(threshold=0.9, keep=131072) if "coco" in name else None)
     sizes = {
         "cityscapes": ((512, 1024), (2048, 1024), None),
         "ade20k": ((512, 512), (2048, 512), (2048, 512)),

@@ -160,12 +160,23 @@ class ModelConfig(Section):
     """Dropout2d before both classifiers."""
 
 
+class OHEMConfig(Section):
+    """The main loss is the mean over the hard pixels only."""
+
+    threshold: Fraction = 0.9
+    """A pixel is hard when the probability of its class is below this."""
+    keep: Natural = 131072
+    """So many of a card's pixels are hard whatever their probability."""
+
+
 class LossConfig(Section):
     auxiliary_weight: NonNegative = 0.4
     class_weights: list[NonNegative] = []
     """One factor a class; left out: all 1."""
     average: Literal["valid", "all"] = "valid"
     """Mean over the pixels that are not ignored, or over all of them (mmsegmentation)."""
+    ohem: OHEMConfig | None = None
+    """Online hard example mining in the main loss; null for none."""
 
 
 class OptimizerConfig(Section):
@@ -173,6 +184,8 @@ class OptimizerConfig(Section):
     weight_decay: NonNegative = 5e-4
     decay_norm_and_bias: bool = True
     """Whether BatchNorm and bias decay too (they do in the published recipes)."""
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate of the heads over that of the backbone."""
 
 
 class ScheduleConfig(Section):

@@ -12,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mindspore import Tensor, nn
 
 from ocrnet.config import DataConfig, PhotometricConfig
 from ocrnet.data import transforms
-from ocrnet.inference import prepare
+from ocrnet.inference import MainLogits, prepare
+from ocrnet.models.layers import resize
 from ocrnet.recipes import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,3 +163,18 @@ def test_a_mirrored_person_swaps_left_and_right():
     assert transforms.training_pair(image, label, config, np.random.default_rng(0))[1][0, 1] == 19
     config.flip = 0.0
     assert transforms.training_pair(image, label, config, np.random.default_rng(0))[1].tolist() == label.tolist()
+
+
+class Coarse(nn.Cell):
+    """A network whose logits are the first two channels of its images, at a quarter of the size."""
+
+    def construct(self, images):
+        return images[:, :2, ::4, ::4], images
+
+
+def test_logits_pass_through_the_size_of_the_networks_images():
+    images = Tensor(np.random.RandomState(5).randn(1, 3, 24, 32).astype(np.float32))
+    logits = MainLogits(Coarse(), align_corners=False)(images, (13, 17)).asnumpy()
+    coarse = images[:, :2, ::4, ::4]
+    np.testing.assert_allclose(logits, resize(resize(coarse, (24, 32)), (13, 17)).asnumpy(), atol=1e-6)
+    assert np.abs(logits - resize(coarse, (13, 17)).asnumpy()).max() > 0.01
