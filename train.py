@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
 from ocrnet import arguments, checkpoint, device, errors
 from ocrnet.data.datasets import open_dataset
+from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.optim import make_optimizer
@@ -21,6 +22,7 @@ def main() -> None:
 
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
+    config.train.total_step, config.train.epochs = total_steps(config.train, len(training)), None
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None
 
     classes = len(config.data.classes)

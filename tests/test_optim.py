@@ -44,3 +44,30 @@ def test_momentum_and_weight_decay_are_those_of_pytorch(decay_bias):
             expected[name] -= lr * velocity[name]
     assert layer.weight.asnumpy().item() == pytest.approx(expected["weight"], rel=1e-6)
     assert layer.bias.asnumpy().item() == pytest.approx(expected["bias"], rel=1e-6)
+
+
+class Branch(nn.Cell):
+    """A backbone and a head of one weight and one bias each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = Layer(), Layer()
+
+
+@pytest.mark.parametrize("decay_bias", [True, False])
+def test_heads_learn_by_their_factor_faster(decay_bias):
+    network = Branch()
+    config = OptimizerConfig(momentum=0.9, weight_decay=0.1, decay_norm_and_bias=decay_bias, head_lr_factor=10)
+    optimizer = make_optimizer(config, network)
+    names = [parameter.name for parameter in network.trainable_params()]
+    assert names == ["backbone.weight", "backbone.bias", "head.weight", "head.bias"]
+    expected, velocity = dict.fromkeys(names, 2.0), dict.fromkeys(names, 0.0)
+    for lr in (0.05, 0.02):
+        set_learning_rate(optimizer, lr)
+        optimizer(tuple(Tensor(np.ones(p.shape, np.float32)) for p in network.trainable_params()))
+        for name in names:
+            decay = 0.1 if name.endswith("weight") or decay_bias else 0.0
+            velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]
+            expected[name] -= lr * (10 if name.startswith("head") else 1) * velocity[name]
+    for parameter in network.trainable_params():
+        assert parameter.asnumpy().item() == pytest.approx(expected[parameter.name], rel=1e-6), parameter.name

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ocrnet.data import cityscapes
+from ocrnet.data.formats import FORMATS
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
@@ -40,21 +40,36 @@ class PhotometricConfig(Section):
     """Largest shift, in OpenCV's half degrees."""
 
 
+DataFormat = Literal[
+    "cityscapes",
+    "ade20k",
+    "voc2012",
+    "pascal_context_59",
+    "pascal_context_60",
+    "lip",
+    "coco_stuff_10k",
+    "coco_stuff_164k",
+    "list",
+]
+
+
 class DataConfig(Section):
-    format: Literal["cityscapes", "list"] = "cityscapes"
-    """cityscapes: leftImg8bit/ and gtFine/ under root. list: .lst files, `image label` a line, paths under root."""
+    format: DataFormat = "cityscapes"
+    """A data set as its owners lay it out under root, or list: .lst files, `image label` a line, paths under root."""
     root: Path = Path("data/cityscapes")
     """Folder of the data set (--dataset_dir)."""
     train: str = "train"
-    """Training split: a folder name (cityscapes) or a .lst file under root (list)."""
+    """Training split: the owners' name of it, or a .lst file under root (list)."""
     val: str = "val"
     """Validation split, likewise."""
     classes: list[str] = []
-    """Class names in the order of the label values. Known for cityscapes, required for lists."""
+    """Class names in the order of the label values. Required for lists, known for the rest."""
     palette: list[tuple[Byte, Byte, Byte]] = []
     """One RGB colour a class, for pictures. Made up when left out."""
     label_map: dict[Byte, Byte] = {}
     """{value in the label file: class or ignore_index}. Left out: the values are the classes."""
+    flip_pairs: list[tuple[Byte, Byte]] = []
+    """Classes that change places when a picture is mirrored, such as left and right arm."""
     ignore_index: Byte = IGNORED
     """Label value of pixels that belong to no class, in the files."""
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -62,12 +77,16 @@ class DataConfig(Section):
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize_base: tuple[Positive, Positive] | None = None
     """(width, height) that a ratio of 1 fits a training picture into; left out: the picture's own size."""
+    keep_ratio: bool = True
+    """Pictures keep their shape in `resize_base` and `test_scale`; False stretches them (LIP)."""
     scale_range: Range = (0.5, 2.0)
     """Random resize ratio in training."""
     crop_size: tuple[Positive, Positive] = (512, 1024)
     """(height, width) of training crops."""
     cat_max_ratio: Fraction = 0.75
-    """No class may cover more of a crop than this, if 10 tries find such a crop."""
+    """No class may cover more of a crop than this, if 10 more tries find such a crop; 1: any crop will do."""
+    pad: Literal["mean", "black"] = "mean"
+    """Colour of what a crop lacks at the right and bottom, where a picture is smaller."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip in training."""
     photometric: PhotometricConfig | None = PhotometricConfig()
@@ -81,10 +100,12 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _derive_classes(self) -> "DataConfig":
-        if self.format == "cityscapes" and not self.classes:
-            self.classes = list(cityscapes.CLASS_NAMES)
-            self.palette = self.palette or list(cityscapes.PALETTE)
-            self.label_map = self.label_map or dict(cityscapes.LABEL_MAP)
+        if self.format in FORMATS and not self.classes:
+            known = FORMATS[self.format]
+            self.classes = list(known.classes)
+            self.palette = self.palette or list(known.palette)
+            self.label_map = self.label_map or dict(known.label_map or {})
+            self.flip_pairs = self.flip_pairs or list(known.flip_pairs)
         if not self.classes:
             raise ValueError("classes: name the classes in the order of the label values, e.g. [road, car]")
         if self.palette and len(self.palette) != len(self.classes):
@@ -95,12 +116,22 @@ class DataConfig(Section):
                 f"label_map: {wrong} is neither one of the {len(self.classes)} classes nor ignore_index "
                 f"{self.ignore_index}"
             )
+        if wrong := [pair for pair in self.flip_pairs if max(pair) >= len(self.classes)]:
+            raise ValueError(f"flip_pairs: {wrong} names more than the {len(self.classes)} classes, 0 is the first")
         if not self.label_map and self.ignore_index < len(self.classes):
             raise ValueError(f"ignore_index: {self.ignore_index} is also class {self.classes[self.ignore_index]!r}")
         return self
 
 
-Backbone = Literal["hrnet_tiny", "hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
+Backbone = Literal[
+    "hrnet_tiny",
+    "hrnet_w18_small",
+    "hrnet_w18",
+    "hrnet_w32",
+    "hrnet_w48",
+    "resnet50_v1c_d8",
+    "resnet101_v1c_d8",
+]
 
 
 class ModelConfig(Section):
@@ -129,12 +160,23 @@ class ModelConfig(Section):
     """Dropout2d before both classifiers."""
 
 
+class OHEMConfig(Section):
+    """The main loss is the mean over the hard pixels only."""
+
+    threshold: Fraction = 0.9
+    """A pixel is hard when the probability of its class is below this."""
+    keep: Natural = 131072
+    """So many of a card's pixels are hard whatever their probability."""
+
+
 class LossConfig(Section):
     auxiliary_weight: NonNegative = 0.4
     class_weights: list[NonNegative] = []
     """One factor a class; left out: all 1."""
     average: Literal["valid", "all"] = "valid"
     """Mean over the pixels that are not ignored, or over all of them (mmsegmentation)."""
+    ohem: OHEMConfig | None = None
+    """Online hard example mining in the main loss; null for none."""
 
 
 class OptimizerConfig(Section):
@@ -142,6 +184,8 @@ class OptimizerConfig(Section):
     weight_decay: NonNegative = 5e-4
     decay_norm_and_bias: bool = True
     """Whether BatchNorm and bias decay too (they do in the published recipes)."""
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate of the heads over that of the backbone."""
 
 
 class ScheduleConfig(Section):
@@ -169,7 +213,10 @@ class LossScaleConfig(Section):
 class TrainConfig(Section):
     batch_size: Positive = 2
     """Pictures a step on each card."""
-    total_step: Positive = 40000
+    total_step: Positive | None = None
+    """Steps of the whole run; left out: `epochs`, or 40000 without them. Of the two, what is written later holds."""
+    epochs: Positive | None = None
+    """Passes over the training pictures, each without its incomplete last batch of all cards."""
     mix: bool = False
     """Mixed precision at `amp_level`; False is float32 throughout."""
     amp_level: Literal["O0", "O2", "O3"] = "O3"
@@ -179,6 +226,14 @@ class TrainConfig(Section):
     """Largest global norm of the gradients; 0: no clipping."""
     log_interval: Positive = 50
     """Steps between lines in the log and TensorBoard."""
+
+    @model_validator(mode="after")
+    def _choose_length(self) -> "TrainConfig":
+        if self.total_step and self.epochs:
+            raise ValueError(f"total_step, epochs: {self.total_step} steps or {self.epochs} epochs? Keep one.")
+        if not self.epochs:
+            self.total_step = self.total_step or 40000
+        return self
 
     @field_validator("clip_grad", mode="before")
     @classmethod

@@ -16,7 +16,11 @@ from ocrnet.models.layers import resize
 
 
 class MainLogits(nn.Cell):
-    """A network's main logits, resized to (height, width) `size`."""
+    """A network's main logits, resized to (height, width) `size`.
+
+    They go through the size of the images that the network reads, as in every published evaluation: where
+    `test_scale` enlarged a picture this is not the same as going straight to the picture's own size.
+    """
 
     def __init__(self, network: nn.Cell, align_corners: bool) -> None:
         super().__init__(auto_prefix=False)
@@ -25,6 +29,7 @@ class MainLogits(nn.Cell):
 
     def construct(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         main, _ = self.network(images)
+        main = resize(main, images.shape[2:], "bilinear", self.align_corners)
         return resize(main, size, "bilinear", self.align_corners)
 
 
@@ -47,7 +52,7 @@ class Predictor:
 def prepare(picture: np.ndarray, config: DataConfig) -> np.ndarray:
     """(H, W, 3) uint8 RGB to what the network reads: (3, h, w) float32, fitted into `test_scale` and normalised."""
     if config.test_scale:
-        size = transforms.fit(picture.shape[1::-1], config.test_scale)
+        size = transforms.fit(picture.shape[1::-1], config.test_scale, config.keep_ratio)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(transforms.normalise(picture, config.mean, config.std))
 

@@ -3,7 +3,7 @@
 import numpy as np
 from mindspore import Tensor, float32, int32, nn, ops
 
-from ocrnet.config import IGNORED, LossConfig
+from ocrnet.config import IGNORED, LossConfig, OHEMConfig
 from ocrnet.models.layers import resize
 
 
@@ -56,6 +56,32 @@ class CrossEntropy(nn.Cell):
         return total / ops.maximum(weights.sum(), Tensor(1e-6, float32))  # a batch without a valid pixel costs nothing
 
 
+class HardExamples(nn.Cell):
+    """Cross entropy, its mean taken over the hard pixels: online hard example mining (Shrivastava and others, 2016).
+
+    As HRNet-OCR: with the labelled pixels in the order of their class's probability, those below the larger one of
+    `threshold` and the probability at place `keep` (counted from 0; the last one if there are fewer).
+    """
+
+    def __init__(self, num_classes: int, config: OHEMConfig, class_weights: list[float] | tuple = ()) -> None:
+        super().__init__()
+        self.cross_entropy = CrossEntropy(num_classes, class_weights)
+        self.threshold = config.threshold
+        self.keep = config.keep
+
+    def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(N, classes, H, W) float32 and (N, H, W) int32 to a scalar."""
+        valid = labels != IGNORED
+        classes = ops.where(valid, labels, 0).astype(int32)
+        log_likely = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, classes.expand_dims(1)).squeeze(1)
+        likely = ops.stop_gradient(ops.where(valid, ops.exp(log_likely), 2.0))  # the ignored ones come last
+        place = ops.clamp(valid.astype(int32).sum() - 1, 0, self.keep)
+        bound = ops.maximum(ops.sort(likely.reshape(-1))[0][place], Tensor(self.threshold, float32))
+        hard = ops.logical_and(valid, likely < bound).astype(float32)
+        weights = self.cross_entropy.weights[labels] * hard
+        return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(hard.sum(), Tensor(1.0, float32))
+
+
 class OCRLoss(nn.Cell):
     """A network and its loss: main cross entropy + auxiliary_weight * auxiliary cross entropy."""
 
@@ -63,6 +89,9 @@ class OCRLoss(nn.Cell):
         super().__init__(auto_prefix=False)  # tensors keep the network's own names
         self.network = network
         self.cross_entropy = CrossEntropy(num_classes, config.class_weights, config.average)
+        self.main_cross_entropy = self.cross_entropy
+        if config.ohem:
+            self.main_cross_entropy = HardExamples(num_classes, config.ohem, config.class_weights)
         self.auxiliary_weight = config.auxiliary_weight
         self.align_corners = align_corners
 
@@ -70,6 +99,6 @@ class OCRLoss(nn.Cell):
         """(N, 3, H, W) and (N, H, W) to (loss, main loss, auxiliary loss)."""
         size = labels.shape[1:]
         main, auxiliary = self.network(images)
-        main_loss = self.cross_entropy(resize(main, size, "bilinear", self.align_corners), labels)
+        main_loss = self.main_cross_entropy(resize(main, size, "bilinear", self.align_corners), labels)
         auxiliary_loss = self.cross_entropy(resize(auxiliary, size, "bilinear", self.align_corners), labels)
         return main_loss + self.auxiliary_weight * auxiliary_loss, main_loss, auxiliary_loss

@@ -1,6 +1,6 @@
 """SGD with momentum and the learning rate of every step."""
 
-from mindspore import Tensor, float32, nn, ops
+from mindspore import Parameter, Tensor, float32, nn, ops
 
 from ocrnet.config import OptimizerConfig, ScheduleConfig
 
@@ -25,19 +25,35 @@ def learning_rate(config: ScheduleConfig, step: int, total_step: int) -> float:
 def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> nn.Momentum:
     """SGD with momentum as PyTorch defines it: v = momentum * v + gradient + decay * w; w = w - lr * v.
 
-    The learning rate is one scalar parameter, which the trainer sets before each step: a step that is skipped for an
-    overflow still moves the schedule, and resuming needs the step alone.
+    The learning rate is a parameter, which the trainer sets before each step: a step that is skipped for an overflow
+    still moves the schedule, and resuming needs the step alone.
     """
     parameters = network.trainable_params()
-    if not config.decay_norm_and_bias:
-        parameters = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            {"order_params": parameters},
-        ]
-    return nn.Momentum(parameters, 0.01, config.momentum, config.weight_decay)
+    if config.head_lr_factor == 1 and config.decay_norm_and_bias:
+        return nn.Momentum(parameters, 0.01, config.momentum, config.weight_decay)
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for parameter in parameters:
+        factor = 1.0 if _in_backbone(parameter) else config.head_lr_factor
+        decay = config.weight_decay if config.decay_norm_and_bias or parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    together = [
+        {"params": members, "lr": 0.01 * factor, "weight_decay": decay} for (factor, decay), members in groups.items()
+    ]
+    optimizer = nn.Momentum([*together, {"order_params": parameters}], 0.01, config.momentum, config.weight_decay)
+    optimizer.head_lr_factor = config.head_lr_factor
+    return optimizer
+
+
+def _in_backbone(parameter: Parameter) -> bool:
+    return parameter.name.startswith("backbone.")
 
 
 def set_learning_rate(optimizer: nn.Optimizer, lr: float) -> None:
     """Set the rate of the next step. Assigned in place: a compiled step keeps reading the same memory."""
-    ops.assign(optimizer.learning_rate, Tensor(lr, float32))
+    if not optimizer.is_group_lr:
+        ops.assign(optimizer.learning_rate, Tensor(lr, float32))
+        return
+    # the parameters of a group share theirs
+    rates = dict(zip(optimizer.learning_rate, optimizer.parameters, strict=True))
+    for rate, parameter in rates.items():
+        ops.assign(rate, Tensor(lr if _in_backbone(parameter) else lr * optimizer.head_lr_factor, float32))

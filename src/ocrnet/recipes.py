@@ -71,9 +71,17 @@ def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
     return entries
 
 
+_ALTERNATIVES = {("train", "total_step"): ("train", "epochs"), ("train", "epochs"): ("train", "total_step")}
+
+
 def _merge(entries: Entries, later: Entries) -> None:
-    """Let `later` win: a section replaces a plain value (null, say) of the same key, and the other way round."""
-    for path in later:
+    """Let `later` win: a section replaces a plain value (null, say) of the same key, and the other way round.
+
+    Two keys that say the same in different units are one: a later one of them replaces the other.
+    """
+    for path, (value, _) in later.items():
+        if value is not None:
+            entries.pop(_ALTERNATIVES.get(path), None)
         for old in [old for old in entries if old[: len(path)] == path or path[: len(old)] == old]:
             del entries[old]
     entries.update(later)

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ocrnet.config import IGNORED, DataConfig
-from ocrnet.data import cityscapes
+from ocrnet.data.formats import FORMATS
+from ocrnet.data.mat_labels import read_mat
 from ocrnet.errors import UserError
 
 _INVALID = 254  # a label value that means nothing; class indices stay below it
@@ -74,8 +75,10 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def _read_label(path: Path) -> np.ndarray:
-    """(H, W) uint8 values as stored: grey or palette index."""
+    """(H, W) uint8 values as stored: grey, palette index or MATLAB matrix."""
     try:
+        if path.suffix == ".mat":
+            return read_mat(path)
         with Image.open(path) as image:
             values = np.asarray(image)
     except FileNotFoundError:
@@ -99,15 +102,15 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
         UserError: the folder or list is missing, the split is empty, or a picture has no label.
     """
     source = getattr(config, split)
-    if config.format == "cityscapes":
-        try:
-            pairs = cityscapes.find_pairs(config.root, source)
-        except FileNotFoundError as error:
-            raise UserError(str(error)) from None
-        where = config.root / "leftImg8bit" / source
-    else:
+    if config.format == "list":
         where = config.root / source
         pairs = _read_list(config.root, where)
+    else:
+        where = config.root
+        try:
+            pairs = FORMATS[config.format].find_pairs(where, source)
+        except FileNotFoundError as error:
+            raise UserError(str(error)) from None
     if not pairs:
         raise UserError(f"{where}: no pictures here; data.{split} (split {source!r}) is empty")
     for position in (0, 1):

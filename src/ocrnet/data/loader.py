@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator, Philox
 
 from ocrnet import device
-from ocrnet.config import DataConfig
+from ocrnet.config import DataConfig, TrainConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.errors import UserError
@@ -56,6 +56,20 @@ class TrainingSamples:
             rng = Generator(Philox(key=np.array([self.seed, 2**63 + epoch], np.uint64)))
             self._order = order = (epoch, rng.permutation(len(self.dataset)))
         return int(order[1][place])
+
+
+def total_steps(config: TrainConfig, pictures: int, ranks: int = 1) -> int:
+    """Steps of a run over a training split of so many `pictures`; `ranks` cards take a batch each a step.
+
+    Raises:
+        UserError: `train.epochs` is given and the split is smaller than one step.
+    """
+    if config.epochs is None:
+        return config.total_step
+    batch = config.batch_size * ranks
+    if pictures < batch:
+        raise UserError(f"{pictures} training pictures are fewer than a step of {batch}: lower train.batch_size")
+    return config.epochs * (pictures // batch)
 
 
 def training_batches(samples: TrainingSamples, batch_size: int) -> Iterator[tuple]:

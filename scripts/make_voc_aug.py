@@ -1,0 +1,70 @@
+"""Turn SBD's labels into the augmented training set of PASCAL VOC 2012: 1464 pictures become 10582.
+
+    python scripts/make_voc_aug.py --sbd data/benchmark_RELEASE/dataset --voc data/VOCdevkit/VOC2012
+
+SBD («Semantic Boundaries Dataset», Hariharan and others, ICCV 2011) comes as cls/*.mat. Each becomes
+SegmentationClassAug/NAME.png; ImageSets/Segmentation gets aug.txt (what SBD adds to VOC's train, without any picture
+of its val) and trainaug.txt (train, then aug).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from PIL import Image
+
+from ocrnet import errors, progress
+from ocrnet.data import layout, voc2012
+from ocrnet.data.mat_labels import read_mat
+from ocrnet.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sbd", required=True, type=Path, metavar="DIR", help="SBD: the folder that holds cls/")
+    parser.add_argument("--voc", required=True, type=Path, metavar="DIR", help="VOC2012: the folder of JPEGImages/")
+    args = parser.parse_args()
+    try:
+        sbd = layout.folder(args.sbd, "dataset", "benchmark_RELEASE/dataset", holds="cls")
+        voc = layout.folder(args.voc, "VOC2012", "VOCdevkit/VOC2012", holds="JPEGImages")
+        lists = voc / "ImageSets" / "Segmentation"
+        train, val = layout.names(lists / "train.txt"), layout.names(lists / "val.txt")
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
+
+    files = sorted((sbd / "cls").glob("*.mat"))
+    if not files:
+        raise UserError(f"{sbd / 'cls'}: no .mat files here; --sbd names the unpacked data set")
+    target = voc / "SegmentationClassAug"
+    try:
+        target.mkdir(exist_ok=True)
+        for file in progress.bar(iterable=files, desc="SBD labels", unit="file"):
+            convert(file, target / f"{file.stem}.png")
+    except OSError as error:
+        raise UserError(f"{target}: cannot write here: {error}") from None
+
+    aug = sorted({file.stem for file in files} - {*train, *val})
+    errors.write_text(lists / "aug.txt", "".join(f"{name}\n" for name in aug))
+    errors.write_text(lists / "trainaug.txt", "".join(f"{name}\n" for name in [*train, *aug]))
+    print(f"{len(files)} labels in {target}; {lists / 'trainaug.txt'}: {len(train)} + {len(aug)} pictures")
+
+
+def convert(file: Path, target: Path) -> None:
+    """Write one label as a palette picture. An existing target is replaced in one move, or not at all."""
+    try:
+        values = read_mat(file)
+    except ValueError as error:
+        raise UserError(f"{file}: not one of SBD's labels: {error}") from None
+    if values.max() >= len(voc2012.CLASS_NAMES):
+        raise UserError(f"{file}: label value {values.max()} is none of VOC's 21 classes, 0 to 20")
+    picture = Image.fromarray(values)
+    picture.putpalette([level for colour in voc2012.PALETTE for level in colour])
+    scratch = target.with_suffix(".writing")
+    picture.save(scratch, format="PNG")
+    scratch.replace(target)
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))
