@@ -100,13 +100,23 @@ class DataConfig(Section):
         return self
 
 
-Backbone = Literal["hrnet_tiny", "hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48"]
+Backbone = Literal[
+    "hrnet_tiny",
+    "hrnet_w18_small",
+    "hrnet_w18",
+    "hrnet_w32",
+    "hrnet_w48",
+    "resnet50_d8",
+    "resnet101_d8",
+    "resnet50_v1c_d8",
+    "resnet101_v1c_d8",
+]
 
 
 class ModelConfig(Section):
     backbone: Backbone = "hrnet_w18_small"
     pretrained: Path | None = None
-    """Backbone checkpoint under mindcv's names; heads start fresh."""
+    """Backbone checkpoint: mindcv's, or made by scripts/convert_weights.py --backbone; heads start fresh."""
     fuse: Literal["bilinear", "nearest"] = "bilinear"
     """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's."""
     align_corners: bool = False
@@ -120,7 +130,7 @@ class ModelConfig(Section):
     context_kernel: Literal[1, 3] = 1
     """Kernel of that joining convolution: 1 mmsegmentation, 3 mindspore-lab and sssegmentation."""
     aux_channels: Positive | None = None
-    """Width of the auxiliary head; left out: as wide as the joined backbone features."""
+    """Width of the auxiliary head; left out: as wide as the features that it reads."""
     aux_kernel: Literal[1, 3] = 1
     """Kernel of the auxiliary head."""
     conv_bias: bool = False
