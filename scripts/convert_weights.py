@@ -27,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, choices=RULES, help="whose names the file has")
     parser.add_argument("--input", required=True, type=Path, metavar="FILE", help=".pth, .safetensors or .ckpt")
-    parser.add_argument("--config", required=True, metavar="FILE.yml", help="the recipe whose network takes the weights")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE.yml", help="the recipe whose network takes the weights"
+    )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.ckpt")
     parser.add_argument("--backbone", action="store_true", help="the backbone alone, for model.pretrained")
     parser.add_argument("--list", action="store_true", help="name every tensor that was used")

@@ -135,6 +135,8 @@ class ModelConfig(Section):
     """Kernel of the auxiliary head."""
     conv_bias: bool = False
     """A bias in the first convolution of both heads (HRNet-OCR has it)."""
+    head_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    """Added to the variance in the heads' BatchNorm: 1e-5, mindspore-lab 1e-4."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout2d before both classifiers."""
 

@@ -34,6 +34,7 @@ class OCRNet(nn.Cell):
             config.aux_kernel,
             config.dropout,
             config.conv_bias,
+            config.head_norm_eps,
         )
         self.ocr_head = OCRHead(
             ocr_in,
@@ -44,6 +45,7 @@ class OCRNet(nn.Cell):
             config.context_kernel,
             config.dropout,
             config.conv_bias,
+            config.head_norm_eps,
         )
         for head in (self.aux_head.conv, self.ocr_head.pixels, self.ocr_head.attention):
             start_convolutions(head)

@@ -91,7 +91,7 @@ _UNUSED: Rules = (
         "state of the training",
     ),
     (
-        r"(?:backbone\.|backbone_net\.)?(?:classifier|fc|head|final_layer|last_layer|incre_modules|downsamp_modules)\.",
+        r"(?:backbone\.|backbone_net\.)?(?:classifier|fc|head|final_layer|last_layer|incre_modules|downsamp_modules|downsample_modules)\.",
         "part of an ImageNet classification head",
     ),
     (r"(?:loss|criterion)\.", "part of the loss"),

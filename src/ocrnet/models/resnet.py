@@ -23,7 +23,9 @@ _DILATIONS = (1, 1, 2, 4)
 class DilatedBottleneck(Bottleneck):
     """A bottleneck whose 3x3 convolution is dilated."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, dilation: int, down_sample: nn.Cell | None) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, dilation: int, down_sample: nn.Cell | None
+    ) -> None:
         super().__init__(in_channels, channels, stride, down_sample=down_sample)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation)
 
