@@ -69,7 +69,8 @@ def read_tensors(path: Path) -> tuple[Tensors, list[str]]:
         raise UserError(f"{path}: not a readable weight file, damaged or cut short? ({error})") from None
     if not tensors:
         raise UserError(
-            f"{path}: no tensors at its top or under {', '.join(WRAPPERS)}. Save the model's state dict and convert that."
+            f"{path}: no tensors at its top or under {', '.join(WRAPPERS)}. "
+            "Save the model's state dict and convert that."
         )
     return {name: _float32(value) for name, value in tensors.items()}, others
 
@@ -189,7 +190,7 @@ def _read_zip(path: Path) -> Any:
 
 
 def _read_legacy(path: Path) -> Any:
-    """Before PyTorch 1.6: pickles one after the other (magic, version, machine, content, storage keys), then storages."""
+    """Before PyTorch 1.6: pickles in a row (magic, version, machine, content, storage keys), then the storages."""
     contents: dict[str, bytes] = {}
     with path.open("rb") as file:
         if _Unpickler(file, contents.__getitem__).load() != _LEGACY_MAGIC:
