@@ -4,8 +4,8 @@
 
 reads .pth (PyTorch is not needed, and no code in the file is ever run), .safetensors and MindSpore's .ckpt. With
 --backbone it converts ImageNet weights for model.pretrained: mmsegmentation's zoo (--source mmseg) or mindcv's
-(--source mindcv). It says what was used and what was not and why, and writes nothing when a tensor of the network
-would stay empty.
+(--source mindcv), from a file or by name (--input hrnetv2_w18), which downloads it beside --output. It says what was
+used and what was not and why, and writes nothing when a tensor of the network would stay empty.
 """
 
 import argparse
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet import checkpoint, errors
 from ocrnet.errors import UserError
+from ocrnet.models.download import URLS, fetch
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.published import RULES, Conversion, convert
 from ocrnet.models.weight_files import read_tensors
@@ -26,7 +27,9 @@ from ocrnet.recipes import load_config
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, choices=RULES, help="whose names the file has")
-    parser.add_argument("--input", required=True, type=Path, metavar="FILE", help=".pth, .safetensors or .ckpt")
+    parser.add_argument(
+        "--input", required=True, metavar="FILE|NAME", help=f".pth, .safetensors, .ckpt or {', '.join(URLS)}"
+    )
     parser.add_argument(
         "--config", required=True, metavar="FILE.yml", help="the recipe whose network takes the weights"
     )
@@ -39,6 +42,8 @@ def main() -> None:
     if args.source == "mindcv" and not args.backbone:
         raise UserError("--source mindcv: mindcv publishes backbones alone, add --backbone")
 
+    by_name = args.input in URLS and not Path(args.input).exists()
+    file = fetch(args.input, args.output.parent) if by_name else Path(args.input)
     config = load_config(args.config)
     network = OCRNet(config.model, len(config.data.classes))
     wanted = {
@@ -46,14 +51,15 @@ def main() -> None:
         for name, parameter in network.parameters_dict().items()
         if name.startswith("backbone.") or not args.backbone
     }
-    tensors, others = read_tensors(args.input)
+    tensors, others = read_tensors(file)
     conversion = convert(args.source, tensors, wanted)
     describe(conversion, others, args.list)
-    if conversion.problems:
+    if problems := conversion.problems:
+        shown = problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
         raise UserError(
-            f"{args.input}: does not fill {args.config}'s {'backbone' if args.backbone else 'network'} "
+            f"{file}: does not fill {args.config}'s {'backbone' if args.backbone else 'network'} "
             f"({config.model.backbone}, {len(config.data.classes)} classes); nothing was written\n  "
-            + "\n  ".join(conversion.problems)
+            + "\n  ".join(shown)
         )
     if args.backbone:
         backbone = {name.removeprefix("backbone."): value for name, value in conversion.weights.items()}

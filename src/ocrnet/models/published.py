@@ -139,7 +139,7 @@ def convert(source: str, tensors: dict[str, np.ndarray], wanted: dict[str, tuple
             result.weights[ours] = tensors[name]
     for name, shape in wanted.items():
         if name not in result.weights:
-            result.problems.append(f"{name}: missing in the file")
+            result.problems.append(f"{name}: missing in the file, shape {tuple(shape)} in the network")
         elif result.weights[name].shape != tuple(shape):
             result.problems.append(f"{name}: shape {result.weights[name].shape} in the file, {shape} in the network")
     return result
