@@ -1,5 +1,8 @@
 """scripts/convert_weights.py and ocrnet.load_network, from a peer's file to the peer's logits."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mindspore as ms
@@ -16,6 +19,7 @@ from ocrnet.models.resnet import ResNet
 from peers import DATA, Golden, golden_input
 
 SCRIPT = "scripts/convert_weights.py"
+SOURCE = str(Path(ocrnet.__file__).parents[1])
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,17 @@ def test_mindcvs_imagenet_weights_load_by_name(tmp_path, name: str) -> None:
     backbone = HRNet(name) if name.startswith("hrnet") else ResNet(f"{name}_d8")
     load_backbone(backbone, tmp_path / "mindcv.ckpt")
     assert (backbone.conv1.weight.asnumpy() == theirs.conv1.weight.asnumpy()).all()
+
+
+def test_pytorch_files_are_sent_to_the_converter() -> None:
+    with pytest.raises(UserError, match=r"resnet50_v1c\.pth: .*convert_weights\.py --backbone"):
+        load_backbone(ResNet("resnet50_v1c_d8"), Path("resnet50_v1c.pth"))
+
+
+def test_importing_the_package_leaves_mindspore_alone() -> None:
+    """Its environment must be prepared before MindSpore is imported."""
+    code = "import sys, ocrnet; ocrnet.load_network; sys.exit('mindspore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCE}).returncode == 0
 
 
 def test_mindcv_needs_the_backbone_flag(tmp_path, recipe, run_script) -> None:

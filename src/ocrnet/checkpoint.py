@@ -177,6 +177,8 @@ def load_backbone(backbone: nn.Cell, path: Path) -> None:
     Raises:
         UserError: as `read_checkpoint`, and when a tensor of the backbone is missing or has another shape.
     """
+    if path.suffix != ".ckpt":
+        raise UserError(f"model.pretrained {path}: make a .ckpt of it with scripts/convert_weights.py --backbone")
     parameters = {name.removeprefix("backbone."): value for name, value in backbone.parameters_dict().items()}
     problems = _assign(parameters, read_checkpoint(path))
     if problems:
