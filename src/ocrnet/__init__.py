@@ -1,5 +1,32 @@
 """OCRNet (Object-Contextual Representations, ECCV 2020) on MindSpore."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from ocrnet import device
 
+if TYPE_CHECKING:
+    from mindspore import nn
+
 device.prepare_environment()
+
+
+def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cell:
+    """The network of a recipe with the weights of a checkpoint, in evaluation mode and float32.
+
+    Called with images (N, 3, H, W) float32, normalised with the recipe's mean and std, it answers (main logits,
+    auxiliary logits), each (N, classes, H/4, W/4), H/8 for ResNet; resizing is up to the caller.
+
+    Raises:
+        UserError: the recipe or the checkpoint cannot be read, or they do not fit.
+    """
+    from ocrnet.checkpoint import load_weights  # here, because `import ocrnet` must come before MindSpore's
+    from ocrnet.models.ocrnet import OCRNet
+    from ocrnet.recipes import load_config
+
+    config = load_config(config_path)
+    network = OCRNet(config.model, len(config.data.classes))
+    load_weights(network, Path(checkpoint_path), config.data.classes)
+    return network.set_train(False)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from ocrnet.config import Config
@@ -107,6 +108,29 @@ def _name_also(file: Path, name: Path) -> None:
     os.replace(scratch, name)
 
 
+def save_weights(path: Path, weights: dict[str, np.ndarray], config: Config | None = None) -> None:
+    """Write weights alone, without training state, whole or not at all; with `config`, its classes and recipe too.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    scratch = path.with_name(f".{path.stem}.writing.ckpt")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ms.save_checkpoint(
+            [{"name": name, "data": Tensor(value)} for name, value in weights.items()],
+            str(scratch),
+            append_dict={_CLASSES: "\n".join(config.data.classes), _RECIPE: config.to_yaml()} if config else None,
+        )
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot write this file: {' '.join(str(error).split())}") from None
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
     """{tensor name: parameter} and our own entries under `ocrnet.`.
 
@@ -162,6 +186,8 @@ def load_backbone(backbone: nn.Cell, path: Path) -> None:
     Raises:
         UserError: as `read_checkpoint`, and when a tensor of the backbone is missing or has another shape.
     """
+    if path.suffix != ".ckpt":
+        raise UserError(f"model.pretrained {path}: make a .ckpt of it with scripts/convert_weights.py --backbone")
     parameters = {name.removeprefix("backbone."): value for name, value in backbone.parameters_dict().items()}
     problems = _assign(parameters, read_checkpoint(path))
     if problems:

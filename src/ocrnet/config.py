@@ -129,6 +129,8 @@ Backbone = Literal[
     "hrnet_w18",
     "hrnet_w32",
     "hrnet_w48",
+    "resnet50_d8",
+    "resnet101_d8",
     "resnet50_v1c_d8",
     "resnet101_v1c_d8",
 ]
@@ -137,7 +139,7 @@ Backbone = Literal[
 class ModelConfig(Section):
     backbone: Backbone = "hrnet_w18_small"
     pretrained: Path | None = None
-    """Backbone checkpoint under mindcv's names; heads start fresh."""
+    """Backbone checkpoint: mindcv's, or made by scripts/convert_weights.py --backbone; heads start fresh."""
     fuse: Literal["bilinear", "nearest"] = "bilinear"
     """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's."""
     align_corners: bool = False
@@ -151,13 +153,17 @@ class ModelConfig(Section):
     context_kernel: Literal[1, 3] = 1
     """Kernel of that joining convolution: 1 mmsegmentation, 3 mindspore-lab and sssegmentation."""
     aux_channels: Positive | None = None
-    """Width of the auxiliary head; left out: as wide as the joined backbone features."""
+    """Width of the auxiliary head; left out: as wide as the features that it reads."""
     aux_kernel: Literal[1, 3] = 1
     """Kernel of the auxiliary head."""
     conv_bias: bool = False
     """A bias in the first convolution of both heads (HRNet-OCR has it)."""
+    head_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    """Added to the variance in the heads' BatchNorm: 1e-5, mindspore-lab 1e-4."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout2d before both classifiers."""
+    """Dropout2d before the main classifier."""
+    aux_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout2d before the auxiliary classifier (mmsegmentation's ResNet recipes have both)."""
 
 
 class OHEMConfig(Section):

@@ -19,9 +19,10 @@ class FCNHead(nn.Cell):
         kernel_size: int = 1,
         dropout: float = 0.0,
         conv_bias: bool = False,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.conv = ConvBNReLU(in_channels, channels, kernel_size, conv_bias)
+        self.conv = ConvBNReLU(in_channels, channels, kernel_size, conv_bias, norm_eps)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(channels, num_classes)
 
@@ -49,13 +50,19 @@ def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
 class PixelRegionAttention(nn.Cell):
     """Pixels attend to object regions (paper, equations 4 and 5), then both are joined (equation 6)."""
 
-    def __init__(self, channels: int, key_channels: int, out_channels: int, out_kernel: int) -> None:
+    def __init__(
+        self, channels: int, key_channels: int, out_channels: int, out_kernel: int, norm_eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.query = nn.SequentialCell(ConvBNReLU(channels, key_channels), ConvBNReLU(key_channels, key_channels))
-        self.key = nn.SequentialCell(ConvBNReLU(channels, key_channels), ConvBNReLU(key_channels, key_channels))
-        self.value = ConvBNReLU(channels, key_channels)
-        self.out = ConvBNReLU(key_channels, channels)
-        self.join = ConvBNReLU(2 * channels, out_channels, out_kernel)
+
+        def convolution(before: int, after: int, kernel_size: int = 1) -> ConvBNReLU:
+            return ConvBNReLU(before, after, kernel_size, norm_eps=norm_eps)
+
+        self.query = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
+        self.key = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
+        self.value = convolution(channels, key_channels)
+        self.out = convolution(key_channels, channels)
+        self.join = convolution(2 * channels, out_channels, out_kernel)
         self.key_channels = key_channels
 
     def construct(self, pixels: Tensor, regions: Tensor) -> Tensor:
@@ -89,10 +96,11 @@ class OCRHead(nn.Cell):
         context_kernel: int = 1,
         dropout: float = 0.0,
         conv_bias: bool = False,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.pixels = ConvBNReLU(in_channels, channels, 3, conv_bias)
-        self.attention = PixelRegionAttention(channels, key_channels, context_channels, context_kernel)
+        self.pixels = ConvBNReLU(in_channels, channels, 3, conv_bias, norm_eps)
+        self.attention = PixelRegionAttention(channels, key_channels, context_channels, context_kernel, norm_eps)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(context_channels, num_classes)
 

@@ -45,7 +45,14 @@ def _interpolation(out_size: int, in_size: int, align_corners: bool) -> Tensor:
 class ConvBNReLU(nn.Cell):
     """Convolution (same size), BatchNorm, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, has_bias: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        has_bias: bool = False,
+        norm_eps: float = 1e-5,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             in_channels,
@@ -56,7 +63,7 @@ class ConvBNReLU(nn.Cell):
             has_bias=has_bias,
             bias_init="zeros",
         )
-        self.bn = nn.BatchNorm2d(out_channels)
+        self.bn = nn.BatchNorm2d(out_channels, norm_eps)
         self.relu = nn.ReLU()
 
     def construct(self, x: Tensor) -> Tensor:

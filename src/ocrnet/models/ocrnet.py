@@ -6,29 +6,38 @@ from ocrnet.config import ModelConfig
 from ocrnet.models.heads import FCNHead, OCRHead
 from ocrnet.models.hrnet import HRNet
 from ocrnet.models.layers import resize, start_convolutions
+from ocrnet.models.resnet import ResNet
 
 
 class OCRNet(nn.Cell):
-    """Images (N, 3, H, W), normalised, to (main logits, auxiliary logits), both (N, classes, H/4, W/4) float32.
+    """Images (N, 3, H, W), normalised, to (main logits, auxiliary logits), both (N, classes, h, w) float32.
 
-    HRNet's four maps are brought to the size of the first and joined; both heads read the result.
+    A backbone has `out_channels` and returns four maps. HRNet's are brought to the size of the first and joined, and
+    both heads read the result (h = H/4); of ResNet's the auxiliary head reads the third and the OCR head the last
+    (h = H/8).
     """
 
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
-        self.backbone = HRNet(config.backbone, config.fuse, config.align_corners)
-        in_channels = sum(self.backbone.out_channels)
+        self.joins_maps = config.backbone.startswith("hrnet")
+        if self.joins_maps:
+            self.backbone = HRNet(config.backbone, config.fuse, config.align_corners)
+            aux_in = ocr_in = sum(self.backbone.out_channels)
+        else:
+            self.backbone = ResNet(config.backbone)
+            aux_in, ocr_in = self.backbone.out_channels[2:]
         self.align_corners = config.align_corners
         self.aux_head = FCNHead(
-            in_channels,
-            config.aux_channels or in_channels,
+            aux_in,
+            config.aux_channels or aux_in,
             num_classes,
             config.aux_kernel,
-            config.dropout,
+            config.aux_dropout,
             config.conv_bias,
+            config.head_norm_eps,
         )
         self.ocr_head = OCRHead(
-            in_channels,
+            ocr_in,
             num_classes,
             config.head_channels,
             config.key_channels,
@@ -36,14 +45,19 @@ class OCRNet(nn.Cell):
             config.context_kernel,
             config.dropout,
             config.conv_bias,
+            config.head_norm_eps,
         )
         for head in (self.aux_head.conv, self.ocr_head.pixels, self.ocr_head.attention):
             start_convolutions(head)
 
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images)
-        size = maps[0].shape[2:]
-        features = ops.cat([maps[0]] + [resize(x, size, "bilinear", self.align_corners) for x in maps[1:]], axis=1)
-        auxiliary = self.aux_head(features)
-        main = self.ocr_head(features, auxiliary)
+        if self.joins_maps:
+            size = maps[0].shape[2:]
+            joined = ops.cat([maps[0]] + [resize(x, size, "bilinear", self.align_corners) for x in maps[1:]], axis=1)
+            auxiliary = self.aux_head(joined)
+            main = self.ocr_head(joined, auxiliary)
+        else:
+            auxiliary = self.aux_head(maps[2])
+            main = self.ocr_head(maps[3], auxiliary)
         return main.astype(float32), auxiliary.astype(float32)

@@ -1,0 +1,105 @@
+"""The peers' networks and weights, rebuilt from formulas, and what the peers computed with them.
+
+A golden lists a peer's tensors: name, shape, kind and, for a convolution, a scale. Their values follow from the name,
+so no weights are stored: a Philox generator seeded with the name's CRC-32 draws them.
+"""
+
+import json
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ocrnet.config import ModelConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "golden"
+DATA = ROOT / "tests" / "data"
+
+SOURCES = {"mmseg": "mmseg", "ssseg": "ssseg", "hrnetocr": "hrnet-ocr", "mslab": "mindspore-lab"}
+_BACKBONES = (
+    (r"18s$", "hrnet_w18_small"),
+    (r"18$", "hrnet_w18"),
+    (r"32$", "hrnet_w32"),
+    (r"48$", "hrnet_w48"),
+    (r"r50", "resnet50_v1c_d8"),
+    (r"r101", "resnet101_v1c_d8"),
+)
+
+
+def model_config(stem: str) -> tuple[str, ModelConfig]:
+    """(source, network) of a golden called e.g. mmseg_hr18s or ssseg_r50."""
+    peer = stem.split("_")[0]
+    backbone = next(name for pattern, name in _BACKBONES if re.search(pattern, stem))
+    options = {
+        "mmseg": dict(dropout=0.1, aux_dropout=0.1, aux_channels=256, aux_kernel=3) if backbone.startswith("resnet") else {},
+        "ssseg": dict(aux_channels=512, aux_kernel=3, context_kernel=3),
+        "hrnetocr": dict(align_corners=True, conv_bias=True, dropout=0.05),
+        "mslab": dict(fuse="nearest", context_channels=256, context_kernel=3, head_norm_eps=1e-4),
+    }[peer]
+    return SOURCES[peer], ModelConfig(backbone=backbone, **options)
+
+
+def _draw(key: str) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=zlib.crc32(key.encode())))
+
+
+def formula(name: str, shape: tuple[int, ...], kind: str, scale: float) -> np.ndarray:
+    """The values of a tensor: convolutions have zero mean in every filter, BatchNorm's scales are 0.5 .. 1.5."""
+    if kind == "count":
+        return np.zeros(shape, np.int64)
+    if kind in ("bn_weight", "bn_var"):
+        return 0.5 + _draw(name).random(shape, dtype=np.float32)
+    value = _draw(name).standard_normal(shape, dtype=np.float32)
+    if kind == "conv":
+        return (value - value.mean(axis=tuple(range(1, value.ndim)), keepdims=True)) * np.float32(scale)
+    return value * np.float32(0.1)
+
+
+def golden_input() -> np.ndarray:
+    """(1, 3, 128, 256) float32."""
+    return _draw("input").standard_normal((1, 3, 128, 256), dtype=np.float32)
+
+
+def golden_batch() -> tuple[np.ndarray, np.ndarray]:
+    """Images (2, 3, 128, 256) float32 and labels (2, 128, 256) int32 in squares of 8, a tenth of them ignored."""
+    draw = _draw("train")
+    images = draw.standard_normal((2, 3, 128, 256), dtype=np.float32)
+    labels = draw.integers(0, 19, (2, 16, 32)).repeat(8, 1).repeat(8, 2)
+    labels[draw.random((2, 16, 32)).repeat(8, 1).repeat(8, 2) < 0.1] = 255
+    return images, labels.astype(np.int32)
+
+
+class Golden:
+    """A peer's tensors and results, from a small file of this repository or a whole one beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.stem = path.stem.removeprefix("golden_")
+        self.source, self.model = model_config(self.stem)
+        if path.suffix == ".npz":
+            data = np.load(path)
+            columns = [str(data[key]).split("\n") for key in ("tensor_names", "shapes", "kinds")]
+            self._entries = [
+                (name, tuple(map(int, shape.split(","))) if shape else (), kind, float(scale))
+                for name, shape, kind, scale in zip(*columns, data["scales"], strict=True)
+            ]
+            self.rows = list(data["rows"])
+            self.main, self.auxiliary, self.auxiliary_rows = data["main"], data["auxiliary"], self.rows[1:2]
+            self.error = data["error"]
+        else:
+            info, data = json.loads(path.read_text()), np.load(path.with_suffix(".npz"))
+            self._entries = [
+                (name, tuple(entry["shape"]), entry["kind"], entry.get("scale", 1.0))
+                for name, entry in info["tensors"].items()
+            ]
+            self.main, self.auxiliary = data["ocr"], data["aux"]
+            self.rows = self.auxiliary_rows = list(range(self.main.shape[2]))
+            error = info["info"].get("fp32_vs_fp64_max_abs", {"ocr": 2e-4, "aux": 2e-4})
+            self.error = np.array([error["ocr"], error["aux"]])
+        self.final_argmax = data.get("final_argmax")
+        self.final_row64 = data.get("final_row64")
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The peer's weights under the peer's names."""
+        return {name: formula(name, shape, kind, scale) for name, shape, kind, scale in self._entries}
