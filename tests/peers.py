@@ -33,7 +33,9 @@ def model_config(stem: str) -> tuple[str, ModelConfig]:
     peer = stem.split("_")[0]
     backbone = next(name for pattern, name in _BACKBONES if re.search(pattern, stem))
     options = {
-        "mmseg": dict(dropout=0.1, aux_dropout=0.1, aux_channels=256, aux_kernel=3) if backbone.startswith("resnet") else {},
+        "mmseg": dict(dropout=0.1, aux_dropout=0.1, aux_channels=256, aux_kernel=3)
+        if backbone.startswith("resnet")
+        else {},
         "ssseg": dict(aux_channels=512, aux_kernel=3, context_kernel=3),
         "hrnetocr": dict(align_corners=True, conv_bias=True, dropout=0.05),
         "mslab": dict(fuse="nearest", context_channels=256, context_kernel=3, head_norm_eps=1e-4),

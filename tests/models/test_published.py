@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
-from peers import DATA, SHARED, Golden, golden_batch, golden_input
 
 from ocrnet.config import LossConfig, ModelConfig
 from ocrnet.losses import OCRLoss
@@ -11,6 +10,7 @@ from ocrnet.models.complexity import count_flops, count_parameters
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.published import Conversion, convert
+from peers import DATA, SHARED, Golden, golden_batch, golden_input
 
 SMALL = sorted(DATA.glob("golden_*.npz"))
 WHOLE = sorted(SHARED.glob("*.json")) if SHARED.is_dir() else []
