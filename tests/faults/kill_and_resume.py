@@ -129,7 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         script = [sys.executable, str(ROOT / "scripts" / "make_demo_data.py"), "--output", str(data)]
-        size = "--train 12 --val 5 --width 128 --height 64".split()
+        size = ["--train", "12", "--val", "5", "--width", "128", "--height", "64"]
         subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL)
         sys.exit(trials(data, Path(folder), args.kills, args.seed) != args.kills)
 
