@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
-from types import FrameType
+from threading import Thread
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
@@ -15,27 +17,41 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While its context is open the first SIGTERM or SIGINT is kept in `signal`; the next one ends the process."""
+    """While its context is open the first SIGTERM or SIGINT is kept in `signal`; any other ends the process.
+
+    A thread waits for them. Python's own handlers would not do: while a compiled graph runs, MindSpore has a handler
+    that makes a SIGTERM of each SIGINT.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self._open = False
+
+    def watch(self) -> "StopRequest":
+        """Begin. Before MindSpore and NumPy are imported: their threads must inherit that they get no signals."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        Thread(target=self._wait, daemon=True).start()
+        return self
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._open = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._open = False
 
     def check(self) -> None:
         """Raises Stopped when there was a signal."""
         if self.signal:
             raise Stopped(self.signal)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        for again in self._before:
-            signal.signal(again, signal.SIG_DFL)  # the system's own ending: it waits for nothing
-        text = f"\n{signal.Signals(number).name}: this step will be finished and saved; once more leaves at once\n"
-        os.write(sys.stderr.fileno(), text.encode())
+    def _wait(self) -> None:
+        while True:
+            number = signal.sigwait(_SIGNALS)
+            name = signal.Signals(number).name
+            if not self._open or self.signal:
+                os.write(sys.stderr.fileno(), f"\ninterrupted by {name}\n".encode())
+                os._exit(128 + number)
+            self.signal = number
+            text = f"\n{name}: this step will be finished and saved; once more leaves at once\n"
+            os.write(sys.stderr.fileno(), text.encode())

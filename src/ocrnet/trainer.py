@@ -28,6 +28,7 @@ class Trainer:
     Args:
         train_step: network, loss and optimizer in one cell.
         validation: evaluated every `eval.interval` steps and at the end; None for no evaluation.
+        stop: asked between steps and between evaluated pictures.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Trainer:
         train_step: TrainOneStep,
         training: SegmentationDataset,
         validation: SegmentationDataset | None,
+        stop: StopRequest | None = None,
     ) -> None:
         self.config = config
         self.train_step = train_step
         self.training = training
         self.validation = validation
         self.network = train_step.loss_network.network
+        self.stop = stop or StopRequest()
         self.predictor = Predictor(self.network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
@@ -86,7 +89,7 @@ class Trainer:
                 desc="train",
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             ) as self.bar,
-            StopRequest() as self.stop,
+            self.stop,
         ):
             if self.progress.step < total:
                 self.bar.set_postfix_str("compiling the network, once" if config.ms_mode == 0 else "starting")
