@@ -5,6 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
+from ocrnet.stopping import StopRequest
+
+stop = StopRequest().watch()  # before MindSpore is imported, see there
+
 from ocrnet import arguments, checkpoint, device, errors
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
@@ -37,7 +41,7 @@ def main() -> None:
         loss_network, optimizer, make_loss_scaler(config.train.loss_scale), config.train.clip_grad
     )
 
-    trainer = Trainer(config, train_step, training, validation)
+    trainer = Trainer(config, train_step, training, validation, stop)
     trainer.prepare(args.resume_ckpt)
     print(f"OCRNet {config.model.backbone} on {target}: {len(training)} pictures, {classes} classes, {config.save_dir}")
     trainer.train()

@@ -75,7 +75,8 @@ def test_a_resumed_run_ends_with_the_same_losses_and_bits(train, straight, tmp_p
     assert first.keys() == second.keys() and any(name.startswith("moments.") for name in first)
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name], err_msg=name)
-    assert first["loss_scale.scale_value"] == 256 * 2 * 2 and first["ocrnet.samples"] == 32
+    assert first["loss_scale.scale_value"] == 256 * 2 * 2
+    assert '"samples": 32' in ms.load_checkpoint(str(folder / "checkpoint" / "latest.ckpt"))["ocrnet.progress"]
 
 
 def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):

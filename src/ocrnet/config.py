@@ -93,6 +93,8 @@ class DataConfig(Section):
     """Colour changes in training; null for none."""
     test_scale: tuple[Positive, Positive] | None = None
     """(width, height) that pictures are fitted into for evaluation; left out: their own size."""
+    on_bad_sample: Literal["stop", "skip"] = "stop"
+    """A training pair that cannot be read stops the run, or its neighbour takes its place."""
     workers: Natural = 0
     """Data threads, at most the machine's cores; 0: half of them, 8 at most."""
     prefetch_size: Positive = 4
@@ -230,6 +232,8 @@ class TrainConfig(Section):
     loss_scale: LossScaleConfig = LossScaleConfig()
     clip_grad: NonNegative = 0.0
     """Largest global norm of the gradients; 0: no clipping."""
+    overflow_limit: Positive = 50
+    """Steps in a row that may overflow before training stops."""
     log_interval: Positive = 50
     """Steps between lines in the log and TensorBoard."""
 
@@ -261,7 +265,7 @@ class CheckpointConfig(Section):
     interval: Positive = 4000
     """Steps between numbered checkpoints."""
     keep: Positive = 5
-    """Numbered checkpoints kept; `latest` and `best` stay anyway."""
+    """Numbered checkpoints kept; `latest` and `best` stay anyway. From 2 on there is one to fall back to."""
 
 
 class Config(Section):

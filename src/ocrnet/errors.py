@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ocrnet.stopping import Stopped
+
 
 class UserError(Exception):
     """Something the user can mend. The message names the file, the value and the mend."""
@@ -19,13 +21,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def run(main: Callable[[], None]) -> int:
     """Run an entry point and return its exit status: 0 means that the work is done.
 
-    Mistakes of the user end with status 2, Ctrl-C with 130. Everything else is our mistake and keeps its traceback.
+    Mistakes of the user end with status 2, Ctrl-C with 130, SIGTERM with 143. Everything else is our mistake and keeps
+    its traceback.
     """
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

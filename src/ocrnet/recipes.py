@@ -14,6 +14,15 @@ from ocrnet.errors import UserError, did_you_mean
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads 1e-4 as a string for want of a dot; here it is a number. A key given twice is a mistake."""
 
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        alias = self.check_event(yaml.AliasEvent)
+        mark = self.peek_event().start_mark
+        node = super().compose_node(parent, index)
+        # an alias of an alias of ... doubles with every line: ten lines fill the memory. __BASE__ does the honest part.
+        if alias and not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="an alias (*) of more than a plain value", problem_mark=mark)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) != len(node.value):
@@ -29,8 +38,11 @@ _Loader.add_implicit_resolver(
 
 
 def parse_value(text: str) -> Any:
-    """One YAML value, as written behind `--set key=`."""
-    return yaml.load(text, _Loader)
+    """One YAML value, as written behind `--set key=`. Raises UserError when it is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{text!r} is no YAML value: {' '.join(str(error).split())}") from None
 
 
 Entries = dict[tuple[str, ...], tuple[Any, str]]
@@ -59,7 +71,9 @@ def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
     except OSError as error:
         mend = f" (named in __BASE__ of {chain[-1]})" if chain else ""
         raise UserError(f"{path}: cannot read this recipe: {error.strerror}{mend}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"{path}: not a recipe: nested without end") from None
+    except (yaml.YAMLError, ValueError) as error:  # UnicodeDecodeError, or a value that is none, such as a 13th month
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(tree).__name__}")

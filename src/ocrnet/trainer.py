@@ -1,14 +1,14 @@
 """The training loop: steps, progress, evaluation, checkpoints."""
 
 import math
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from mindspore import Parameter, Tensor
-from tensorboardX import SummaryWriter
 
-from ocrnet import optim, progress
+from ocrnet import errors, optim, progress
 from ocrnet.checkpoint import CheckpointFolder, Progress, resume
 from ocrnet.config import Config
 from ocrnet.data import loader
@@ -16,6 +16,9 @@ from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.errors import UserError
 from ocrnet.inference import Predictor, evaluate
 from ocrnet.metrics import ConfusionMatrix
+from ocrnet.models.layers import draw_dropout
+from ocrnet.run_log import RunLog
+from ocrnet.stopping import Stopped, StopRequest
 from ocrnet.train_cell import TrainOneStep
 
 
@@ -25,6 +28,7 @@ class Trainer:
     Args:
         train_step: network, loss and optimizer in one cell.
         validation: evaluated every `eval.interval` steps and at the end; None for no evaluation.
+        stop: asked between steps and between evaluated pictures.
     """
 
     def __init__(
@@ -33,57 +37,77 @@ class Trainer:
         train_step: TrainOneStep,
         training: SegmentationDataset,
         validation: SegmentationDataset | None,
+        stop: StopRequest | None = None,
     ) -> None:
         self.config = config
         self.train_step = train_step
         self.training = training
         self.validation = validation
         self.network = train_step.loss_network.network
+        self.stop = stop or StopRequest()
         self.predictor = Predictor(self.network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
         self._shown = time.monotonic()
-        self._unread: list[Tensor] = []  # whether each step since the last report made its update
+        self._saved = 0  # the step of the last checkpoint
+        # (step, main loss, auxiliary loss, whether the update was made) of the steps since the last report
+        self._unread: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def prepare(self, resume_from: str | None) -> None:
         """Make `save_dir` ready and, when asked, go on from a checkpoint: a file, or "auto" for the latest if any."""
-        path = self.checkpoints.latest if resume_from == "auto" else resume_from and Path(resume_from)
-        if resume_from == "auto" and not path.exists():
-            print(f"no checkpoint in {self.checkpoints.path} yet: starting from the beginning")
-            path = None
-        if path:
+        path = None
+        if resume_from == "auto":
+            path, self.progress = self.checkpoints.resume_newest(self._parameters())
+            if not path:
+                print(f"no checkpoint in {self.checkpoints.path} yet: starting from the beginning")
+        elif resume_from:
+            path = Path(resume_from)
             self.progress = resume(self._parameters(), path)
+        if path:
             print(f"going on from {path} after step {self.progress.step}")
+        self._saved = self.progress.step
         if moved := self.checkpoints.create(resuming=bool(path)):
             print(moved)
-        (self.config.save_dir / "config.yml").write_text(self.config.to_yaml(), encoding="utf-8")
+        errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
+        self.log = RunLog(self.config.save_dir, self.progress.step)
 
     def train(self) -> None:
-        """All steps that are left, then the last evaluation."""
+        """All steps that are left, evaluations and checkpoints between them.
+
+        Raises:
+            Stopped: SIGTERM or Ctrl-C; the step was finished and saved.
+            UserError: the loss or the weights are no longer finite, too many steps overflowed, a pair cannot be read,
+                or the last checkpoint cannot be written.
+        """
         config, total = self.config, self.config.train.total_step
-        batches = self._batches()
+        self.samples = self._remaining_samples()
+        batches = loader.training_batches(self.samples, config.train.batch_size)
         with (
-            (config.save_dir / "train.log").open("a", encoding="utf-8", buffering=1) as self.log,
-            SummaryWriter(str(config.save_dir / "tensorboard"), purge_step=self.progress.step) as self.board,
             progress.bar(
                 total=total,
                 initial=self.progress.step,
                 desc="train",
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             ) as self.bar,
+            self.stop,
         ):
             if self.progress.step < total:
                 self.bar.set_postfix_str("compiling the network, once" if config.ms_mode == 0 else "starting")
             self.train_step.set_train(True)
-            for step in range(self.progress.step, total):
+            while True:
+                self._evaluate_and_save()
+                if self.stop.signal or self.progress.step == total:
+                    break
                 started = time.monotonic()
-                self._one_step(step, next(batches), started)
-                done = step + 1
-                evaluated = self.validation is not None and (done % config.eval.interval == 0 or done == total)
-                improved = evaluated and self._evaluate()
-                if evaluated or done % config.checkpoint.interval == 0 or done == total:
-                    self._count_skipped()
-                    self.checkpoints.save(self._parameters(), self.progress, improved)
+                self._one_step(next(batches), started)
+        self.log.close()
+        self._say_replaced()
+        complete = self.progress.step == total and (self.validation is None or self.progress.evaluated == total)
+        if self.stop.signal and not complete:
+            raise Stopped(
+                self.stop.signal,
+                f"stopped after step {self.progress.step}; --resume_ckpt auto goes on from {self.checkpoints.latest}",
+            )
         skipped = f", {self.progress.skipped} steps skipped for overflow" if self.progress.skipped else ""
         print(f"{total} steps done{skipped}; checkpoints in {self.checkpoints.path}")
 
@@ -91,67 +115,156 @@ class Trainer:
         """All that changes in training: weights, BatchNorm statistics, optimizer, loss scale."""
         return {**self.train_step.parameters_dict(), **self.train_step.loss_scale_parameters()}
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _remaining_samples(self) -> loader.TrainingSamples:
         config = self.config
         first, batch = self.progress.samples, config.train.batch_size
         last = first + (config.train.total_step - self.progress.step) * batch
-        samples = loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last)
-        return loader.training_batches(samples, batch)
+        return loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last)
 
-    def _one_step(self, step: int, batch: tuple[Tensor, Tensor], started: float) -> None:
-        config, optimizer = self.config, self.train_step.optimizer
+    def _one_step(self, batch: tuple[Tensor, Tensor], started: float) -> None:
+        config, step, first = self.config, self.progress.step, self.progress.samples
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
-        optim.set_learning_rate(optimizer, lr)
-        main, auxiliary, updated = self.train_step(*batch)
+        optim.set_learning_rate(self.train_step.optimizer, lr)
+        draw_dropout(self.network, config.seed, range(first, first + config.train.batch_size))
+        results = self.train_step(*batch)
         self.progress.step = step + 1
         self.progress.samples += config.train.batch_size
         self.bar.update(1)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
-        self._unread.append(updated)
+        self._unread.append((step + 1, *results))
         if logged or time.monotonic() - self._shown > 1:
             self._shown = time.monotonic()
-            self._count_skipped()
-            self._report(step + 1, float(main.asnumpy()), float(auxiliary.asnumpy()), lr, started, logged)
+            main, auxiliary = self._read_results()
+            self._report(step + 1, main, auxiliary, lr, started, logged)
 
-    def _count_skipped(self) -> None:
-        self.progress.skipped += sum(not updated.asnumpy() for updated in self._unread)
+    def _read_results(self) -> tuple[float, float]:
+        """Judge the steps since the last report; the two losses of the last of them."""
+        main = auxiliary = math.nan
+        for step, *results in self._unread:
+            main, auxiliary, updated = (result.asnumpy().item() for result in results)
+            if updated and not math.isfinite(main + auxiliary):
+                raise UserError(
+                    f"step {step}: the loss is {main:g} (main), {auxiliary:g} (auxiliary){self._circumstances(step)} "
+                    "Lower schedule.lr, or set train.clip_grad=1, and resume."
+                )
+            self.progress.skipped += not updated
+            self.progress.skipped_in_row = 0 if updated else self.progress.skipped_in_row + 1
+            if self.progress.skipped_in_row >= self.config.train.overflow_limit:
+                raise UserError(
+                    f"step {step}: the gradients overflowed in {self.progress.skipped_in_row} steps in a row "
+                    f"(train.overflow_limit){self._circumstances(step)} Lower train.loss_scale.value or schedule.lr, "
+                    "or look at these pictures, and resume."
+                )
         self._unread.clear()
+        return main, auxiliary
+
+    def _circumstances(self, step: int) -> str:
+        """Loss scale, first pictures of the step's batch, and the checkpoint that stays; ends the run's log."""
+        self.log.close()
+        batch = self.config.train.batch_size
+        first = self.progress.samples - (self.progress.step - step + 1) * batch
+        numbers = range(first, first + min(batch, 4))
+        names = ", ".join(str(self.training.pairs[self.samples.picture(number)][0]) for number in numbers)
+        kept = f"The checkpoint of step {self._saved} stays." if self._saved else "There is no checkpoint yet."
+        return f", loss scale {self.train_step.loss_scale():g}. The batch begins with {names}. {kept}"
+
+    def _evaluate_and_save(self) -> None:
+        """What is due after the steps so far. Asked to stop, it saves and leaves an evaluation to the resumed run."""
+        config, step, now = self.config, self.progress.step, self.progress
+        ends = step == config.train.total_step
+        due = self.validation is not None and step > now.evaluated and (step % config.eval.interval == 0 or ends)
+        save = step > self._saved and (step % config.checkpoint.interval == 0 or ends)
+        if not (step and (due or save or (self.stop.signal and step > self._saved))):
+            return
+        if self._unread:
+            self._read_results()
+        self._check_weights()
+        best_before, improved = now.best_miou, False
+        if due:
+            try:
+                improved = self._evaluate()
+                now.evaluated = step
+            except Stopped:
+                if step == self._saved:
+                    return
+        self._note_replaced()
+        self.log.sync()  # first: what the checkpoint stands for is written down when it counts
+        reason = self.checkpoints.save(self._parameters(), now, improved)
+        if not reason:
+            self._saved = step
+            return
+        now.best_miou = best_before  # best.ckpt is still the one that scored this
+        warning = f"step {step}: no checkpoint could be written in {self.checkpoints.path}: {reason}."
+        if ends or self.stop.signal:
+            raise UserError(f"{warning} The one of step {self._saved} stays; mend this and use --resume_ckpt auto.")
+        self.log.line(warning)
+        print(f"\nwarning: {warning} Training goes on and tries again at the next interval.", file=sys.stderr)
+
+    def _check_weights(self) -> None:
+        """A checkpoint with NaN in it would take the place of a good one."""
+        for name, parameter in self._parameters().items():
+            value = parameter.asnumpy()
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise UserError(
+                    f"step {self.progress.step}: {name} is not finite{self._circumstances(self.progress.step)} "
+                    "Lower schedule.lr, or set train.clip_grad=1, and resume."
+                )
+
+    def _note_replaced(self) -> None:
+        """Count the pairs whose neighbours took their places in the steps so far; data threads are ahead of them."""
+        counts, bad = self.progress.replaced, self.samples.bad
+        for number, problem in sorted(bad):
+            if number < self.progress.samples:
+                bad.remove((number, problem))
+                if problem not in counts:
+                    progress.say(f"warning: {problem}; its neighbour takes its place")
+                counts[problem] = counts.get(problem, 0) + 1
+
+    def _say_replaced(self) -> None:
+        if counts := self.progress.replaced:
+            print(f"pairs that could not be read, replaced by their neighbours (data.on_bad_sample): {len(counts)}")
+            for problem, count in counts.items():
+                print(f"  {count} times: {problem}")
 
     def _report(self, step: int, main: float, auxiliary: float, lr: float, started: float, logged: bool) -> None:
         config = self.config
         loss = main + config.loss.auxiliary_weight * auxiliary
-        if not math.isfinite(loss) and config.train.loss_scale.kind == "none":
-            raise UserError(f"step {step}: the loss is {loss}. Lower schedule.lr, or train.clip_grad=1, and resume.")
         seconds = time.monotonic() - started
         rate = config.train.batch_size / seconds
         self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s")
         if not logged:
             return
         scale = self.train_step.loss_scale()
-        self.log.write(
+        self.log.line(
             f"step {step}/{config.train.total_step}, loss: {loss:.6f}, main: {main:.6f}, aux: {auxiliary:.6f}, "
-            f"cur_lr: {lr:.8f}, loss_scale: {scale:g}, cost {1000 * seconds:.1f} ms\n"
+            f"cur_lr: {lr:.8f}, loss_scale: {scale:g}, cost {1000 * seconds:.1f} ms"
         )
-        for name, value in {
+        values = {
             "loss/total": loss,
             "loss/main": main,
             "loss/auxiliary": auxiliary,
             "learning_rate": lr,
             "loss_scale": scale,
             "images_per_second": rate,
-        }.items():
-            self.board.add_scalar(name, value, step)
+        }
+        self.log.scalars(step, values)
 
     def _evaluate(self) -> bool:
         """Evaluate, say the score, and tell whether it is the best so far."""
         started = time.monotonic()
-        matrix = evaluate(self.predictor, self.validation, self.config.eval.batch_size)
-        self.train_step.set_train(True)
+        try:
+            matrix = evaluate(self._predict, self.validation, self.config.eval.batch_size)
+        finally:
+            self.train_step.set_train(True)
         improved = matrix.miou > self.progress.best_miou
         self.progress.best_miou = max(matrix.miou, self.progress.best_miou)
         self._say(matrix, improved, time.monotonic() - started)
         return improved
+
+    def _predict(self, pictures: list[np.ndarray]) -> np.ndarray:
+        self.stop.check()
+        return self.predictor(pictures)
 
     def _say(self, matrix: ConfusionMatrix, improved: bool, seconds: float) -> None:
         step = self.progress.step
@@ -161,9 +274,7 @@ class Trainer:
             f"{100 * self.progress.best_miou:.2f} %)"
         )
         progress.say(text)
-        self.log.write(text + "\n")
-        self.board.add_scalar("val/miou", matrix.miou, step)
-        self.board.add_scalar("val/pixel_accuracy", matrix.pixel_accuracy, step)
-        for name, value in zip(matrix.classes, matrix.iou, strict=True):
-            if math.isfinite(value):  # the class occurs
-                self.board.add_scalar(f"val_iou/{name}", value, step)
+        self.log.line(text)
+        iou = zip(matrix.classes, matrix.iou, strict=True)
+        occurring = {f"val_iou/{name}": value for name, value in iou if math.isfinite(value)}
+        self.log.scalars(step, {"val/miou": matrix.miou, "val/pixel_accuracy": matrix.pixel_accuracy, **occurring})

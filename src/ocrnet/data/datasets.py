@@ -1,15 +1,15 @@
 """Data sets: which picture belongs to which label file, and how a pair is read."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ocrnet.config import IGNORED, DataConfig
 from ocrnet.data.formats import FORMATS
-from ocrnet.data.mat_labels import read_mat
+from ocrnet.data.pictures import BadFile, read_label, read_picture
 from ocrnet.errors import UserError
 
 _INVALID = 254  # a label value that means nothing; class indices stay below it
@@ -41,66 +41,51 @@ class SegmentationDataset:
         """Picture and label.
 
         Raises:
-            UserError: a file is missing or unreadable, the sizes differ, or a label value is no class.
+            BadFile: a file is missing or unreadable, the sizes differ, or a label value is no class.
         """
         picture_path, label_path = self.pairs[index]
         picture = read_picture(picture_path)
-        raw = _read_label(label_path)
+        raw = read_label(label_path)
         if raw.shape != picture.shape[:2]:
-            raise UserError(
+            raise BadFile(
+                "sizes differ",
                 f"{label_path}: the label is {raw.shape[1]} x {raw.shape[0]} pixels (width x height), "
-                f"its picture {picture_path} is {picture.shape[1]} x {picture.shape[0]}"
+                f"its picture {picture_path} is {picture.shape[1]} x {picture.shape[0]}",
             )
         label = cv2.LUT(raw, self._table)
         if (label == _INVALID).any():
             values = np.unique(raw[label == _INVALID])
-            raise UserError(
+            raise BadFile(
+                "values out of range",
                 f"{label_path}: label value {', '.join(map(str, values[:8]))} is none of the "
                 f"{len(self.classes)} classes and not ignore_index "
-                f"{self.config.ignore_index}. Map it in data.label_map, or mend the file."
+                f"{self.config.ignore_index}. Map it in data.label_map, or mend the file.",
             )
         return picture, label
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises UserError when the file is missing or no readable picture."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this picture: {error.strerror}") from None
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise UserError(f"{path}: not a readable picture (damaged or cut short?)")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def _read_label(path: Path) -> np.ndarray:
-    """(H, W) uint8 values as stored: grey, palette index or MATLAB matrix."""
-    try:
-        if path.suffix == ".mat":
-            return read_mat(path)
-        with Image.open(path) as image:
-            values = np.asarray(image)
-    except FileNotFoundError:
-        raise UserError(f"{path}: label file not found") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: not a readable label picture: {error}") from None
-    if values.ndim != 2:
-        raise UserError(
-            f"{path}: a label is a single-channel picture of class numbers, this one has shape {values.shape} (a "
-            "colour picture? convert it to class numbers first)"
-        )
-    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > IGNORED):
-        raise UserError(f"{path}: label values reach {values.max()}; they must be 0 to {IGNORED}")
-    return values.astype(np.uint8)
 
 
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
     """The pairs of `split` ("train" or "val").
 
     Raises:
-        UserError: the folder or list is missing, the split is empty, or a picture has no label.
+        UserError: the folder or list is missing, the split is empty, or a picture has no label. With
+            `on_bad_sample: skip`, training pairs whose files are missing are left to the loader.
     """
+    dataset = find_pairs(config, split)
+    if split == "train" and config.on_bad_sample == "skip":
+        return dataset
+    for position in (0, 1):
+        missing = [pair for pair in dataset.pairs if not pair[position].is_file()]
+        if missing:
+            kind = ("picture", "label")[position]
+            of = f" of picture {missing[0][0]}" if position else ""
+            more = f" ({len(missing)} of {len(dataset)} {kind}s are missing)" if len(missing) > 1 else ""
+            raise UserError(f"{missing[0][position]}: {kind} file{of} not found{more}")
+    return dataset
+
+
+def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:
+    """As `open_dataset`, without a look at whether each file is there."""
     source = getattr(config, split)
     if config.format == "list":
         where = config.root / source
@@ -113,18 +98,15 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
             raise UserError(str(error)) from None
     if not pairs:
         raise UserError(f"{where}: no pictures here; data.{split} (split {source!r}) is empty")
-    for position in (0, 1):
-        missing = [pair for pair in pairs if not pair[position].is_file()]
-        if missing:
-            kind = ("picture", "label")[position]
-            of = f" of picture {missing[0][0]}" if position else ""
-            more = f" ({len(missing)} of {len(pairs)} {kind}s are missing in {where})" if len(missing) > 1 else ""
-            raise UserError(f"{missing[0][position]}: {kind} file{of} not found{more}")
     return SegmentationDataset(pairs, config)
 
 
 def _read_list(root: Path, path: Path) -> Pairs:
-    """Pairs of a .lst file: `image label` a line, separated by blanks, relative to `root`. # starts a comment."""
+    """Pairs of a .lst file: `image label` a line, separated by blanks, relative to `root`. # starts a comment.
+
+    A list may come from elsewhere, so neither `..` nor a link may lead it out of `root`.
+    """
+    real_root = os.path.realpath(root)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -141,6 +123,15 @@ def _read_list(root: Path, path: Path) -> Pairs:
         for field in fields:
             if Path(field).is_absolute() or ".." in Path(field).parts:
                 raise UserError(f"{path}:{number}: {field!r} leaves the data root {root}")
+            try:
+                real = os.path.realpath(root / field)
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: {field!r} is no file name: {error}") from None
+            if os.path.commonpath([real, real_root]) != real_root:
+                raise UserError(
+                    f"{path}:{number}: {field!r} is a link that leaves the data root {root}: it leads to {real}. "
+                    "Set data.root to a folder that holds both."
+                )
         pairs.append((root / fields[0], root / fields[1]))
     return pairs
 

@@ -30,7 +30,7 @@ def names(path: Path, hint: str = "") -> list[str]:
     """First word of each line of a split's list, which is a file name without its ending.
 
     Raises:
-        FileNotFoundError: no such list; `hint` may say where it comes from.
+        FileNotFoundError: no such list (`hint` may say where it comes from), or one whose names leave the data set.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -38,4 +38,9 @@ def names(path: Path, hint: str = "") -> list[str]:
         raise FileNotFoundError(
             f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.{hint}"
         ) from None
-    return [line.split()[0] for line in lines if line.strip()]
+    except UnicodeDecodeError:
+        raise FileNotFoundError(f"{path}: not a text file") from None
+    found = [line.split()[0] for line in lines if line.strip()]
+    if outside := next((name for name in found if Path(name).is_absolute() or ".." in Path(name).parts), None):
+        raise FileNotFoundError(f"{path}: {outside!r} leaves the data set")
+    return found

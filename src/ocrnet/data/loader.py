@@ -15,6 +15,8 @@ from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.errors import UserError
 
+_NEIGHBOURS = 20  # so many bad pairs in a row are no accident
+
 
 class TrainingSamples:
     """Samples `first` .. `last` - 1 of a run, as (3, h, w) float32 pictures and (h, w) int32 labels.
@@ -32,6 +34,8 @@ class TrainingSamples:
         self.dataset, self.config, self.seed, self.first, self.last = dataset, config, seed, first, last
         self.epoch_size = len(dataset) // batch * batch
         self.error: UserError | None = None
+        self.bad: list[tuple[int, str]] = []
+        """(sample number, problem) of the pairs that a neighbour replaced."""
         self._order = (-1, np.empty(0, np.int64))  # (epoch, its order)
 
     def __len__(self) -> int:
@@ -41,11 +45,24 @@ class TrainingSamples:
         number = self.first + int(index)
         rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
         try:
-            pair = self.dataset.read(self.picture(number))
+            pair = self._read(number)
         except UserError as error:
             self.error = error  # MindSpore hands on a long text only; see `batches`
             raise
         return transforms.training_pair(*pair, self.config, rng)
+
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pair of a sample or, with `on_bad_sample: skip`, the next readable one of the data set."""
+        index = self.picture(number)
+        for place in range(index, index + min(len(self.dataset), _NEIGHBOURS)):
+            try:
+                return self.dataset.read(place % len(self.dataset))
+            except UserError as error:
+                if self.config.on_bad_sample == "stop":
+                    raise
+                self.bad.append((number, str(error)))
+                problem = error
+        raise UserError(f"{problem} (and so are {_NEIGHBOURS} pairs in a row: data.on_bad_sample is for single ones)")
 
     def picture(self, number: int) -> int:
         """Index in the data set of sample `number` of the run."""

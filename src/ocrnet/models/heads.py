@@ -5,7 +5,7 @@ Yuan, Chen, Wang: Â«Object-Contextual Representations for Semantic SegmentationÂ
 
 from mindspore import Tensor, float32, nn, ops
 
-from ocrnet.models.layers import ConvBNReLU, classifier
+from ocrnet.models.layers import ConvBNReLU, Dropout2d, classifier
 
 
 class FCNHead(nn.Cell):
@@ -23,7 +23,7 @@ class FCNHead(nn.Cell):
     ) -> None:
         super().__init__()
         self.conv = ConvBNReLU(in_channels, channels, kernel_size, conv_bias, norm_eps)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = Dropout2d(dropout, channels, "aux_head.dropout")
         self.classifier = classifier(channels, num_classes)
 
     def construct(self, features: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class OCRHead(nn.Cell):
         super().__init__()
         self.pixels = ConvBNReLU(in_channels, channels, 3, conv_bias, norm_eps)
         self.attention = PixelRegionAttention(channels, key_channels, context_channels, context_kernel, norm_eps)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = Dropout2d(dropout, context_channels, "ocr_head.dropout")
         self.classifier = classifier(context_channels, num_classes)
 
     def construct(self, features: Tensor, regions: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 from mindspore.ops import constexpr
+from numpy.random import Generator, Philox
 
 
 def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False) -> Tensor:
@@ -82,3 +83,40 @@ def start_convolutions(cell: nn.Cell) -> None:
             out_channels, _, height, width = part.weight.shape
             sigma = math.sqrt(2.0 / (out_channels * height * width))
             part.weight.set_data(initializer(Normal(sigma), part.weight.shape, part.weight.dtype))
+
+
+class Dropout2d(nn.Cell):
+    """Sets whole channels of (N, C, H, W) to 0 in training, each with probability `rate`, and scales the rest.
+
+    `nn.Dropout2d` draws from a generator of the process, which starts anew when a run is resumed. Here `draw_dropout`
+    decides before each step what is dropped; until its first call nothing is.
+    """
+
+    def __init__(self, rate: float, channels: int, name: str) -> None:
+        super().__init__()
+        self.rate = rate
+        self.channels = channels
+        factors = Parameter(Tensor(np.ones((1, channels, 1, 1), np.float32)), f"{name}.factors", requires_grad=False)
+        # not registered with the cell: what one step drops is no weight, and no checkpoint should ask for it
+        object.__setattr__(self, "factors", factors)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.training and self.rate > 0:
+            return x * self.factors.astype(x.dtype)
+        return x
+
+
+def draw_dropout(network: nn.Cell, seed: int, samples: range) -> None:
+    """Decide what the next step of `network` drops for each of a run's `samples` (their numbers), one a picture.
+
+    As in the data, a sample's number alone decides: neither rank nor an interruption changes it.
+    """
+    layers = [cell for _, cell in network.cells_and_names() if isinstance(cell, Dropout2d) and cell.rate > 0]
+    if not layers:
+        return
+    # keys that the data never has: its own lie below 2**62 and from 2**63 on
+    generators = [Generator(Philox(key=np.array([seed, 2**62 + number], np.uint64))) for number in samples]
+    for layer in layers:
+        kept = np.stack([generator.random(layer.channels) >= layer.rate for generator in generators])
+        factors = (kept / (1 - layer.rate)).astype(np.float32)[:, :, None, None]
+        layer.factors.set_data(Tensor(factors), slice_shape=True)

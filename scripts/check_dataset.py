@@ -1,0 +1,83 @@
+"""Read every pair of a recipe's data set and say what is wrong with it, before a long training does.
+
+    python scripts/check_dataset.py --config config/ocrnet/config_ocrnet_demo.yml
+
+lists missing, unreadable, truncated, mismatched and out-of-range files of the training and validation splits, the
+share of each class in the training labels, and class weights that make rare classes count more. Exit status 1 when a
+file cannot be used.
+"""
+
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import numpy as np
+
+from ocrnet import arguments, errors, progress
+from ocrnet.config import IGNORED
+from ocrnet.data.datasets import SegmentationDataset, find_pairs
+from ocrnet.data.loader import worker_threads
+from ocrnet.data.pictures import BadFile
+
+
+def main() -> None:
+    parser = arguments.recipe_parser("Read every pair of a data set and say what is wrong with it.")
+    _, config = arguments.parse(parser)
+    problems = 0
+    for split in ("train", "val"):
+        dataset = find_pairs(config.data, split)
+        counts, bad = read_all(dataset, worker_threads(config.data.workers), split)
+        problems += len(bad)
+        for error in bad:
+            print(f"{error.kind}: {error}")
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(error.kind for error in bad).items())
+        print(
+            f"{split}: {len(dataset) - len(bad)} of {len(dataset)} pairs can be used" + (f" ({kinds})" if bad else "")
+        )
+        if split == "train" and counts[:IGNORED].any():
+            print_classes(config.data.classes, counts)
+    sys.exit(1 if problems else 0)
+
+
+def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.ndarray, list[BadFile]]:
+    """(256,) int64 pixels of each class (255: ignored), and what is wrong with the pairs that cannot be used."""
+    counts, bad = np.zeros(256, np.int64), []
+
+    def read(index: int) -> np.ndarray | BadFile:
+        try:
+            return np.bincount(dataset.read(index)[1].ravel(), minlength=256)
+        except BadFile as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool, progress.bar(total=len(dataset), desc=name, unit="pair") as bar:
+        for result in pool.map(read, range(len(dataset))):
+            if isinstance(result, BadFile):
+                bad.append(result)
+            else:
+                counts += result
+            bar.update(1)
+    return counts, bad
+
+
+def print_classes(names: list[str], counts: np.ndarray) -> None:
+    """Share of each class among the labelled pixels, and suggested weights as the recipe takes them.
+
+    1 / ln(1.02 + share), as ENet (Paszke and others, 2016, section 5.1), with a mean of 1 over the classes that occur.
+    """
+    share = counts[: len(names)] / counts[: len(names)].sum()
+    weights = 1 / np.log(1.02 + share)
+    weights /= weights[share > 0].mean()
+    weights[share == 0] = 1  # never seen: no weight would matter
+    width = max(12, *(len(name) for name in names))
+    print(f"{'class':<{width}}  pixels %  weight")
+    for name, part, weight in zip(names, share, weights, strict=True):
+        print(f"{name:<{width}}  {f'{100 * part:8.3f}' if part else '  absent'}  {weight:6.2f}")
+    print(f"{'ignored':<{width}}  {100 * counts[IGNORED] / counts.sum():8.3f}  (of all pixels)")
+    print(f"loss:\n  class_weights: [{', '.join(f'{weight:.2f}' for weight in weights)}]")
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

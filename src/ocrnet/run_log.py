@@ -1,0 +1,116 @@
+"""What a run writes line by line: train.log and TensorBoard's event files.
+
+Both are in the order of the steps, so a run that goes on from step n cuts what was written after it: nothing stands
+twice. Nothing is buffered in the process, and a full disk makes lines wait, not the run end.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import struct
+import time
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import masked_crc32c
+from tensorboardX.summary import scalar
+
+from ocrnet.errors import UserError
+
+
+class RunLog:
+    """The log of a run under `save_dir` that goes on after `step`; what stands there of later steps is cut.
+
+    Raises:
+        UserError: the files cannot be written.
+    """
+
+    def __init__(self, save_dir: Path, step: int) -> None:
+        log, folder = save_dir / "train.log", save_dir / "tensorboard"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if log.exists():
+                os.truncate(log, _log_end(log.read_bytes(), step))
+            for events in folder.glob("*tfevents*"):
+                os.truncate(events, _events_end(events.read_bytes(), step))
+            name = f"events.out.tfevents.{time.time_ns() / 1e9:020.9f}.{socket.gethostname()}"
+            self._log, self._events = _Appended(log), _Appended(folder / name)
+        except OSError as error:
+            raise UserError(f"{save_dir}: cannot write train.log and tensorboard here: {error.strerror}") from None
+        self._event(Event(file_version="brain.Event:2"))
+        if step:  # a TensorBoard that is running forgets what it has read of later steps
+            self._event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def line(self, text: str) -> None:
+        """A line of train.log; those of a step begin with `step N`."""
+        self._log.append(f"{text}\n".encode())
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Values of a step for TensorBoard."""
+        for name, value in values.items():
+            self._event(Event(step=step, summary=scalar(name, value)))
+
+    def _event(self, event: Event) -> None:
+        event.wall_time = time.time()
+        data = event.SerializeToString()
+        size = struct.pack("<Q", len(data))
+        checksums = [struct.pack("<I", masked_crc32c(part)) for part in (size, data)]
+        self._events.append(size + checksums[0] + data + checksums[1])
+
+    def sync(self) -> None:
+        """Bring all to the disk, as far as it has room."""
+        self._log.sync()
+        self._events.sync()
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        self._log.file.close()
+        self._events.file.close()
+
+
+class _Appended:
+    """A file that grows. What does not fit on the disk waits for the next time."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("ab", buffering=0)
+        self._waiting = b""
+
+    def append(self, data: bytes) -> None:
+        self._waiting += data
+        with contextlib.suppress(OSError):  # the checkpoint's warning says that the disk is full
+            while self._waiting:
+                self._waiting = self._waiting[self.file.write(self._waiting) :]
+
+    def sync(self) -> None:
+        self.append(b"")
+        with contextlib.suppress(OSError):
+            os.fsync(self.file.fileno())
+
+
+def _log_end(content: bytes, step: int) -> int:
+    """Where the first line of a step after `step` begins, or one that a kill cut short."""
+    end = 0
+    for line in content.splitlines(keepends=True):
+        match = re.match(rb"step (\d+)", line)
+        if not line.endswith(b"\n") or (match and int(match[1]) > step):
+            break
+        end += len(line)
+    return end
+
+
+def _events_end(content: bytes, step: int) -> int:
+    """Where the first record of a step after `step` begins, or one that a kill cut short."""
+    end = 0
+    while end + 12 <= len(content):
+        (size,) = struct.unpack_from("<Q", content, end)
+        after = end + 12 + size + 4  # size, its checksum, the event, its checksum
+        try:
+            if after > len(content) or Event.FromString(content[end + 12 : after - 4]).step > step:
+                break
+        except DecodeError:  # damaged: not ours to throw away
+            return len(content)
+        end = after
+    return end
