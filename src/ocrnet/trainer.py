@@ -12,11 +12,12 @@ from ocrnet import optim, progress
 from ocrnet.checkpoint import CheckpointFolder, Progress, resume
 from ocrnet.config import Config
 from ocrnet.data import loader
-from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.datasets import SegmentationDataset, palette
 from ocrnet.errors import UserError
-from ocrnet.inference import Predictor, evaluate
+from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.train_cell import TrainOneStep
+from ocrnet.visualize import side_by_side
 
 
 class Trainer:
@@ -146,7 +147,13 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Evaluate, say the score, and tell whether it is the best so far."""
         started = time.monotonic()
-        matrix = evaluate(self.predictor, self.validation, self.config.eval.batch_size)
+        matrix = ConfusionMatrix(self.validation.classes)
+        predicted = predict_dataset(self.predictor, self.validation, self.config.eval.batch_size)
+        for number, (name, picture, label, prediction) in enumerate(predicted):
+            matrix.update(label, prediction)
+            if number < self.config.eval.board_pictures:
+                panels = side_by_side(picture, label, prediction, palette(self.config.data))
+                self.board.add_image(f"picture_label_prediction/{name}", panels, self.progress.step, dataformats="HWC")
         self.train_step.set_train(True)
         improved = matrix.miou > self.progress.best_miou
         self.progress.best_miou = max(matrix.miou, self.progress.best_miou)
