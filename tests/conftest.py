@@ -38,7 +38,7 @@ def run_script():
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> SimpleNamespace:
-    """`path` of a checkpoint of a small network with fresh weights for the demo recipe, and the `flags` it needs."""
+    """`path` of a checkpoint with fresh weights for a small network of the demo recipe, its `config` and `flags`."""
     from ocrnet.checkpoint import CheckpointFolder, Progress
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.recipes import load_config
@@ -52,4 +52,4 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
     folder.create(resuming=False)
     folder.save(OCRNet(config.model, 19).parameters_dict(), Progress(step=1), is_best=True)
     flags = [word for key, size in sizes.items() for word in ("--set", f"{key}={size}")]
-    return SimpleNamespace(path=folder.best, flags=flags)
+    return SimpleNamespace(path=folder.best, flags=flags, config=config)

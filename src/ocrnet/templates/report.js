@@ -34,9 +34,9 @@ function draw() {
   pen.font = `${font}px sans-serif`;
   const longest = Math.max(...classes.map(name => pen.measureText(name).width));
   const names = (Math.min(width, 900) - longest) / classes.length >= font;  // else there is no room for them
-  margin = names ? longest + 8 : 0;
-  cell = Math.min(36, (width - margin) / classes.length);
-  const side = margin + cell * classes.length, sharp = window.devicePixelRatio || 1;
+  margin = names ? longest + 12 : 0;
+  cell = Math.min(44, (width - margin - 2) / classes.length);
+  const end = margin + cell * classes.length, side = end + 2, sharp = window.devicePixelRatio || 1;
   canvas.width = canvas.height = side * sharp;
   canvas.style.width = canvas.style.height = `${side}px`;
   pen.scale(sharp, sharp);
@@ -55,8 +55,8 @@ function draw() {
   pen.strokeStyle = line;
   pen.lineWidth = 1;
   if (cell >= 6) for (let i = 0; i <= classes.length; i++) {
-    pen.strokeRect(margin + i * cell, margin, 0, side - margin);
-    pen.strokeRect(margin, margin + i * cell, side - margin, 0);
+    pen.strokeRect(margin + i * cell, margin, 0, end - margin);
+    pen.strokeRect(margin, margin + i * cell, end - margin, 0);
   }
   pen.fillStyle = text;
   if (names) classes.forEach((name, i) => {
