@@ -1,5 +1,6 @@
 """Evaluate a checkpoint: python eval.py --config config/ocrnet/....yml --ckpt_path FILE.ckpt"""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -7,48 +8,82 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
 from ocrnet import arguments, checkpoint, device, errors
-from ocrnet.data.datasets import open_dataset, palette
+from ocrnet.config import Config
+from ocrnet.data.datasets import file_values, open_dataset, palette
 from ocrnet.inference import Predictor, predict_dataset
-from ocrnet.metrics import ConfusionMatrix
+from ocrnet.metrics import ConfusionMatrix, near_boundaries
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.report import Gallery, write_report
 from ocrnet.train_cell import set_precision
-from ocrnet.visualize import write_side_by_side
+from ocrnet.visualize import side_by_side, write_picture
 
 
-def main() -> None:
-    parser = arguments.recipe_parser("Evaluate OCRNet on the validation split.")
+def parse() -> tuple[argparse.Namespace, Config]:
+    parser = arguments.recipe_parser("Evaluate OCRNet on a split of its data set.")
     parser.add_argument(
         "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the recipe's save_dir"
     )
+    parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="test needs no labels")
     parser.add_argument("--result_json", metavar="FILE", help="write the scores and the confusion matrix")
+    parser.add_argument(
+        "--save_predictions", metavar="DIR", type=Path, help="write PNGs whose values are those of the label files"
+    )
+    parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html: scores and pictures to look at")
     parser.add_argument(
         "--visualize", type=arguments.boolean, default=False, help="True: write picture | label | prediction"
     )
     args, config = arguments.parse(parser)
-    ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
+    args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
+    if args.split == "test" and (args.result_json or args.report):
+        raise errors.UserError("--split test: without labels there are no scores for --result_json or --report")
+    return args, config
 
+
+def main() -> None:
+    args, config = parse()
     target = device.init(config.device_target, config.ms_mode, config.seed)
-    dataset = open_dataset(config.data, "val")
+    dataset = open_dataset(config.data, args.split)
     network = OCRNet(config.model, len(dataset.classes))
-    checkpoint.load_weights(network, ckpt_path, dataset.classes)
+    checkpoint.load_weights(network, args.ckpt_path, dataset.classes)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
-    print(f"OCRNet {config.model.backbone} on {target}: {ckpt_path} on {len(dataset)} pictures")
+    print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} pictures")
 
-    matrix = ConfusionMatrix(dataset.classes)
-    pictures = config.save_dir / "pictures"
-    for name, picture, label, prediction in predict_dataset(
-        Predictor(network, config), dataset, config.eval.batch_size
-    ):
-        matrix.update(label, prediction)
-        if args.visualize and matrix.images <= config.eval.pictures:
-            write_side_by_side(pictures / f"{name}.png", picture, label, prediction, palette(config.data))
+    matrix, boundary = ConfusionMatrix(dataset.classes), ConfusionMatrix(dataset.classes)
+    gallery = Gallery(config) if args.report else None
+    colours, values = palette(config.data), file_values(config.data)
+    predicted = predict_dataset(Predictor(network, config), dataset, config.eval.batch_size)
+    for number, (name, picture, label, prediction) in enumerate(predicted):
+        if label is not None:
+            matrix.update(label, prediction)
+            if config.eval.boundary:
+                boundary.update(near_boundaries(label, config.eval.boundary), prediction)
+        if gallery:
+            gallery.consider(name, picture, label, prediction)
+        if args.save_predictions:
+            write_picture(args.save_predictions / f"{name}.png", values[prediction])
+        if args.visualize and number < config.eval.pictures:
+            panels = side_by_side(picture, label, prediction, colours)
+            write_picture(config.save_dir / "pictures" / f"{name}.png", panels)
 
-    print(matrix.table())
+    scores = matrix.to_dict()
+    if matrix.images:
+        print(matrix.table())
+    if matrix.images and config.data.categories:
+        categories = matrix.merged(config.data.categories)
+        scores["categories"] = categories.to_dict()
+        print(f"\nby category\n{categories.table()}")
+    if config.eval.boundary:
+        scores["boundary"] = boundary.to_dict()
+        print(f"mIoU at most {config.eval.boundary} pixels from a boundary: {100 * boundary.miou:.2f} %")
     if args.visualize:
-        print(f"pictures (image | label | prediction) in {pictures}")
+        print(f"pictures (image | label | prediction) in {config.save_dir / 'pictures'}")
+    if args.save_predictions:
+        print(f"predictions in {args.save_predictions}")
     if args.result_json:
-        errors.write_text(Path(args.result_json), json.dumps(matrix.to_dict(), indent=1))
+        errors.write_text(Path(args.result_json), json.dumps(scores, indent=1))
+    if gallery:
+        print(f"report: {write_report(args.report, config, args.ckpt_path, matrix, scores, gallery)}")
 
 
 if __name__ == "__main__":

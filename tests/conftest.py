@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,3 +34,22 @@ def run_script():
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory) -> SimpleNamespace:
+    """`path` of a checkpoint with fresh weights for a small network of the demo recipe, its `config` and `flags`."""
+    from ocrnet.checkpoint import CheckpointFolder, Progress
+    from ocrnet.models.ocrnet import OCRNet
+    from ocrnet.recipes import load_config
+
+    sizes = {"model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
+    config = load_config(
+        ROOT / "config" / "ocrnet" / "config_ocrnet_demo.yml", {key: (size, "") for key, size in sizes.items()}
+    )
+    config.save_dir = tmp_path_factory.mktemp("untrained")
+    folder = CheckpointFolder(config)
+    folder.create(resuming=False)
+    folder.save(OCRNet(config.model, 19).parameters_dict(), Progress(step=1), is_best=True)
+    flags = [word for key, size in sizes.items() for word in ("--set", f"{key}={size}")]
+    return SimpleNamespace(path=folder.best, flags=flags, config=config)

@@ -7,6 +7,7 @@ import shutil
 import mindspore as ms
 import numpy as np
 import pytest
+from tensorboardX.proto import event_pb2
 
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import open_dataset
@@ -60,6 +61,23 @@ def test_training_writes_checkpoints_log_and_recipe_and_says_little(straight):
     assert "8/8" in done.stderr and re.search(r"loss \d\.\d+, lr 0\.\d+, [\d.]+ img/s", done.stderr)
     noise = r"WARNING|Exception ignored|Deprecat|Traceback"
     assert not re.search(noise, done.stdout + done.stderr), done.stderr
+
+
+def test_tensorboard_has_losses_rates_scores_and_pictures(straight):
+    file = next((straight[0] / "tensorboard").iterdir())
+    found: dict[str, list] = {}
+    content = file.read_bytes()
+    while content:  # a record: length (8 bytes), its checksum (4), an event, its checksum (4)
+        length = int.from_bytes(content[:8], "little")
+        event = event_pb2.Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(value)
+    every_step = ("loss/total", "loss/main", "loss/auxiliary", "learning_rate", "loss_scale", "images_per_second")
+    assert {tag: len(found[tag]) for tag in every_step} == dict.fromkeys(every_step, 8)
+    assert 0 <= found["val/miou"][0].simple_value <= 1 and "val_iou/road" in found
+    pictures = [values[0].image for tag, values in found.items() if tag.startswith("picture_label_prediction/")]
+    assert [(image.height, image.width) for image in pictures] == [(64, 3 * 128 + 2 * 4)] * 3
 
 
 def test_a_resumed_run_ends_with_the_same_losses_and_bits(train, straight, tmp_path):

@@ -27,6 +27,7 @@ RECIPE_FLAGS = {
     "log_interval": ("train.log_interval", "steps between log lines"),
     "lr_init": ("schedule.lr", "learning rate after warm-up"),
     "run_eval": ("eval.run_eval", "True: evaluate in training"),
+    "multi_scale": ("eval.multi_scale", "True: mean over eval.ratios and the mirrored picture"),
 }
 
 

@@ -62,10 +62,14 @@ class DataConfig(Section):
     """Training split: the owners' name of it, or a .lst file under root (list)."""
     val: str = "val"
     """Validation split, likewise."""
+    test: str = "test"
+    """Split without labels, likewise; its list has the picture alone on a line."""
     classes: list[str] = []
     """Class names in the order of the label values. Required for lists, known for the rest."""
     palette: list[tuple[Byte, Byte, Byte]] = []
     """One RGB colour a class, for pictures. Made up when left out."""
+    categories: list[str] = []
+    """The group that each class belongs to: groups get a score of their own. Known for Cityscapes."""
     label_map: dict[Byte, Byte] = {}
     """{value in the label file: class or ignore_index}. Left out: the values are the classes."""
     flip_pairs: list[tuple[Byte, Byte]] = []
@@ -106,12 +110,15 @@ class DataConfig(Section):
             known = FORMATS[self.format]
             self.classes = list(known.classes)
             self.palette = self.palette or list(known.palette)
+            self.categories = self.categories or list(known.categories)
             self.label_map = self.label_map or dict(known.label_map or {})
             self.flip_pairs = self.flip_pairs or list(known.flip_pairs)
         if not self.classes:
             raise ValueError("classes: name the classes in the order of the label values, e.g. [road, car]")
         if self.palette and len(self.palette) != len(self.classes):
             raise ValueError(f"palette: {len(self.palette)} colours for {len(self.classes)} classes")
+        if self.categories and len(self.categories) != len(self.classes):
+            raise ValueError(f"categories: {len(self.categories)} categories for {len(self.classes)} classes")
         allowed = {*range(len(self.classes)), self.ignore_index}
         if wrong := {raw: to for raw, to in self.label_map.items() if to not in allowed}:
             raise ValueError(
@@ -257,8 +264,32 @@ class EvalConfig(Section):
     interval: Positive = 4000
     batch_size: Positive = 1
     """Pictures of one size that go through the network together."""
+    multi_scale: bool = False
+    """Mean over `ratios` of the softmax (--multi_scale)."""
+    ratios: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    """Of the picture's size (or of `test_scale`) with `multi_scale`."""
+    flip: bool | None = None
+    """Mean with the mirrored picture as well; left out: with `multi_scale` only, as published."""
+    window: tuple[Positive, Positive] | None = None
+    """(height, width) of a sliding window; left out: the whole picture at once."""
+    stride: tuple[Positive, Positive] | None = None
+    """(down, across) from one window to the next; left out: two thirds of the window."""
+    boundary: Natural = 0
+    """Also score the pixels at most so far from another class: the trimap's width; 0: don't."""
     pictures: Natural = 8
-    """How many pictures --visualize True writes."""
+    """How many pictures --visualize True writes, and how many best and worst ones a report shows."""
+    board_pictures: Natural = 3
+    """How many pictures each evaluation in training hands to TensorBoard."""
+
+    @model_validator(mode="after")
+    def _derive_stride(self) -> "EvalConfig":
+        if self.stride and not self.window:
+            raise ValueError(f"stride: {list(self.stride)} is of a sliding window; give eval.window too")
+        if self.window and not self.stride:
+            self.stride = tuple(max(1, round(side * 2 / 3)) for side in self.window)
+        if self.window and any(step > side for step, side in zip(self.stride, self.window, strict=True)):
+            raise ValueError(f"stride: {list(self.stride)} leaves gaps between windows of {list(self.window)}")
+        return self
 
 
 class CheckpointConfig(Section):

@@ -4,6 +4,8 @@ MindSpore is imported inside the functions, because some of what it reads from t
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ocrnet.errors import UserError
@@ -50,6 +52,19 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
     if seed is not None:
         ms.set_seed(seed)
     return chosen
+
+
+@contextmanager
+def pynative() -> Iterator[None]:
+    """Run what is inside operator by operator, without compiling, whatever mode the program is in."""
+    import mindspore as ms
+
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=mode)
 
 
 def cores() -> int:

@@ -1,18 +1,39 @@
-"""From a network to class maps of whole pictures; shared by every entry point that predicts."""
+"""From a network to class maps of whole pictures; shared by every entry point that predicts.
 
+One way through for all modes: a picture is shown in one or several views (ratio, mirrored or not), each view is read
+whole or window by window, and the views' class probabilities are averaged.
+"""
+
+from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import groupby, islice, product
+from typing import NamedTuple
 
 import cv2
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
-from ocrnet import progress
-from ocrnet.config import Config, DataConfig
+from ocrnet import device, progress
+from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import resize
+
+
+class View(NamedTuple):
+    """One way of showing a picture to the network."""
+
+    ratio: float = 1.0
+    mirrored: bool = False
+
+
+def views(config: EvalConfig) -> list[View]:
+    """What a recipe asks for: one ratio or several, with the mirrored picture or without."""
+    flip = config.multi_scale if config.flip is None else config.flip
+    ratios = config.ratios if config.multi_scale else [1.0]
+    return [View(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if flip else [False])]
 
 
 class MainLogits(nn.Cell):
@@ -33,32 +54,143 @@ class MainLogits(nn.Cell):
         return resize(main, size, "bilinear", self.align_corners)
 
 
-class Predictor:
-    """Class maps of pictures of any size."""
+class Classes(nn.Cell):
+    """The class with the largest logit for each pixel: (N, height, width) int32."""
 
-    def __init__(self, network: nn.Cell, config: Config) -> None:
+    def __init__(self, logits: MainLogits) -> None:
+        super().__init__(auto_prefix=False)
+        self.logits = logits
+        self.argmax = ops.Argmax(axis=1, output_type=ms.int32)
+
+    def construct(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.argmax(self.logits(images, size))
+
+
+class CompileWhatRepeats:
+    """Calls a cell; in graph mode only sizes that come often are compiled, the others run in PyNative mode.
+
+    A graph is compiled for one size of its input. Compiling the demo's network takes 4 s and saves 1 s a picture
+    (W18-small: 7 s and 2.5 s), so a size is worth it from its fifth picture on, and before that nobody knows whether
+    there will be one. The first size of all is compiled at once: most data sets have no other, and the scores of a
+    training then all come from one graph.
+    """
+
+    COMPILE_AT = 5
+    MOST_GRAPHS = 32  # each keeps its memory
+
+    def __init__(self, cell: nn.Cell, first: bool) -> None:
+        self.cell = cell
+        self.first = first
+        self.seen: Counter = Counter()
+        self.compiled: set = set()
+
+    def __call__(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        key = (images.shape, size)
+        self.seen[key] += 1
+        worth_it = self.seen[key] >= self.COMPILE_AT and len(self.compiled) < self.MOST_GRAPHS
+        if worth_it or (self.first and not self.compiled):
+            self.compiled.add(key)
+        if key in self.compiled:
+            return self.cell(Tensor(images), size).asnumpy()
+        with device.pynative():
+            return self.cell(Tensor(images), size).asnumpy()
+
+
+class Predictor:
+    """Class maps of pictures of any size, in the mode that `config.eval` asks for.
+
+    Memory holds the logits of one batch of pictures at their own size, a few times where views are averaged.
+
+    Args:
+        compile_first: in graph mode, compile for the first size at once; False for a few pictures of any size.
+    """
+
+    def __init__(self, network: nn.Cell, config: Config, compile_first: bool = True) -> None:
         self.network = network
         self.config = config
-        self._logits = MainLogits(network, config.model.align_corners)
+        self.views = views(config.eval)
+        logits = MainLogits(network, config.model.align_corners)
+        self._logits = CompileWhatRepeats(logits, compile_first)
+        self._classes = CompileWhatRepeats(Classes(logits), compile_first)
 
     def __call__(self, pictures: list[np.ndarray]) -> np.ndarray:
         """(H, W, 3) uint8 RGB pictures of one size to (N, H, W) uint8 classes."""
-        images = np.stack([prepare(picture, self.config.data) for picture in pictures])
         self.network.set_train(False)
-        logits = self._logits(Tensor(images), pictures[0].shape[:2])
-        return logits.argmax(axis=1).asnumpy().astype(np.uint8)
+        if len(self.views) > 1:
+            return self.probabilities(pictures).argmax(axis=1).astype(np.uint8)
+        size = pictures[0].shape[:2]
+        images = self._show(pictures, self.views[0])
+        if self.config.eval.window:
+            return self._slide(images, size).argmax(axis=1).astype(np.uint8)
+        return self._classes(images, size).astype(np.uint8)
+
+    def probabilities(self, pictures: list[np.ndarray]) -> np.ndarray:
+        """(N, classes, H, W) float32: the mean over the views of a softmax over the classes."""
+        self.network.set_train(False)
+        total = softmax(self.logits(pictures, self.views[0]))
+        for view in self.views[1:]:
+            total += softmax(self.logits(pictures, view))
+        return total / np.float32(len(self.views))
+
+    def logits(self, pictures: list[np.ndarray], view: View) -> np.ndarray:
+        """(N, classes, H, W) float32 logits of one view, mirrored back: left is left again, arms included."""
+        images, size = self._show(pictures, view), pictures[0].shape[:2]
+        logits = self._slide(images, size) if self.config.eval.window else self._logits(images, size)
+        if view.mirrored:
+            logits = logits[..., ::-1]
+            for one, other in self.config.data.flip_pairs:
+                logits[:, [one, other]] = logits[:, [other, one]]
+        return logits
+
+    def _show(self, pictures: list[np.ndarray], view: View) -> np.ndarray:
+        images = np.stack([prepare(picture, self.config.data, view.ratio) for picture in pictures])
+        return np.ascontiguousarray(images[..., ::-1]) if view.mirrored else images
+
+    def _slide(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Logits as the mean over the windows that cover a pixel, resized to (height, width) `size`."""
+        window, stride = self.config.eval.window, self.config.eval.stride
+        total = np.zeros((len(images), len(self.config.data.classes), *images.shape[2:]), np.float32)
+        count = np.zeros(images.shape[2:], np.float32)
+        for rows, columns in product(*map(starts_and_ends, images.shape[2:], window, stride)):
+            part = np.ascontiguousarray(images[..., rows, columns])
+            total[..., rows, columns] += self._logits(part, part.shape[2:])
+            count[rows, columns] += 1
+        total /= count
+        return resize(Tensor(total), size, "bilinear", self.config.model.align_corners).asnumpy()
 
 
-def prepare(picture: np.ndarray, config: DataConfig) -> np.ndarray:
-    """(H, W, 3) uint8 RGB to what the network reads: (3, h, w) float32, fitted into `test_scale` and normalised."""
-    if config.test_scale:
-        size = transforms.fit(picture.shape[1::-1], config.test_scale, config.keep_ratio)
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+def starts_and_ends(length: int, window: int, stride: int) -> list[slice]:
+    """Windows along one side of a picture. The last one is moved back until it ends with the picture.
+
+    A picture smaller than the window is one window of its own size.
+    """
+    count = max(0, -(-(length - window) // stride)) + 1
+    ends = [min(step * stride + window, length) for step in range(count)]
+    return [slice(max(0, end - window), end) for end in ends]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the classes of (N, classes, H, W)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def prepare(picture: np.ndarray, config: DataConfig, ratio: float = 1.0) -> np.ndarray:
+    """(H, W, 3) uint8 RGB to what the network reads: (3, h, w) float32, resized and normalised.
+
+    The picture is fitted into `test_scale` (its own size without one) times `ratio`. So did mmsegmentation 0.x, which
+    the published multi-scale results come from; 1.x applies the ratio to the picture's own size always.
+    """
+    if config.test_scale or ratio != 1:
+        size = picture.shape[1::-1]
+        box = [int(side * ratio + 0.5) for side in config.test_scale or size]
+        picture = cv2.resize(picture, transforms.fit(size, box, config.keep_ratio), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(transforms.normalise(picture, config.mean, config.std))
 
 
-Predicted = tuple[str, np.ndarray, np.ndarray, np.ndarray]
-"""Name, picture (H, W, 3), label (H, W) and predicted classes (H, W)."""
+Predicted = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
+"""Name, picture (H, W, 3), label (H, W; None where a split has none) and predicted classes (H, W)."""
 
 
 def predict_dataset(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> Iterator[Predicted]:

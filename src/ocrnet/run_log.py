@@ -12,10 +12,11 @@ import struct
 import time
 from pathlib import Path
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
-from tensorboardX.summary import scalar
+from tensorboardX.summary import image, scalar
 
 from ocrnet.errors import UserError
 
@@ -51,6 +52,10 @@ class RunLog:
         """Values of a step for TensorBoard."""
         for name, value in values.items():
             self._event(Event(step=step, summary=scalar(name, value)))
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """A picture (H, W, 3) uint8 RGB of a step for TensorBoard."""
+        self._event(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
 
     def _event(self, event: Event) -> None:
         event.wall_time = time.time()

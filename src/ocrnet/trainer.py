@@ -12,14 +12,15 @@ from ocrnet import errors, optim, progress
 from ocrnet.checkpoint import CheckpointFolder, Progress, resume
 from ocrnet.config import Config
 from ocrnet.data import loader
-from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.datasets import SegmentationDataset, palette
 from ocrnet.errors import UserError
-from ocrnet.inference import Predictor, evaluate
+from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import draw_dropout
 from ocrnet.run_log import RunLog
 from ocrnet.stopping import Stopped, StopRequest
 from ocrnet.train_cell import TrainOneStep
+from ocrnet.visualize import side_by_side
 
 
 class Trainer:
@@ -253,18 +254,21 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Evaluate, say the score, and tell whether it is the best so far."""
         started = time.monotonic()
+        matrix = ConfusionMatrix(self.validation.classes)
+        predicted = predict_dataset(self.predictor, self.validation, self.config.eval.batch_size)
         try:
-            matrix = evaluate(self._predict, self.validation, self.config.eval.batch_size)
+            for number, (name, picture, label, prediction) in enumerate(predicted):
+                self.stop.check()
+                matrix.update(label, prediction)
+                if number < self.config.eval.board_pictures:
+                    panels = side_by_side(picture, label, prediction, palette(self.config.data))
+                    self.log.picture(self.progress.step, f"picture_label_prediction/{name}", panels)
         finally:
             self.train_step.set_train(True)
         improved = matrix.miou > self.progress.best_miou
         self.progress.best_miou = max(matrix.miou, self.progress.best_miou)
         self._say(matrix, improved, time.monotonic() - started)
         return improved
-
-    def _predict(self, pictures: list[np.ndarray]) -> np.ndarray:
-        self.stop.check()
-        return self.predictor(pictures)
 
     def _say(self, matrix: ConfusionMatrix, improved: bool, seconds: float) -> None:
         step = self.progress.step

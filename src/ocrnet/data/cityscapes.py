@@ -63,6 +63,7 @@ _EVALUATED = sorted((label for label in LABELS if 0 <= label.train_id < 255), ke
 
 CLASS_NAMES: tuple[str, ...] = tuple(label.name for label in _EVALUATED)
 PALETTE: tuple[tuple[int, int, int], ...] = tuple(label.color for label in _EVALUATED)
+CATEGORIES: tuple[str, ...] = tuple(label.category for label in _EVALUATED)
 
 # "license plate" (-1) cannot be stored in a uint8 label image, so it never has to be mapped.
 LABEL_MAP: dict[int, int] = {label.id: label.train_id for label in LABELS if label.id >= 0}

@@ -29,22 +29,25 @@ class SegmentationDataset:
         for raw, index in (config.label_map or identity).items():
             self._table[raw] = IGNORED if index == config.ignore_index else index
         self._table[config.ignore_index] = IGNORED
+        self.names = _names([picture for picture, _ in pairs])
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def name(self, index: int) -> str:
-        """File name of the picture, without its ending."""
-        return self.pairs[index][0].stem
+        """File name of the picture, without its ending; with its folders where file names alone repeat."""
+        return self.names[index]
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Picture and label.
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Picture and label; a split without labels has None.
 
         Raises:
             BadFile: a file is missing or unreadable, the sizes differ, or a label value is no class.
         """
         picture_path, label_path = self.pairs[index]
         picture = read_picture(picture_path)
+        if label_path is None:
+            return picture, None
         raw = read_label(label_path)
         if raw.shape != picture.shape[:2]:
             raise BadFile(
@@ -64,8 +67,25 @@ class SegmentationDataset:
         return picture, label
 
 
+def _names(pictures: list[Path]) -> list[str]:
+    stems = [path.stem for path in pictures]
+    if len(set(stems)) == len(stems):
+        return stems
+    root = os.path.commonpath([path.parent for path in pictures])
+    return ["_".join(path.relative_to(root).with_suffix("").parts) for path in pictures]
+
+
+def file_values(config: DataConfig) -> np.ndarray:
+    """(256,) uint8: the value that the data set's own label files have for each class, the lowest if it has several."""
+    table = np.arange(256, dtype=np.uint8)
+    for raw, index in sorted(config.label_map.items(), reverse=True):
+        if index != config.ignore_index:
+            table[index] = raw
+    return table
+
+
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
-    """The pairs of `split` ("train" or "val").
+    """The pairs of `split` ("train", "val", or "test", which has no labels).
 
     Raises:
         UserError: the folder or list is missing, the split is empty, or a picture has no label. With
@@ -75,7 +95,7 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
     if split == "train" and config.on_bad_sample == "skip":
         return dataset
     for position in (0, 1):
-        missing = [pair for pair in dataset.pairs if not pair[position].is_file()]
+        missing = [pair for pair in dataset.pairs if pair[position] and not pair[position].is_file()]
         if missing:
             kind = ("picture", "label")[position]
             of = f" of picture {missing[0][0]}" if position else ""
@@ -89,22 +109,25 @@ def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:
     source = getattr(config, split)
     if config.format == "list":
         where = config.root / source
-        pairs = _read_list(config.root, where)
+        pairs = _read_list(config.root, where, labelled=split != "test")
     else:
         where = config.root
         try:
             pairs = FORMATS[config.format].find_pairs(where, source)
         except FileNotFoundError as error:
             raise UserError(str(error)) from None
+    if split == "test":
+        pairs = [(picture, None) for picture, _ in pairs]
     if not pairs:
         raise UserError(f"{where}: no pictures here; data.{split} (split {source!r}) is empty")
     return SegmentationDataset(pairs, config)
 
 
-def _read_list(root: Path, path: Path) -> Pairs:
+def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
     """Pairs of a .lst file: `image label` a line, separated by blanks, relative to `root`. # starts a comment.
 
-    A list may come from elsewhere, so neither `..` nor a link may lead it out of `root`.
+    A list that is not `labelled` may have the image alone on a line. A list may come from elsewhere, so neither `..`
+    nor a link may lead it out of `root`.
     """
     real_root = os.path.realpath(root)
     try:
@@ -118,7 +141,7 @@ def _read_list(root: Path, path: Path) -> Pairs:
         fields = line.split("#")[0].split()
         if not fields:
             continue
-        if len(fields) != 2:
+        if len(fields) != 2 and (labelled or len(fields) != 1):
             raise UserError(f"{path}:{number}: expected `image label`, got {line.strip()!r}")
         for field in fields:
             if Path(field).is_absolute() or ".." in Path(field).parts:
@@ -132,7 +155,7 @@ def _read_list(root: Path, path: Path) -> Pairs:
                     f"{path}:{number}: {field!r} is a link that leaves the data root {root}: it leads to {real}. "
                     "Set data.root to a folder that holds both."
                 )
-        pairs.append((root / fields[0], root / fields[1]))
+        pairs.append((root / fields[0], root / fields[-1]))
     return pairs
 
 

@@ -16,13 +16,19 @@ class Format(NamedTuple):
     """(root, split) to (image, label) files. Raises FileNotFoundError."""
     label_map: dict[int, int] | None = None
     """{value in the label file: class, or 255}; None: the values are the classes."""
+    categories: tuple[str, ...] = ()
+    """The group of each class."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
     """Classes that change places when a picture is mirrored."""
 
 
 FORMATS = {
     "cityscapes": Format(
-        cityscapes.CLASS_NAMES, cityscapes.PALETTE, cityscapes.find_pairs, label_map=cityscapes.LABEL_MAP
+        cityscapes.CLASS_NAMES,
+        cityscapes.PALETTE,
+        cityscapes.find_pairs,
+        label_map=cityscapes.LABEL_MAP,
+        categories=cityscapes.CATEGORIES,
     ),
     "ade20k": Format(ade20k.CLASS_NAMES, ade20k.PALETTE, ade20k.find_pairs, label_map=ade20k.LABEL_MAP),
     "voc2012": Format(voc2012.CLASS_NAMES, voc2012.PALETTE, voc2012.find_pairs),

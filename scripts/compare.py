@@ -1,0 +1,85 @@
+"""Evaluate several runs and put their scores side by side: python scripts/compare.py RUN RUN ... --output DIR
+
+A RUN is the folder of a training (its config.yml and checkpoint/best.ckpt are evaluated on its validation split) or a
+file that `eval.py --result_json` wrote. DIR gets comparison.svg and comparison.json.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from ocrnet import device, errors
+from ocrnet.report import render
+
+Scores = dict[str, float | None]
+"""mIoU first, then the IoU of each class; None where it is absent."""
+
+
+def evaluate_run(folder: Path) -> dict:
+    """What `--result_json` writes, for the best checkpoint of a run."""
+    from ocrnet import checkpoint
+    from ocrnet.data.datasets import open_dataset
+    from ocrnet.inference import Predictor, evaluate
+    from ocrnet.models.ocrnet import OCRNet
+    from ocrnet.recipes import load_config
+    from ocrnet.train_cell import set_precision
+
+    config = load_config(folder / "config.yml")
+    device.init(config.device_target, config.ms_mode, config.seed)
+    dataset = open_dataset(config.data, "val")
+    network = OCRNet(config.model, len(dataset.classes))
+    checkpoint.load_weights(network, folder / "checkpoint" / "best.ckpt", dataset.classes)
+    if config.train.mix:
+        set_precision(network, config.train.amp_level)
+    return evaluate(Predictor(network, config), dataset, config.eval.batch_size).to_dict()
+
+
+def read_scores(run: Path) -> Scores:
+    """Raises UserError when `run` is neither a run's folder nor a file of scores."""
+    try:
+        result = evaluate_run(run) if run.is_dir() else json.loads(run.read_text(encoding="utf-8"))
+        return {"mIoU": result["miou"], **result["iou"]}
+    except OSError as error:
+        raise errors.UserError(f"{run}: cannot read this run: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        if run.is_dir():
+            raise
+        raise errors.UserError(f"{run}: not a file that eval.py --result_json wrote") from None
+
+
+def table(runs: dict[str, Scores], classes: list[str]) -> str:
+    """A line a class and a column a run, in per cent; * is the best of a line."""
+    width = max(12, *map(len, classes))
+    widths = [max(9, len(name)) for name in runs]
+    lines = [" " * width + "".join(f"  {name:>{wide}}" for name, wide in zip(runs, widths, strict=True))]
+    for name in classes:
+        scores = [run.get(name) for run in runs.values()]
+        best = max((score for score in scores if score is not None), default=None)
+        cells = [
+            "absent " if score is None else f"{100 * score:.2f}{'*' if len(runs) > 1 and score == best else ' '}"
+            for score in scores
+        ]
+        lines.append(f"{name:<{width}}" + "".join(f"  {c:>{wide}}" for c, wide in zip(cells, widths, strict=True)))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or its result.json")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    args = parser.parse_args()
+
+    runs = {str(path): read_scores(path) for path in args.runs}
+    classes = list(dict.fromkeys(name for scores in runs.values() for name in scores))
+    print(table(runs, classes))
+    rows = [(name, [scores.get(name) for scores in runs.values()]) for name in classes]
+    errors.write_text(args.output / "comparison.svg", render("comparison.svg", runs=list(runs), rows=rows))
+    errors.write_text(args.output / "comparison.json", json.dumps(runs, indent=1))
+    print(f"plot: {args.output / 'comparison.svg'}")
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

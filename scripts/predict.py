@@ -1,0 +1,100 @@
+"""Segment pictures and videos.
+
+    python scripts/predict.py --config FILE.yml --ckpt_path FILE.ckpt --input FOLDER --output DIR
+
+DIR/raw holds the class numbers (grey PNG), DIR/mask the classes' colours (PNG) and DIR/overlay the tinted pictures
+(JPEG), all as large as the pictures. A video gives DIR/mask/NAME.mp4, DIR/overlay/NAME.mp4 and the numbered frames in
+DIR/raw/NAME.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import cv2
+import numpy as np
+
+from ocrnet import arguments, checkpoint, device, errors, media, progress
+from ocrnet.data.datasets import palette
+from ocrnet.inference import Predictor
+from ocrnet.models.ocrnet import OCRNet
+from ocrnet.train_cell import set_precision
+from ocrnet.visualize import colour, overlay, write_picture
+
+
+class Film:
+    """An MP4 file that takes (H, W, 3) RGB frames of one size."""
+
+    def __init__(self, path: Path, frames_per_second: float, size: tuple[int, int]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, size)
+        if not self.writer.isOpened():
+            raise errors.UserError(f"{path}: cannot write this video")
+
+    def add(self, frame: np.ndarray) -> None:
+        self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+
+class Output:
+    """The folder that the results go to."""
+
+    def __init__(self, folder: Path, colours: np.ndarray, strength: float) -> None:
+        self.folder, self.colours, self.strength = folder, colours, strength
+
+    def picture(self, name: Path, picture: np.ndarray, classes: np.ndarray) -> None:
+        write_picture(self.folder / "raw" / f"{name}.png", classes)
+        write_picture(self.folder / "mask" / f"{name}.png", colour(classes, self.colours))
+        write_picture(self.folder / "overlay" / f"{name}.jpg", overlay(picture, classes, self.colours, self.strength))
+
+    def video(self, name: Path, video: media.Video, predictor: Predictor) -> None:
+        films: list[Film] = []
+        try:
+            for number, frame in enumerate(progress.bar(iterable=video, total=video.length, desc=str(name))):
+                classes = predictor([frame])[0]
+                if not films:
+                    paths = [self.folder / kind / f"{name}.mp4" for kind in ("mask", "overlay")]
+                    films = [Film(path, video.frames_per_second, frame.shape[1::-1]) for path in paths]
+                films[0].add(colour(classes, self.colours))
+                films[1].add(overlay(frame, classes, self.colours, self.strength))
+                write_picture(self.folder / "raw" / name / f"{number:06}.png", classes)
+        finally:
+            for film in films:
+                film.writer.release()
+
+
+def main() -> None:
+    parser = arguments.recipe_parser("Segment pictures and videos.")
+    parser.add_argument("--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: the run's best.ckpt")
+    parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
+    parser.add_argument("--output", required=True, metavar="DIR", type=Path)
+    parser.add_argument("--strength", type=float, default=0.5, help="of the colours on overlays, 0 to 1 (default 0.5)")
+    args, config = arguments.parse(parser)
+    ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
+    names = media.find(args.input)
+
+    device.init(config.device_target, config.ms_mode, config.seed)
+    network = OCRNet(config.model, len(config.data.classes))
+    checkpoint.load_weights(network, ckpt_path, config.data.classes)
+    if config.train.mix:
+        set_precision(network, config.train.amp_level)
+    predictor = Predictor(network, config, compile_first=False)
+    output = Output(args.output, palette(config.data), args.strength)
+
+    failed: list[str] = []
+    for path, name in progress.bar(iterable=names.items(), total=len(names), desc="predict", unit="file"):
+        try:
+            if video := media.open_video(path):
+                output.video(name, video, predictor)
+            else:
+                picture = media.read(path)
+                output.picture(name, picture, predictor([picture])[0])
+        except errors.UserError as error:
+            failed.append(str(error))
+    print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
+    if failed:
+        raise errors.UserError(f"{len(failed)} of {len(names)} files could not be segmented\n  " + "\n  ".join(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))
