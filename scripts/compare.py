@@ -15,7 +15,7 @@ from ocrnet import device, errors
 from ocrnet.report import render
 
 Scores = dict[str, float | None]
-"""mIoU first, then the IoU of each class; None where it is absent."""
+"""mIoU first, then the IoU of each class; None where it is absent, as is a class that the run does not know."""
 
 
 def evaluate_run(folder: Path) -> dict:
@@ -57,9 +57,9 @@ def table(runs: dict[str, Scores], classes: list[str]) -> str:
     lines = [" " * width + "".join(f"  {name:>{wide}}" for name, wide in zip(runs, widths, strict=True))]
     for name in classes:
         scores = [run.get(name) for run in runs.values()]
-        best = max((score for score in scores if score is not None), default=None)
+        known = [score for score in scores if score is not None]
         cells = [
-            "absent " if score is None else f"{100 * score:.2f}{'*' if len(runs) > 1 and score == best else ' '}"
+            "absent " if score is None else f"{100 * score:.2f}{'*' if len(known) > 1 and score == max(known) else ' '}"
             for score in scores
         ]
         lines.append(f"{name:<{width}}" + "".join(f"  {c:>{wide}}" for c, wide in zip(cells, widths, strict=True)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.data.cityscapes import CATEGORIES, CLASS_NAMES
+from ocrnet.data.cityscapes import CATEGORIES, CLASS_NAMES, LABELS
 from ocrnet.metrics import ConfusionMatrix
 
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
@@ -38,6 +38,8 @@ def test_it_agrees_class_by_class_and_category_by_category(run_script, demo, unt
     assert done.returncode == 0, done.stderr
     printed, theirs = official(demo, predictions, tmp_path / "official")
     ours = json.loads(result.read_text())
+    ids = [label.id for label in sorted(LABELS, key=lambda label: label.train_id) if 0 <= label.train_id < 255]
+    assert np.array(theirs["confMatrix"])[np.ix_(ids, ids)].tolist() == ours["confusion_matrix"]
     assert_same(ours["iou"], theirs["classScores"], printed)
     assert_same(ours["categories"]["iou"], theirs["categoryScores"], printed)
     assert ours["miou"] == pytest.approx(theirs["averageScoreClasses"], abs=1e-12)

@@ -63,6 +63,15 @@ def test_training_writes_checkpoints_log_and_recipe_and_says_little(straight):
     assert not re.search(noise, done.stdout + done.stderr), done.stderr
 
 
+def test_evaluating_sizes_that_are_not_compiled_leaves_training_alone(train, straight, tmp_path):
+    flags = "--ms_loss_scaler dynamic --set train.loss_scale.window=3 --run_eval True --set eval.batch_size=2"
+    done = train(tmp_path, *flags.split(), "--set", "eval.interval=4")  # the fifth picture is a batch of its own
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path) == losses(straight[0])
+    scores = [re.search(r"step 8: (mIoU [\d.]+ %)", run)[1] for run in (done.stdout, straight[1].stdout)]
+    assert scores[0] == scores[1]
+
+
 def test_tensorboard_has_losses_rates_scores_and_pictures(straight):
     file = next((straight[0] / "tensorboard").iterdir())
     found: dict[str, list] = {}
