@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
+from ocrnet.data.pictures import read_picture
 from ocrnet.errors import UserError
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: we say ourselves which video is unreadable
@@ -54,15 +55,9 @@ def read(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is missing or no readable picture.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this picture: {error.strerror}") from None
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-    if picture is None:
-        raise UserError(f"{path}: not a readable picture (damaged, cut short, or something else by that name?)")
+    picture = read_picture(path)
     if path.suffix.lower() in _ANIMATED | {".tif", ".tiff"}:
-        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         if stored is not None and stored.ndim == 3 and stored.shape[2] == 4 and stored.shape[:2] == picture.shape[:2]:
             alpha = stored[..., 3:].astype(np.float32) / np.iinfo(stored.dtype).max
             picture = (picture * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
