@@ -1,0 +1,41 @@
+"""train.log and TensorBoard's events: nothing twice, nothing half."""
+
+import pytest
+
+from faults.kill_and_resume import tensorboard
+from ocrnet.errors import UserError
+from ocrnet.run_log import RunLog
+
+
+def write(folder, first, last, after):
+    log = RunLog(folder, after)
+    for step in range(first, last + 1):
+        log.line(f"step {step}/9, loss: {step / 10}")
+        log.scalars(step, {"loss/total": step / 8})
+    log.close()
+
+
+def test_a_resumed_run_cuts_what_comes_after_its_step(tmp_path):
+    write(tmp_path, 1, 6, 0)
+    write(tmp_path, 5, 7, 4)
+    write(tmp_path, 6, 9, 5)
+    expected = list(range(1, 10))
+    assert (tmp_path / "train.log").read_text().splitlines() == [f"step {n}/9, loss: {n / 10}" for n in expected]
+    assert tensorboard(tmp_path / "tensorboard") == [(n, "loss/total", n / 8) for n in expected]
+
+
+def test_a_line_and_an_event_that_a_kill_cut_short_go(tmp_path):
+    write(tmp_path, 1, 3, 0)
+    (tmp_path / "train.log").open("a").write("step 4/9, lo")
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    events.write_bytes(events.read_bytes()[:-3])
+    write(tmp_path, 4, 4, 3)
+    lines = (tmp_path / "train.log").read_text().split("\n")
+    assert [line[:6] for line in lines] == ["step 1", "step 2", "step 3", "step 4", ""]
+    assert [entry[0] for entry in tensorboard(tmp_path / "tensorboard")] == [1, 2, 4]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write train\.log and tensorboard here"):
+        RunLog(tmp_path, 0)
