@@ -5,7 +5,7 @@
 Each of the runs is killed once, a third of them while a checkpoint is written, and goes on with --resume_ckpt auto and
 another number of data workers. Weights, optimizer, loss scale, best score, the log of losses and TensorBoard's values
 must be the same, bit for bit. Dropout and a dynamic loss scale are on; an epoch has three steps, so nearly every kill
-falls inside one. Ten minutes on two cores.
+falls inside one. Some fifteen minutes on two cores.
 """
 
 import argparse
