@@ -39,7 +39,7 @@ class BadFile(UserError):
 def read_picture(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB. Raises BadFile when the file is missing, damaged, too large or no picture."""
     data = _read(path, "picture")
-    measure(path, data)
+    _measure(path, data)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -59,7 +59,7 @@ def read_label(path: Path) -> np.ndarray:
         except (OSError, ValueError) as error:
             raise BadFile("unreadable", f"{path}: not a readable label picture: {error}") from None
     data = _read(path, "label picture")
-    measure(path, data)
+    _measure(path, data)
     try:
         with _open(data) as image:
             values = np.asarray(image)
@@ -90,7 +90,7 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def measure(path: Path, data: bytes) -> None:
+def _measure(path: Path, data: bytes) -> None:
     """Judge a file by its header and its outer structure, without decoding it."""
     if len(data) == 0:
         raise BadFile("cut short", f"{path}: not a readable picture: the file is empty")
@@ -99,7 +99,7 @@ def measure(path: Path, data: bytes) -> None:
             width, height = image.size
     except Image.DecompressionBombError:
         width = height = MAX_PIXELS
-    except Exception:
+    except Exception:  # Pillow's header readers raise whatever a damaged file makes them meet
         raise BadFile("unreadable", f"{path}: not a readable picture (damaged or cut short?)") from None
     if width * height > MAX_PIXELS:
         raise BadFile("too large", f"{path}: this picture claims more than {MAX_PIXELS:,} pixels: cut it into tiles")
