@@ -1,0 +1,31 @@
+"""Which of a job's processes this one is, whoever started it: mpirun, msrun, ModelArts' rank table, or nobody."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A process among those of its job, all counted from 0."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Among the processes of this machine."""
+    local_size: int = 1
+    """Processes of this machine, as far as the launcher tells."""
+
+
+def ranks() -> Ranks:
+    """From the environment alone, so it can be asked before MindSpore is imported."""
+    env = os.environ
+    if "OMPI_COMM_WORLD_RANK" in env:
+        names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+        return Ranks(*(int(env[f"OMPI_COMM_WORLD_{name}"]) for name in names))
+    if "MS_ROLE" in env:  # msrun
+        size, rank, local_rank = (int(env.get(name, "0")) for name in ("MS_WORKER_NUM", "RANK_ID", "DEVICE_ID"))
+        return Ranks(rank, size, local_rank, size if env.get("MS_SCHED_HOST") == "127.0.0.1" else 1)
+    if "RANK_TABLE_FILE" in env:
+        local_rank = env.get("ASCEND_DEVICE_ID", env.get("DEVICE_ID", "0"))
+        return Ranks(int(env.get("RANK_ID", "0")), int(env.get("RANK_SIZE", "1")), int(local_rank))
+    return Ranks()
