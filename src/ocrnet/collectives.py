@@ -1,11 +1,12 @@
 """What the ranks of a job do together. Alone, every one of these gives back what it was given."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.ops.auto_generate import SplitWithSize
 
 from ocrnet import launcher
 
@@ -49,6 +50,37 @@ def share(parameters: Mapping[str, Parameter]) -> None:
     for parameter in parameters.values():
         (value,) = broadcast((Tensor(parameter.asnumpy()),))
         parameter.set_data(value)
+
+
+_flatten = ops.MultitypeFuncGraph("flatten")
+_restore = ops.MultitypeFuncGraph("restore")
+
+
+@_flatten.register("Tensor")
+def _flatten_one(gradient: Tensor) -> Tensor:
+    return ops.reshape(gradient, (-1,))
+
+
+@_restore.register("Tensor", "Tensor")
+def _restore_one(part: Tensor, gradient: Tensor) -> Tensor:
+    return ops.reshape(part, gradient.shape)
+
+
+class MeanGradients(nn.Cell):
+    """The mean of all ranks' gradients in one collective; MindSpore's own takes one for each tensor on a CPU.
+
+    Maps and one operator, because the compiler takes half a minute longer for comprehensions and slices.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        super().__init__()
+        self.ranks = launcher.ranks().size
+        self.sizes = tuple(parameter.size for parameter in parameters)
+        self.sum, self.join, self.split, self.map = ops.AllReduce(), ops.Concat(), SplitWithSize(), ops.HyperMap()
+
+    def construct(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        flat = self.sum(self.join(self.map(_flatten, gradients))) / self.ranks
+        return self.map(_restore, self.split(flat, self.sizes, 0), gradients)
 
 
 class MeanOverRanks(nn.Cell):

@@ -3,7 +3,7 @@
 from mindspore import Parameter, Tensor, amp, float16, float32, nn, ops
 
 from ocrnet import launcher
-from ocrnet.collectives import MeanOverRanks
+from ocrnet.collectives import MeanGradients, MeanOverRanks
 from ocrnet.config import LossScaleConfig
 
 
@@ -53,7 +53,7 @@ class TrainOneStep(nn.Cell):
         self.loss_scaler = loss_scaler
         self.clip_grad = clip_grad
         ranks = launcher.ranks().size
-        self.reduce = nn.DistributedGradReducer(optimizer.parameters, True, ranks) if ranks > 1 else nn.Identity()
+        self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
         self.over_ranks = MeanOverRanks()
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
 
