@@ -49,12 +49,15 @@ def join_cluster() -> None:
 
 def _scheduler_address(me: Ranks) -> tuple[str, int]:
     env = os.environ
-    if env.get("OMPI_MCA_orte_num_nodes", "1") == "1":
+    if me.local_size == me.size:
         return "127.0.0.1", _agreed_port(me)
     # jobs at one time have different name spaces; 20000 .. 29999 lies below the ports that Linux hands out
     port = 20000 + zlib.crc32(env["PMIX_NAMESPACE"].encode()) % 10000
-    mpirun = re.search(r"tcp://([\d.]+)", env["OMPI_MCA_orte_hnp_uri"])[1]
-    return env.get("MS_SCHED_HOST", mpirun), int(env.get("MS_SCHED_PORT", port))
+    mpirun = re.search(r"tcp://([\d.]+)", env.get("OMPI_MCA_orte_hnp_uri", ""))
+    host = env.get("MS_SCHED_HOST", mpirun[1] if mpirun else None)
+    if host is None:
+        raise UserError("several machines: name the one of rank 0, mpirun -x MS_SCHED_HOST=ADDRESS (Open MPI 5 hides it)")
+    return host, int(env.get("MS_SCHED_PORT", port))
 
 
 def _agreed_port(me: Ranks) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 
 
@@ -51,6 +52,8 @@ def leave(status: int) -> None:
     MindSpore's own end waits for processes that may be gone, and sometimes crashes when all is done.
     """
     if ranks().size > 1:
+        if ranks().first and status == 0:
+            time.sleep(1)  # the scheduler goes with rank 0, and a rank that still sees it go ends as if terminated
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

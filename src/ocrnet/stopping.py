@@ -28,7 +28,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0
-        self._open = False
+        self._open = self._over = False
 
     def watch(self) -> "StopRequest":
         """Begin. Before MindSpore and NumPy are imported: their threads must inherit that they get no signals."""
@@ -40,12 +40,15 @@ class StopRequest:
         self._open = True
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, *error: object) -> None:
         self._open = False
+        self._over = kind is None and launcher.ranks().size > 1  # MindSpore sends SIGTERM when the first rank leaves
 
     def _wait(self) -> None:
         while True:
             number = signal.sigwait(_SIGNALS)
+            if self._over:
+                continue
             name = signal.Signals(number).name
             if not self._open or self.signal:
                 self._say(f"interrupted by {name}")
