@@ -115,16 +115,18 @@ def test_confusion_matrices_of_ranks_add_up():
 
 
 @needs_mpirun
-@pytest.mark.parametrize("check", ["collectives", "overflow", "batch_norm"])
-def test_inside_the_ranks(mpirun, check):
-    for mode in (1, 0):
-        status, _, err = finish(mpirun("tests/ranks/checks.py", check, mode))
-        assert status == 0, err
+def test_inside_the_ranks(mpirun, demo, tmp_path):
+    """Collectives, synchronised BatchNorm and overflow in both modes, and a training that ends in the same bits."""
+    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--total_step", 3, "--batch_size", 2]
+    status, out, err = finish(mpirun("tests/ranks/checks.py", *flags, "--save_dir", tmp_path))
+    assert status == 0, err
+    assert out.splitlines()[-1] == "7 checks passed"
 
 
 @needs_mpirun
 def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_either(mpirun, run_script, demo, tmp_path):
     flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--ms_loss_scaler", "dynamic"]
+    flags += ["--set", "data.crop_size=[64,128]"]  # in smaller ones BatchNorm has so few values that rounding grows
     alone = run_script("train.py", *flags, "--batch_size", 4, "--total_step", 6, "--save_dir", tmp_path / "alone")
     assert alone.returncode == 0, alone.stderr
     two = ["train.py", *flags, "--batch_size", 2, "--total_step", 6]
@@ -132,6 +134,7 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
     assert status == 0, err
     assert out.count("6 steps done") == 1
     expected = losses(tmp_path / "alone")
+    assert len(expected) == 6
     assert np.allclose(losses(tmp_path / "two"), expected, rtol=1e-4, atol=0)
     assert losses(tmp_path / "two") == losses(tmp_path / "two", "train_rank1.log")
     # the comparison can fail: each rank's own statistics make another loss
@@ -146,13 +149,6 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
     assert again.returncode == 0, again.stderr
     assert np.allclose(losses(tmp_path / "half")[:3], expected[:3], rtol=1e-4, atol=0)
     assert len(losses(tmp_path / "half")) == 6
-
-
-@needs_mpirun
-def test_ranks_end_with_the_same_bits(mpirun, demo, tmp_path):
-    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--total_step", 3, "--batch_size", 2, "--ms_mode", 1]
-    status, _, err = finish(mpirun("tests/ranks/checks.py", "training", 1, *flags, "--save_dir", tmp_path))
-    assert status == 0, err
 
 
 @needs_mpirun

@@ -1,4 +1,4 @@
-"""What can only be seen from inside a rank; test_several_ranks.py starts this under mpirun: checks.py CHECK MODE."""
+"""What can only be seen from inside a rank; test_several_ranks.py starts this under mpirun with a training's flags."""
 
 import hashlib
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
@@ -107,7 +108,7 @@ def collectives() -> None:
 
 
 def training() -> None:
-    """All ranks end a training with the same bits: its flags are the rest of the command line."""
+    """All ranks end a training with the same bits."""
     from ocrnet import arguments
     from ocrnet.data.datasets import open_dataset
     from ocrnet.losses import OCRLoss
@@ -116,7 +117,7 @@ def training() -> None:
     from ocrnet.train_cell import make_loss_scaler
     from ocrnet.trainer import Trainer
 
-    _, config = arguments.parse(arguments.recipe_parser(""), sys.argv[3:])
+    _, config = arguments.parse(arguments.recipe_parser(""), sys.argv[1:])
     network = OCRNet(config.model, len(config.data.classes))
     synchronise_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)
@@ -132,7 +133,13 @@ def training() -> None:
 
 
 if __name__ == "__main__":
-    device.init("CPU", int(sys.argv[2]), 0)
-    globals()[sys.argv[1]]()
+    device.init("CPU", seed=0)
+    for mode in (ms.PYNATIVE_MODE, ms.GRAPH_MODE):
+        ms.set_context(mode=mode)
+        for check in (collectives, batch_norm, overflow):
+            check()
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    training()
+    print("7 checks passed")
     barrier()
     launcher.leave(0)
