@@ -140,7 +140,7 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
     # the comparison can fail: each rank's own statistics make another loss
     apart = mpirun(*two, "--ms_mode", 1, "--save_dir", tmp_path / "apart", "--set", "train.sync_batch_norm=False")
     assert finish(apart)[0] == 0
-    assert not np.allclose(losses(tmp_path / "apart")[:3], expected[:3], rtol=1e-3, atol=0)
+    assert not np.allclose(losses(tmp_path / "apart")[:3], expected[:3], rtol=1e-4, atol=0)
     # begun by two, ended by one
     half = [*two, "--ms_mode", 1, "--save_dir", tmp_path / "half"]
     assert finish(mpirun(*half, "--total_step", 3))[0] == 0

@@ -47,11 +47,13 @@ def is_scheduler() -> bool:
 
 
 def leave(status: int) -> None:
-    """End this process at once when it is one of several.
+    """End this process at once: when it has failed and is one of several, and always under mpirun on a CPU.
 
-    MindSpore's own end waits for processes that may be gone, and sometimes crashes when all is done.
+    MindSpore's own end waits for processes that may be gone, and with a scheduler of ours it sometimes crashes when all
+    is done. msrun's scheduler, however, takes for dead who does not say goodbye.
     """
-    if ranks().size > 1:
+    own_scheduler = "OMPI_COMM_WORLD_RANK" in os.environ and "MS_ROLE" in os.environ
+    if ranks().size > 1 and (status or own_scheduler):
         if ranks().first and status == 0:
             time.sleep(1)  # the scheduler goes with rank 0, and a rank that still sees it go ends as if terminated
         sys.stdout.flush()
