@@ -1,6 +1,8 @@
 """Train OCRNet from a recipe: python train.py --config config/ocrnet/....yml"""
 
 import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
@@ -9,7 +11,8 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, checkpoint, device, errors
+from ocrnet import arguments, checkpoint, cloud, device, errors
+from ocrnet.config import Config
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
@@ -24,6 +27,11 @@ def main() -> None:
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
     args, config = arguments.parse(parser)
 
+    with cloud.job(args, config) as checkpoint_saved:
+        train(args, config, checkpoint_saved)
+
+
+def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
     config.train.total_step, config.train.epochs = total_steps(config.train, len(training)), None
@@ -41,7 +49,7 @@ def main() -> None:
         loss_network, optimizer, make_loss_scaler(config.train.loss_scale), config.train.clip_grad
     )
 
-    trainer = Trainer(config, train_step, training, validation, stop)
+    trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
     print(f"OCRNet {config.model.backbone} on {target}: {len(training)} pictures, {classes} classes, {config.save_dir}")
     trainer.train()

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class Trainer:
         train_step: network, loss and optimizer in one cell.
         validation: evaluated every `eval.interval` steps and at the end; None for no evaluation.
         stop: asked between steps and between evaluated pictures.
+        on_saved: called after each checkpoint.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Trainer:
         training: SegmentationDataset,
         validation: SegmentationDataset | None,
         stop: StopRequest | None = None,
+        on_saved: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.train_step = train_step
@@ -46,6 +49,7 @@ class Trainer:
         self.validation = validation
         self.network = train_step.loss_network.network
         self.stop = stop or StopRequest()
+        self.on_saved = on_saved
         self.predictor = Predictor(self.network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
@@ -194,6 +198,7 @@ class Trainer:
         reason = self.checkpoints.save(self._parameters(), now, improved)
         if not reason:
             self._saved = step
+            self.on_saved()
             return
         now.best_miou = best_before  # best.ckpt is still the one that scored this
         warning = f"step {step}: no checkpoint could be written in {self.checkpoints.path}: {reason}."
