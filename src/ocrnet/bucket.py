@@ -265,11 +265,8 @@ class _Bucket:
         upload, there = "", {}
         for candidate in unfinished:  # is one of them the beginning of this file?
             parts = self._parts(key, candidate)
-            if (
-                parts
-                and not upload
-                and all(n in numbers and hashlib.md5(block(n)).hexdigest() == parts[n] for n in parts)
-            ):
+            equal = (n in numbers and hashlib.md5(block(n)).hexdigest() == parts[n] for n in parts)
+            if parts and not upload and all(equal):
                 upload, there = candidate, parts
             else:
                 self._abort(name, candidate)
@@ -280,14 +277,12 @@ class _Bucket:
             return self._put_block("uploadPart", key, block(number), {"partNumber": number, "uploadId": upload})
 
         there |= _each(send, [number for number in numbers if number not in there])
-        parts = self.sdk.CompleteMultipartUploadRequest(
-            [self.sdk.CompletePart(number, there[number]) for number in numbers]
-        )
+        parts = [self.sdk.CompletePart(number, there[number]) for number in numbers]
         try:
             self._ask("completeMultipartUpload", key, upload, self.sdk.CompleteMultipartUploadRequest(parts))
-        except _Refused:  # it may have been heard at an earlier try whose answer was lost
-            if self._md5(name) != md5:
-                raise
+        except _Refused as error:  # it may have been heard at an earlier try whose answer was lost
+            if name not in self.objects() or self._md5(name) != md5:
+                raise error from None
         if self._md5(name) != md5 and unfinished:
             # begun when the file was shorter, with the MD5 that it had then
             self._put_parts(name, file, size, md5, [])
