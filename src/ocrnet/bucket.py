@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import ssl
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
@@ -158,6 +159,9 @@ class _Bucket:
         self._begin(size)
         _each(lambda name: self._get(name, stored[name], folder, scratch), wanted)
         self._end(f"{len(wanted)} of {len(stored)} files fetched")
+        here = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+        if more := {name for name in here - stored.keys() if not name.startswith(_SCRATCH)}:
+            print(f"warning: {folder} has {len(more)} files that are not there, such as {min(more)}", file=sys.stderr)
 
     def push(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
         stored, unfinished = self.objects(), self._unfinished()

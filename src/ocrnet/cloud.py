@@ -80,7 +80,9 @@ def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
         config.data.root = roots[0] if len(roots) == 1 else data_dir
     elif args.data_url:
         config.data.root = local(args.data_url, data_dir)
-    weights = local(args.ckpt_url, data_dir.with_name("ckpt")) if args.ckpt_url else None
+    # each URL a folder of its own: an earlier job's weights must not be taken for this one's
+    weights_dir = data_dir.with_name("ckpt") / args.ckpt_url.partition("://")[2]
+    weights = local(args.ckpt_url, weights_dir) if args.ckpt_url else None
     if args.train_url and not bucket.is_url(args.train_url):
         config.save_dir = Path(args.train_url)  # the platform takes it away
 
