@@ -47,11 +47,10 @@ def proxy(endpoint: str, faults: Faults, certificate: Path | None = None) -> Ite
             luck = rng.random() if faults.only in self.path else 0.5
             if luck < faults.cut / 4:
                 faults.injected += 1
-                faults.sent += len(self.rfile.read(size // 2))
+                self.read(size // 2)
                 self.connection.close()
                 return
             body = self.read(size)
-            faults.sent += size
             if luck > 1 - faults.busy:
                 faults.injected += 1
                 self.answer(503, [], b"<Error><Code>SlowDown</Code><Message>Please wait</Message></Error>")
@@ -60,7 +59,6 @@ def proxy(endpoint: str, faults: Faults, certificate: Path | None = None) -> Ite
             connection.request(self.command, self.path, body or None, dict(self.headers))
             found = connection.getresponse()
             content = found.read()
-            faults.received += len(content)
             cut = faults.only in self.path and luck < faults.cut
             faults.injected += cut
             self.answer(found.status, found.getheaders(), content, len(content) // 2 if cut else None)
@@ -73,8 +71,8 @@ def proxy(endpoint: str, faults: Faults, certificate: Path | None = None) -> Ite
             while size:
                 blocks.append(self.rfile.read(min(size, 1 << 16)))
                 size -= len(blocks[-1])
-                if faults.rate:
-                    time.sleep(len(blocks[-1]) / faults.rate)
+                faults.sent += len(blocks[-1])
+                time.sleep(len(blocks[-1]) / faults.rate if faults.rate else 0)
                 if not blocks[-1]:
                     raise ConnectionError
             return b"".join(blocks)
@@ -89,9 +87,10 @@ def proxy(endpoint: str, faults: Faults, certificate: Path | None = None) -> Ite
             self.send_header("Connection", "close")
             self.end_headers()
             for start in range(0, len(content[:end]), 1 << 16):
-                self.wfile.write(content[start : min(start + (1 << 16), len(content[:end]))])
-                if faults.rate:
-                    time.sleep((1 << 16) / faults.rate)
+                block = content[:end][start : start + (1 << 16)]
+                self.wfile.write(block)
+                faults.received += len(block)
+                time.sleep(len(block) / faults.rate if faults.rate else 0)
             self.close_connection = True
 
         def handle(self) -> None:

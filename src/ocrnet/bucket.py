@@ -354,7 +354,7 @@ class _Bucket:
             if answer.body is None and method not in ("deleteObject", "abortMultipartUpload"):
                 raise _Passing("an answer without content")
             return answer
-        reason = f"{answer.status} {answer.errorCode or answer.reason or ''} {answer.errorMessage or ''}".strip()
+        reason = f"{answer.status} {answer.errorCode or answer.reason or ''} {answer.errorMessage or ''}".strip(" .")
         if answer.status >= 500 or answer.status in (408, 429) or answer.errorCode in ("BadDigest", "RequestTimeout"):
             raise _Passing(reason)
         mends = {
