@@ -33,8 +33,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def s3_server(folder: Path, nice: int = 0) -> Iterator[str]:
-    """Run the server in `folder`; its endpoint. The bucket `bucket` is there."""
+def s3_server(folder: Path, idle: bool = False) -> Iterator[str]:
+    """Run the server in `folder`; its endpoint. The bucket `bucket` is there. `idle`: nobody waits for it."""
     identity = {"accessKey": "tester", "secretKey": SECRET}
     actions = ["Admin", "Read", "Write", "List"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def s3_server(folder: Path, nice: int = 0) -> Iterator[str]:
     command += ["-admin.ui=false", "-webdav=false", "-master.telemetry=false", f"-s3.port={port}", *ports]
     command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (folder / "weed.txt").open("wb") as output:
-        server = subprocess.Popen(["nice", "-n", str(nice), *command], stdout=output, stderr=output)
+        server = subprocess.Popen([*(["chrt", "-i", "0"] if idle else []), *command], stdout=output, stderr=output)
     try:
         wait_until_ready(client(f"http://127.0.0.1:{port}"), server, folder)
         yield f"http://127.0.0.1:{port}"

@@ -4,7 +4,7 @@
 
 A real S3 server runs on this machine, behind a proxy that counts bytes and fails as networks do. Each push and each
 fetch is killed once with SIGKILL at a random moment and begun again; then both sides must be the same, no multipart
-upload may be left, and the bytes that went twice are counted. Three minutes on two cores.
+upload may be left, and the bytes that went twice are counted. Five minutes on two cores.
 """
 
 import argparse
@@ -85,17 +85,18 @@ def syncs(source: Path, target: Path, faults: Faults) -> None:
 def kills(source: Path, folder: Path, faults: Faults, endpoint: str, count: int, seed: int) -> bool:
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
     rng, good = random.Random(seed), True
-    faults.rate = 20e6
-    whole = {
-        verb: run(verb, "s3://bucket/timed", where)[1] for verb, where in (("push", source), ("fetch", folder / "t"))
-    }
+    rates, whole = {"push": 4e6, "fetch": 20e6}, {}  # a push has eight connections
+    for verb, where in (("push", source), ("fetch", folder / "timed")):
+        faults.rate = rates[verb]
+        whole[verb] = run(verb, "s3://bucket/timed", where)[1]
     for number in range(1, count + 1):
         url, target = f"s3://bucket/kill{number}", folder / f"kill{number}"
         twice, moments = [], []
         for verb, where in (("push", source), ("fetch", target)):
             faults.sent = faults.received = 0
+            faults.rate = rates[verb]
             process = start(verb, url, where)
-            moments.append(rng.uniform(0.3, whole[verb]))
+            moments.append(rng.uniform(0.3, 0.9 * whole[verb]))
             time.sleep(moments[-1])
             process.kill()
             process.communicate()
