@@ -11,12 +11,13 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, checkpoint, cloud, device, errors
+from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
 from ocrnet.config import Config
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.models.sync_batch_norm import synchronise_batch_norm
 from ocrnet.optim import make_optimizer
 from ocrnet.train_cell import TrainOneStep, make_loss_scaler, set_precision
 from ocrnet.trainer import Trainer
@@ -34,13 +35,16 @@ def main() -> None:
 def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
-    config.train.total_step, config.train.epochs = total_steps(config.train, len(training)), None
+    ranks = launcher.ranks()
+    config.train.total_step, config.train.epochs = total_steps(config.train, len(training), ranks.size), None
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None
 
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
     if config.model.pretrained:
         checkpoint.load_backbone(network.backbone, config.model.pretrained)
+    if config.train.sync_batch_norm:
+        synchronise_batch_norm(network)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
@@ -51,8 +55,10 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
 
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
-    print(f"OCRNet {config.model.backbone} on {target}: {len(training)} pictures, {classes} classes, {config.save_dir}")
+    cards = f"{ranks.size} x {target}" if ranks.size > 1 else target
+    print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} pictures, {classes} classes, {config.save_dir}")
     trainer.train()
+    collectives.barrier()  # no rank leaves before the others are done
 
 
 if __name__ == "__main__":

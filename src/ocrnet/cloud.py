@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ocrnet import bucket
 from ocrnet.errors import UserError, run
-from ocrnet.launcher import ranks
+from ocrnet.launcher import is_scheduler, ranks
 
 if TYPE_CHECKING:
     from ocrnet.config import Config
@@ -44,9 +44,9 @@ def job(args: Namespace, config: "Config") -> Iterator[Callable[[], None]]:
     if urls and not args.enable_modelarts:
         raise UserError(f"--{urls[0]} needs --enable_modelarts True")
     with contextlib.ExitStack() as stack:
-        if urls:
+        if urls and not is_scheduler():
             stack.enter_context(_inputs(args, config))
-        if not bucket.is_url(args.train_url) or ranks().rank:
+        if not bucket.is_url(args.train_url) or is_scheduler() or not ranks().first:
             yield lambda: None
             return
         outputs = _Outputs(config.save_dir, args.train_url)
@@ -87,7 +87,7 @@ def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
         config.save_dir = Path(args.train_url)  # the platform takes it away
 
     def fetch() -> None:
-        if trains and bucket.is_url(args.train_url):
+        if trains and bucket.is_url(args.train_url) and ranks().first:  # it reads for all
             _fetch_run(args.resume_ckpt, args.train_url, config.save_dir)
         for url, folder in wanted:
             bucket.fetch(url, folder)

@@ -2,6 +2,8 @@
 
 from mindspore import Parameter, Tensor, amp, float16, float32, nn, ops
 
+from ocrnet import launcher
+from ocrnet.collectives import MeanGradients, MeanOverRanks
 from ocrnet.config import LossScaleConfig
 
 
@@ -31,7 +33,7 @@ def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
 
 
 class TrainOneStep(nn.Cell):
-    """A training step on every device.
+    """A training step on every device: the mean of the gradients of all ranks, and one decision for all.
 
     MindSpore's TrainOneStepWithLossScaleCell checks overflow with operators that a CPU lacks; `amp.all_finite` does so
     everywhere.
@@ -50,6 +52,9 @@ class TrainOneStep(nn.Cell):
         self.optimizer = optimizer
         self.loss_scaler = loss_scaler
         self.clip_grad = clip_grad
+        ranks = launcher.ranks().size
+        self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
+        self.over_ranks = MeanOverRanks()
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
 
     def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,6 +66,9 @@ class TrainOneStep(nn.Cell):
     def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
         (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
+        # an overflow on one rank is in the mean of all of them, so all skip the update or none
+        gradients = self.reduce(gradients)
+        main_loss, auxiliary_loss = self.over_ranks(ops.stack((main_loss, auxiliary_loss)))
         if self.loss_scaler is None:
             updated = Tensor(True)
             main_loss = ops.depend(main_loss, self._update(gradients))
