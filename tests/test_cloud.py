@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,3 +237,42 @@ def test_a_rank_does_not_wait_for_ever_for_one_that_never_comes(monkeypatch):
     monkeypatch.setattr(cloud, "_PATIENCE", 0.5)
     with pytest.raises(UserError, match=r"local rank 0 .* did not begin"), cloud._once_a_machine(lambda: None, ()):
         pass
+
+
+class Moxing:
+    """What is used of moxing.file, over a folder: its real self exists on ModelArts alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.local = lambda url: folder / url.partition("://")[2] if "://" in url else Path(url)
+
+    def exists(self, url: str) -> bool:
+        return self.local(url).exists()
+
+    def is_directory(self, url: str) -> bool:
+        return self.local(url).is_dir()
+
+    def list_directory(self, url: str, recursive: bool) -> list[str]:
+        return [str(file.relative_to(self.local(url))) for file in self.local(url).rglob("*")]
+
+    def copy(self, source: str, target: str) -> None:
+        self.local(target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.local(source), self.local(target))
+
+    def copy_parallel(self, source: str, target: str) -> None:
+        shutil.copytree(self.local(source), self.local(target), dirs_exist_ok=True)
+
+    def remove(self, url: str) -> None:
+        self.local(url).unlink()
+
+
+def test_moxing_is_used_where_the_platform_has_it(started, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "moxing", SimpleNamespace(file=Moxing(tmp_path / "obs")))
+    write(tmp_path / "obs" / "bucket", data__a="a", w_ckpt="w", out__checkpoint__latest_ckpt="L")
+    flags = {"data_url": "obs://bucket/data", "ckpt_url": "obs://bucket/w.ckpt", "train_url": "obs://bucket/out"}
+    args, config = started(resume_ckpt="auto", **flags)
+    with cloud.job(args, config):
+        assert (config.data.root / "a").read_text() == "a" and config.model.pretrained.read_text() == "w"
+        assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "L"
+        write(config.save_dir, log="1", checkpoint__latest_ckpt="M", checkpoint__N_8_rank0_ckpt="8")
+    assert (tmp_path / "obs" / "bucket" / "out" / "checkpoint" / "latest.ckpt").read_text() == "M"
+    assert (tmp_path / "obs" / "bucket" / "out" / "log").read_text() == "1"

@@ -16,12 +16,11 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ocrnet import progress
@@ -46,8 +45,7 @@ class _Refused(UserError):
     """An answer that another try would not change."""
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """An object of the bucket."""
 
     size: int
@@ -89,7 +87,7 @@ def fetch(url: str, folder: Path) -> None:
         shutil.rmtree(scratch)
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror}. Mend this and start "
+            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror or error}. Mend this and start "
             "again: what has come is not fetched twice."
         ) from None
 
@@ -114,7 +112,7 @@ def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated:
         else:
             _Bucket(url).push(folder, others, last, outdated)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: cannot send this to {url}: {error.strerror}") from None
+        raise UserError(f"{error.filename or folder}: cannot send this to {url}: {error.strerror or error}") from None
 
 
 class _Bucket:

@@ -55,7 +55,7 @@ def job(args: Namespace, config: "Config") -> Iterator[Callable[[], None]]:
         except BaseException:
             try:
                 outputs.finish()
-            except UserError as error:  # must not hide why the job itself has failed
+            except Exception as error:  # must not hide why the job itself has failed
                 print(f"error: the outputs in {config.save_dir} were not sent: {error}", file=sys.stderr)
             raise
         outputs.finish()
@@ -131,8 +131,13 @@ def _steps(names: Iterable[str]) -> list[int]:
 
 def _outputs(save_dir: Path, since: int = 0) -> set[str]:
     """Files of a run that go to the bucket, if they were written or named since a time in ns."""
-    files = {file.relative_to(save_dir).as_posix(): file for file in save_dir.rglob("*") if file.is_file()}
-    return {name for name, file in files.items() if not _STAYS.search(name) and file.stat().st_ctime_ns >= since}
+    found = set()
+    for file in save_dir.rglob("*"):
+        name = file.relative_to(save_dir).as_posix()
+        with contextlib.suppress(FileNotFoundError):  # old checkpoints go meanwhile
+            if file.is_file() and not _STAYS.search(name) and file.stat().st_ctime_ns >= since:
+                found.add(name)
+    return found
 
 
 def _checkpoint(place: Path) -> Path:
@@ -230,7 +235,7 @@ class _Outputs:
         self._due.set()
         self._thread.join()
         if self.save_dir.is_dir():
-            send_outputs(self.save_dir, self.url)
+            _send(self.save_dir, self.url)
 
     def _send_when_due(self) -> None:
         since = 0
@@ -243,16 +248,16 @@ class _Outputs:
             with subprocess.Popen(command, stdin=pipe, stdout=null, stderr=pipe, env=environment, text=True) as sender:
                 said = sender.stderr.read().rpartition("error: ")[2].strip()
             if sender.returncode:
-                print(f"\nwarning: a checkpoint was not sent, the next will be: {said}", file=sys.stderr)
+                print(f"\nwarning: a checkpoint was not sent; the next push tries again: {said}", file=sys.stderr)
             else:
                 since = began
 
 
-def send_outputs(save_dir: Path, url: str, since: int = 0) -> None:
+def _send(save_dir: Path, url: str, since: int = 0) -> None:
     """Send what has changed, `latest` last, and remove numbered checkpoints older than those that are kept here."""
+    oldest = min(_steps(_outputs(save_dir)), default=0)
 
     def outdated(stored: set[str]) -> list[str]:
-        oldest = min(_steps(_outputs(save_dir)), default=0)
         return [name for name in stored if any(step < oldest for step in _steps([name]))]
 
     bucket.push(save_dir, _outputs(save_dir, since), url, _LATEST, outdated)
@@ -262,7 +267,7 @@ def _in_background() -> None:
     """python -m ocrnet.cloud SAVE_DIR URL SINCE"""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what the training leaves of the processors
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
-    send_outputs(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    _send(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
 
 
 if __name__ == "__main__":

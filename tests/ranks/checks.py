@@ -62,7 +62,7 @@ def batch_norm() -> None:
             (whole.bn.moving_mean.asnumpy(), own.bn.moving_mean.asnumpy()),
             (whole.bn.moving_variance.asnumpy(), own.bn.moving_variance.asnumpy()),
         ]
-        for name, (one, other) in zip(["y", "of_x", "of_gamma", "of_beta", "mean", "variance"], pairs, strict=True):
+        for name, (one, other) in zip("y of_x of_gamma of_beta mean variance".split(), pairs, strict=True):
             error = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
             # a float16 has 11 bits: half of the last one is 2.4e-4 of a value, and both sides round
             assert error < (1e-5 if dtype == np.float32 or name not in ("y", "of_x") else 5e-4), (name, dtype, error)
