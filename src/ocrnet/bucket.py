@@ -87,8 +87,8 @@ def fetch(url: str, folder: Path) -> None:
         shutil.rmtree(scratch)
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror or error}. Mend this and start "
-            "again: what has come is not fetched twice."
+            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror or error}. Mend "
+            "this and start again: what has come is not fetched twice."
         ) from None
 
 
@@ -122,7 +122,7 @@ class _Bucket:
         self.url = url.rstrip("/")
         self.bucket, _, self.prefix = self.url.partition("://")[2].partition("/")
         self.sdk, self.client, self.endpoint = _connect()
-        self.bar, self.lock = progress.bar(desc=self.url, unit="B", unit_scale=True, leave=False, disable=True), Lock()
+        self.moved, self.lock = 0, Lock()
 
     def objects(self) -> dict[str, Stored]:
         """{name under the URL: object}; the one object that the URL itself names has the name ""."""
@@ -196,11 +196,12 @@ class _Bucket:
 
     def _count(self, size: int) -> None:
         with self.lock:
+            self.moved += size
             self.bar.update(size)
 
     def _end(self, done: str) -> None:
         self.bar.close()
-        progress.say(f"{self.url}: {done} ({self.bar.n / 1e6:.1f} MB), the others were the same")
+        progress.say(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others were the same")
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
