@@ -131,6 +131,9 @@ def test_an_upload_goes_on_where_it_was_and_leaves_no_orphans(server, faults, tm
     faults.sent = 0
     bucket.push(tmp_path, ["a.bin"], "obs://bucket/kept")
     assert len(content) * 4 // 3 < faults.sent < len(content) * 5 // 3
+    begin_upload(server, "kept/a.bin", content, 1)  # nothing has to be sent any more
+    bucket.push(tmp_path, ["a.bin"], "obs://bucket/kept")
+    assert [entry.key for entry in unfinished(server)] == ["kept.bin"]
     bucket.fetch("obs://bucket/kept", tmp_path / "back")
     assert (tmp_path / "back" / "a.bin").read_bytes() == content
     assert (tmp_path / "back" / "b.bin").read_bytes() == content[::-1]

@@ -167,7 +167,7 @@ class _Bucket:
         sent: list[bool] = []
 
         def send(name: str, file: BinaryIO) -> None:
-            sent.append(self._put(name, file, stored.get(name), unfinished.pop(name, [])))
+            sent.append(self._put(name, file, stored.get(name), unfinished.get(name, [])))
 
         def send_if_small(name: str) -> bool:
             with suppress(FileNotFoundError), (folder / name).open("rb") as file:  # old checkpoints go meanwhile
@@ -186,7 +186,7 @@ class _Bucket:
                 send(last, final)
         for name in outdated(set(stored)):
             self._ask("deleteObject", self._key(name))
-        for name, uploads in unfinished.items():
+        for name, uploads in unfinished.items():  # of files that are no more, or that are there already
             for upload in uploads:
                 self._abort(name, upload)
         self._end(f"{sum(sent)} of {len(sent)} files sent")
@@ -305,9 +305,8 @@ class _Bucket:
         """{name: ids of multipart uploads that nobody has completed}."""
         found: dict[str, list[str]] = {}
         prefix = self._key("")
-        for entry in self._ask(
-            "listMultipartUploads", multipart=self.sdk.ListMultipartUploadsRequest(prefix=prefix)
-        ).body.upload:
+        request = self.sdk.ListMultipartUploadsRequest(prefix=prefix)
+        for entry in self._ask("listMultipartUploads", multipart=request).body.upload:
             found.setdefault(entry.key.removeprefix(prefix), []).append(entry.uploadId)
         return found
 
@@ -322,7 +321,7 @@ class _Bucket:
         return found
 
     def _abort(self, name: str, upload: str) -> None:
-        with suppress(_Refused):  # it is gone
+        with suppress(_Refused):  # it is done or gone
             self._ask("abortMultipartUpload", self._key(name), upload)
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
@@ -344,9 +343,8 @@ class _Bucket:
             answer = getattr(self.client, method)(self.bucket, *arguments, **options)
         except ssl.SSLCertVerificationError as error:
             mend = "If the server is yours, name its authority's file in OBS_CA_FILE."
-            raise UserError(
-                f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {mend}"
-            ) from None
+            text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {mend}"
+            raise UserError(text) from None
         except Exception as error:
             raise _network(error) from None
         if answer.status < 300:
