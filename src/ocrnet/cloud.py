@@ -154,8 +154,9 @@ def _checkpoint(place: Path) -> Path:
 def _once_a_machine(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
     """Local rank 0 calls `fetch`; the other processes wait for it, and fail with it.
 
-    They ask it through a socket in Linux's abstract namespace: it is gone with its process, however that ends, so a
-    later job finds nothing of this one's.
+    Sockets in Linux's abstract namespace tell them: one is there while it lives, another when it is done. They go with
+    their process, however that ends, so a later job finds nothing of this one's; and nothing has to be answered, which
+    MindSpore, waiting for the other ranks with Python's lock in its hands, would not allow.
 
     Raises:
         UserError: as `fetch`; in the others when it fails, dies, or does not begin.
@@ -165,53 +166,57 @@ def _once_a_machine(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
         yield
         return
     launcher = [os.environ.get(name) for name in ("PMIX_NAMESPACE", "MS_SCHED_PORT", "RANK_TABLE_FILE")]
-    name = hashlib.sha256(repr((os.getuid(), os.getcwd(), launcher, inputs)).encode()).hexdigest()
-    with socket.socket(socket.AF_UNIX) as channel:
+    job_name = hashlib.sha256(repr((os.getuid(), os.getcwd(), launcher, inputs)).encode()).hexdigest()
+    lives, is_done = f"\0ocrnet-{job_name}", f"\0ocrnet-{job_name}-done"
+    with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as done:
         if ranks().local_rank:
-            _wait(channel, f"\0ocrnet-{name}")
+            _wait(alive, lives, is_done)
             yield
             return
         try:
-            channel.bind(f"\0ocrnet-{name}")
+            alive.bind(lives)
         except OSError:
             raise UserError("another job with the same inputs and outputs runs on this machine") from None
-        channel.listen(128)
-        answer = b"done"
+        alive.listen(128)
         try:
             fetch()
         except BaseException as error:
-            answer = str(error).encode() or b"interrupted"
+            alive.settimeout(2)  # for those who come late
+            with contextlib.suppress(OSError):
+                while True:
+                    with alive.accept()[0] as other:
+                        other.sendall(str(error).encode())
             raise
-        finally:
-            threading.Thread(target=_answer, args=(channel, answer), daemon=True).start()
-            if answer != b"done":
-                time.sleep(2)  # for those who ask this moment
+        done.bind(is_done)
+        done.listen(128)
         yield
 
 
-def _answer(channel: socket.socket, answer: bytes) -> None:
-    with contextlib.suppress(OSError):  # closed at the job's end
-        while True:
-            with channel.accept()[0] as other:
-                other.sendall(answer)
-
-
-def _wait(channel: socket.socket, address: str) -> None:
+def _wait(alive: socket.socket, lives: str, is_done: str) -> None:
     last = time.monotonic() + _PATIENCE
+    while not _connects(alive, lives):
+        if time.monotonic() > last:
+            raise UserError(f"local rank 0 of this machine did not begin to fetch within {_PATIENCE} s")
+        time.sleep(0.2)
+    alive.settimeout(0.2)
     while True:
-        try:
-            channel.connect(address)
-            break
-        except OSError:
-            if time.monotonic() > last:
-                raise UserError(f"local rank 0 of this machine did not begin to fetch within {_PATIENCE} s") from None
-            time.sleep(0.2)
+        with socket.socket(socket.AF_UNIX) as done:
+            if _connects(done, is_done):
+                return
+        with contextlib.suppress(TimeoutError):
+            try:
+                said = alive.recv(1 << 16).decode()
+            except ConnectionError:
+                said = ""
+            raise UserError(f"local rank 0 of this machine could not fetch the inputs: {said or 'it was killed'}")
+
+
+def _connects(channel: socket.socket, address: str) -> bool:
     try:
-        answer = channel.makefile().read()
+        channel.connect(address)
     except OSError:
-        answer = ""
-    if answer != "done":
-        raise UserError(f"local rank 0 of this machine could not fetch the inputs: {answer or 'it was killed'}")
+        return False
+    return True
 
 
 class _Outputs:
