@@ -56,7 +56,7 @@ def _scheduler_address(me: Ranks) -> tuple[str, int]:
     mpirun = re.search(r"tcp://([\d.]+)", env.get("OMPI_MCA_orte_hnp_uri", ""))
     host = env.get("MS_SCHED_HOST", mpirun[1] if mpirun else None)
     if host is None:
-        raise UserError("several machines: name the one of rank 0, mpirun -x MS_SCHED_HOST=ADDRESS (Open MPI 5 hides it)")
+        raise UserError("several machines: name the one of rank 0 with mpirun -x MS_SCHED_HOST=ADDRESS")
     return host, int(env.get("MS_SCHED_PORT", port))
 
 

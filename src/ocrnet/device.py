@@ -51,7 +51,10 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
         )
     if chosen == "CPU":
         _choose_fast_convolutions()
-    ms.set_device(chosen)
+    if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
+        ms.set_device(chosen, launcher.ranks().local_rank)
+    else:  # mpirun and msrun hand out the cards themselves
+        ms.set_device(chosen)
     ms.set_context(mode=mode)
     _join_ranks(chosen)
     if seed is not None:

@@ -1,4 +1,4 @@
-"""What can only be seen from inside a rank; test_several_ranks.py starts this under mpirun: checks.py CHECK MODE."""
+"""What can only be seen from inside a rank; test_several_ranks.py starts this under mpirun with a training's flags."""
 
 import hashlib
 import sys
@@ -6,17 +6,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from ocrnet import device, launcher
-
-ranks = launcher.ranks()
-device.init("CPU", int(sys.argv[2]), 0)
-
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
+from ocrnet import device, launcher
 from ocrnet.collectives import barrier, gather, highest, share
 from ocrnet.models.sync_batch_norm import synchronise_batch_norm
 from ocrnet.train_cell import TrainOneStep
+
+ranks = launcher.ranks()
 
 
 class Slope(nn.Cell):
@@ -42,15 +41,16 @@ def outcome(net: nn.Cell, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarra
 
 def batch_norm() -> None:
     """SyncBatchNorm equals BatchNorm of all values in one batch, where each rank's pictures have their own size."""
+    channels = 5
+
+    def line(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([part.swapaxes(0, 1).reshape(1, channels, 1, -1) for part in parts], axis=3)
+
     for dtype in (np.float32, np.float16):
-        rng, channels = np.random.default_rng(0), 5
+        rng = np.random.default_rng(0)
         shapes = [(2 + rank, channels, 6 + rank, 7) for rank in range(ranks.size)]
         x = [rng.normal(3 * rank, 1 + rank, shape).astype(dtype) for rank, shape in enumerate(shapes)]
         factors = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
-
-        def line(parts: list[np.ndarray]) -> np.ndarray:
-            return np.concatenate([part.swapaxes(0, 1).reshape(1, channels, 1, -1) for part in parts], axis=3)
-
         whole, own = Slope(channels), Slope(channels)
         expected = outcome(whole, line(x), line(factors))
         synchronise_batch_norm(own)
@@ -62,7 +62,7 @@ def batch_norm() -> None:
             (whole.bn.moving_mean.asnumpy(), own.bn.moving_mean.asnumpy()),
             (whole.bn.moving_variance.asnumpy(), own.bn.moving_variance.asnumpy()),
         ]
-        for name, (one, other) in zip("y of_x of_gamma of_beta mean variance".split(), pairs, strict=True):
+        for name, (one, other) in zip(["y", "of_x", "of_gamma", "of_beta", "mean", "variance"], pairs, strict=True):
             error = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
             # a float16 has 11 bits: half of the last one is 2.4e-4 of a value, and both sides round
             assert error < (1e-5 if dtype == np.float32 or name not in ("y", "of_x") else 5e-4), (name, dtype, error)
@@ -108,7 +108,7 @@ def collectives() -> None:
 
 
 def training() -> None:
-    """All ranks end a training with the same bits: its flags are the rest of the command line."""
+    """All ranks end a training with the same bits."""
     from ocrnet import arguments
     from ocrnet.data.datasets import open_dataset
     from ocrnet.losses import OCRLoss
@@ -117,7 +117,7 @@ def training() -> None:
     from ocrnet.train_cell import make_loss_scaler
     from ocrnet.trainer import Trainer
 
-    _, config = arguments.parse(arguments.recipe_parser(""), sys.argv[3:])
+    _, config = arguments.parse(arguments.recipe_parser(""), sys.argv[1:])
     network = OCRNet(config.model, len(config.data.classes))
     synchronise_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)
@@ -133,6 +133,13 @@ def training() -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]]()
+    device.init("CPU", seed=0)
+    for mode in (ms.PYNATIVE_MODE, ms.GRAPH_MODE):
+        ms.set_context(mode=mode)
+        for check in (collectives, batch_norm, overflow):
+            check()
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    training()
+    print("7 checks passed")
     barrier()
     launcher.leave(0)

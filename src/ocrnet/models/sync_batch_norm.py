@@ -47,8 +47,7 @@ class BatchNormOverRanks(nn.Cell):
 class _Normalise(nn.Cell):
     """Normalise with the moments of all ranks; the gradient is written down, so that it costs one collective.
 
-    Operators, not functions: a network has hundreds of these layers, and functions take the compiler several times
-    longer.
+    Operators, not functions: a network has hundreds of these layers, and functions take the compiler longer.
     """
 
     def __init__(self, eps: float) -> None:
