@@ -271,6 +271,7 @@ def _send(save_dir: Path, url: str, since: int = 0) -> None:
 def _in_background() -> None:
     """python -m ocrnet.cloud SAVE_DIR URL SINCE"""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what the training leaves of the processors
+    bucket.calmly()
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
     _send(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
 
