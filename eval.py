@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet import arguments, checkpoint, collectives, device, errors, launcher
+from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, open_dataset, palette
 from ocrnet.inference import Predictor, predict_dataset
@@ -42,6 +42,11 @@ def parse() -> tuple[argparse.Namespace, Config]:
 
 def main() -> None:
     args, config = parse()
+    with cloud.job(args, config):
+        evaluate(args, config)
+
+
+def evaluate(args: argparse.Namespace, config: Config) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed)
     dataset = open_dataset(config.data, args.split)
     network = OCRNet(config.model, len(dataset.classes))

@@ -1,6 +1,8 @@
 """Train OCRNet from a recipe: python train.py --config config/ocrnet/....yml"""
 
 import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
@@ -9,7 +11,8 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, checkpoint, collectives, device, errors, launcher
+from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
+from ocrnet.config import Config
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
@@ -25,6 +28,11 @@ def main() -> None:
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
     args, config = arguments.parse(parser)
 
+    with cloud.job(args, config) as checkpoint_saved:
+        train(args, config, checkpoint_saved)
+
+
+def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
     ranks = launcher.ranks()
@@ -45,7 +53,7 @@ def main() -> None:
         loss_network, optimizer, make_loss_scaler(config.train.loss_scale), config.train.clip_grad
     )
 
-    trainer = Trainer(config, train_step, training, validation, stop)
+    trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
     cards = f"{ranks.size} x {target}" if ranks.size > 1 else target
     print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} pictures, {classes} classes, {config.save_dir}")

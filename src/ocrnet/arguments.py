@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ocrnet.config import Config
 from ocrnet.errors import UserError, did_you_mean
+from ocrnet.launcher import ranks
 from ocrnet.recipes import load_config, parse_value
 
 RECIPE_FLAGS = {
@@ -30,6 +32,13 @@ RECIPE_FLAGS = {
     "multi_scale": ("eval.multi_scale", "True: mean over eval.ratios and the mirrored picture"),
 }
 
+CLOUD_FLAGS = {
+    "data_url": "data set: obs:// or s3://, or a path that the platform has filled",
+    "multi_data_url": "OpenI's JSON list of data sets",
+    "ckpt_url": "train.py: weights of the backbone (model.pretrained); eval.py: the checkpoint",
+    "train_url": "where everything a run writes goes",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -46,13 +55,18 @@ def boolean(text: str) -> bool:
 
 
 def recipe_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with --config, --set, --print_config and a flag for each of RECIPE_FLAGS."""
+    """A parser with --config, --set, --print_config, flags for RECIPE_FLAGS, and those of ModelArts."""
     parser = _Parser(description=description, allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE.yml", help="the recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
     parser.add_argument("--print_config", type=boolean, default=False, help="True: show the resolved recipe and stop")
     for flag, (key, text) in RECIPE_FLAGS.items():
         parser.add_argument(f"--{flag}", metavar="VALUE", help=f"{text} ({key})")
+    cloud = parser.add_argument_group("on ModelArts and OpenI")
+    cloud.add_argument("--enable_modelarts", type=boolean, default=False, help="True: the flags below count")
+    for flag, text in CLOUD_FLAGS.items():
+        cloud.add_argument(f"--{flag}", metavar="URL", default="", help=text)
+    cloud.add_argument("--data_dir", metavar="DIR", default="/cache/data", help="where data from a bucket goes")
     return parser
 
 
@@ -63,7 +77,12 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
         UserError: an unknown flag or key, a wrong value, an unreadable recipe.
     """
     args, unknown = parser.parse_known_args(argv)
-    if unknown:
+    if args.enable_modelarts:
+        if unknown and ranks().rank == 0:
+            print(f"ignored, the platform's own: {' '.join(unknown)}")
+        beside = Path(sys.argv[0]).resolve().parent / args.config  # the platform may start us from elsewhere
+        args.config = args.config if Path(args.config).exists() or not beside.exists() else str(beside)
+    elif unknown:
         flags = [string for action in parser._actions for string in action.option_strings]
         raise UserError(
             f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see python {parser.prog} --help)"

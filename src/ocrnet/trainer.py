@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class Trainer:
         train_step: network, loss and optimizer in one cell.
         validation: evaluated every `eval.interval` steps and at the end; None for no evaluation.
         stop: asked between steps and between evaluated pictures.
+        on_saved: called after each checkpoint.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Trainer:
         training: SegmentationDataset,
         validation: SegmentationDataset | None,
         stop: StopRequest | None = None,
+        on_saved: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.train_step = train_step
@@ -47,6 +50,7 @@ class Trainer:
         self.validation = validation
         self.network = train_step.loss_network.network
         self.stop = stop or StopRequest()
+        self.on_saved = on_saved
         self.ranks = launcher.ranks()
         self.step_samples = config.train.batch_size * self.ranks.size
         self.predictor = Predictor(self.network, config)
@@ -210,6 +214,7 @@ class Trainer:
         reason = collectives.gather(reason)[0]
         if not reason:
             self._saved = step
+            self.on_saved()
             return
         now.best_miou = best_before  # best.ckpt is still the one that scored this
         warning = f"step {step}: no checkpoint could be written in {self.checkpoints.path}: {reason}."

