@@ -86,7 +86,7 @@ class ThroughSoftmax(nn.Cell):
     """A value whose derivative by the probabilities is known, made differentiable by the logits."""
 
     def construct(self, logits: Tensor, likely: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """(N, K, H, W) logits, their softmax, a scalar and its (N, K, H, W) derivative by the softmax to that scalar."""
+        """(N, K, H, W) logits, their softmax, a scalar and its derivative by the softmax to that scalar."""
         return value
 
     def bprop(
@@ -150,7 +150,7 @@ def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor, sizes: Tensor) 
     sizes = sizes.reshape(classes, 1)
     inside = sizes - ops.cumsum(missed, 1)
     union = sizes + ops.cumsum(1 - missed, 1)
-    # a missed pixel takes 1 from the intersection, a wrong one adds 1 to the union: the differences without cancellation
+    # a missed pixel takes 1 from the intersection, a wrong one adds 1 to the union: the steps, without cancellation
     steps = ops.where(missed > 0, 1 / union, inside / (union * ops.maximum(union - 1, Tensor(1.0, float32))))
     weights = ops.tensor_scatter_elements(ops.zeros_like(steps), order, steps, 1)
     return weights.reshape(classes, batch, height, width).swapaxes(0, 1)
