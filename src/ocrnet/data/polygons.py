@@ -1,7 +1,7 @@
 """Outlines drawn with annotation programs, and the label pictures that they make.
 
-Read are Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, which CVAT exports.
-Files come from elsewhere: nothing in them is run, and no name in them may lead out of its folder.
+Read are Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, as CVAT exports
+it. Files come from elsewhere: nothing in them is run, and no name in them may lead out of its folder.
 """
 
 import base64
@@ -204,7 +204,7 @@ def _labelme(tree: dict, name: str, images: Path) -> Annotation:
 
 
 def _coco(tree: dict, pictures: Path) -> list[Annotation]:
-    """Instances, large ones first (COCO has no order of its own); or panoptic segments, whose PNGs are in `pictures`."""
+    """Instances, the largest first, as COCO has no order; or panoptic segments, whose PNGs are in `pictures`."""
     names = {category["id"]: str(category["name"]) for category in tree["categories"]}
     shapes: dict[Any, list[tuple[float, Shape]]] = {image["id"]: [] for image in tree["images"]}
     for item in tree["annotations"]:
