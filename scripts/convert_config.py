@@ -99,7 +99,7 @@ ANYWAY = {  # what this program does in any case, or derives; another value is r
 }
 _ANYWAY = re.compile(  # the same, for keys of any value
     r".*\.(num_workers|persistent_workers|sampler\.(shuffle|type)|pin_memory|in_channels|in_index|input_transform)"
-    r"|(train|val)_dataloader\.dataset\.(pipeline\.(LoadImageFromFile|LoadAnnotations|PackSegInputs|Resize|Pad|Random\w+"
+    r"|(train|val)_dataloader\.dataset\.(pipeline\.(LoadImageFromFile|LoadAnnotations|PackSegInputs|Resize|Pad|Random(Resize|Crop|Flip)"
     r"|PhotoMetricDistortion)\.(type|size)|data_root|(img|seg_map)_suffix|data_prefix\.seg_map_path)"
     r"|val_dataloader\.(batch_size|dataset\.pipeline\.(\w+\.reduce_zero_label|Resize\.keep_ratio))"
     r"|default_hooks\.\w+\.(type|by_epoch|log_metric_by_epoch)|model\.data_preprocessor\.size|tta_pipeline\..*"
@@ -226,7 +226,7 @@ def flatten(value: Any, path: str = "") -> Leaves:
     elif path.endswith("loss_decode") and isinstance(value, dict):
         value = {value.get("type"): value}
     if not isinstance(value, dict):
-        return {} if value is None else {path: value}
+        return {} if value in (None, []) else {path: value}
     leaves: Leaves = {}
     for key, part in value.items():
         leaves |= flatten(part, f"{path}.{key}" if path else str(key))
@@ -235,11 +235,9 @@ def flatten(value: Any, path: str = "") -> Leaves:
 
 def convert(theirs: Leaves, notes: list[str]) -> Leaves:
     """The recipe. What is understood is taken out of `theirs`; what needs a hand is added to `notes`."""
+    recipe: Leaves = {"model.backbone": backbone(theirs)}
     splits = join_datasets(theirs)
-    recipe: Leaves = {
-        "data.format": DATASETS.get(theirs.pop(f"{TRAIN}.type"), "list"),
-        "model.backbone": backbone(theirs),
-    }
+    recipe["data.format"] = DATASETS.get(theirs.pop(f"{TRAIN}.type"), "list")
     if (heads := (theirs.pop(f"{AUX}.type"), theirs.pop(f"{OCR}.type"))) != ("FCNHead", "OCRHead"):
         raise UserError(f"decode_head is {heads}; OCRNet's are FCNHead and OCRHead")
     classes, reads = theirs.pop(f"{OCR}.num_classes"), theirs.get(f"{AUX}.in_channels")

@@ -102,15 +102,17 @@ def test_boxes_circles_and_masks(read, tmp_path):
     assert (read(labelme({"label": "car", "points": [[2, 2], [7, 6]], "shape_type": "rectangle"})) == box).all()
     assert (read(via(region(name="rect", x=2, y=2, width=5, height=4))) == box).all()
     assert (read(datumaro({"type": "bbox", "label_id": 0, "bbox": [2, 2, 5, 4]})) == box).all()
-    rows, columns = np.mgrid[:10, :12]
-    disc = (rows - 5) ** 2 + (columns - 6) ** 2
-    for tree in (
-        labelme({"label": "car", "points": [[6, 5], [6, 8]], "shape_type": "circle"}),
-        via(region(name="circle", cx=6, cy=5, r=3)),
-        via(region(name="ellipse", cx=6, cy=5, rx=3, ry=3)),
+    Image.new("L", (60, 50)).save(tmp_path / "a.png")
+    for width, tree in (
+        (40, labelme({"label": "car", "points": [[30, 25], [30, 5]], "shape_type": "circle"})),
+        (40, via(region(name="circle", cx=30, cy=25, r=20))),
+        (50, via(region(name="ellipse", cx=30, cy=25, rx=25, ry=16))),
+        (50, via(region(name="ellipse", cx=30, cy=25, rx=16, ry=25, theta=np.pi / 2))),
     ):
-        drawn = read(tree)
-        assert (drawn[disc <= 4] == 1).all() and (drawn[disc > 16] == 0).all()
+        rows, columns = read({**tree, "imageHeight": 50, "imageWidth": 60} if "shapes" in tree else tree).nonzero()
+        assert len(rows) == pytest.approx(400 * np.pi, rel=0.04)
+        assert rows.mean() == pytest.approx(24.5, abs=0.3) and columns.mean() == pytest.approx(29.5, abs=0.3)
+        assert np.ptp(columns) + 1 == pytest.approx(width, abs=1)
     mask = np.array([[1, 0, 1], [1, 1, 0]], bool)
     packed = io.BytesIO()
     Image.fromarray(mask).save(packed, format="PNG")
