@@ -37,10 +37,10 @@ def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
         y = np.interp(x, [0, WIDTH], ends) + sag * (1 - (2 * x / WIDTH - 1) ** 2)
         points = np.stack([x, y], -1)
         under = float(picture.mean(2)[y.clip(0, HEIGHT - 1).astype(int), x.astype(int)].mean())
-        colour = np.clip(under + rng.choice([-1, 1]) * rng.uniform(25, 60) + rng.uniform(-8, 8, 3), 0, 255)
+        colour = np.clip(under + rng.choice([-1, 1]) * rng.uniform(45, 90) + rng.uniform(-8, 8, 3), 0, 255)
         cv2.polylines(picture, [np.round(points).astype(np.int32)], False, colour.tolist(), 2)
         shapes.append({"label": "line", "points": points.round(2).tolist(), "shape_type": "linestrip"})
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.7) + rng.normal(0, 6, picture.shape)
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.7) + rng.normal(0, 4, picture.shape)
     return np.clip(picture, 0, 255).astype(np.uint8), shapes
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     tiny = (
         f"__BASE__: [made.yml{{}}]\nmodel: {{{{backbone: hrnet_tiny, head_channels: 48, key_channels: 24, "
         f"context_channels: 48, aux_channels: 32}}}}\n"
-        "data: {{crop_size: [96, 96], scale_range: [0.75, 1.5]}}\n"
+        "data: {{crop_size: [96, 96], scale_range: [0.75, 1.5], photometric: null}}\n"
         f"schedule: {{{{lr: 0.15, warmup_steps: 20, warmup_lr: 1e-3}}}}\n"
         f"train: {{{{batch_size: 4, total_step: {args.steps}}}}}\neval: {{{{interval: {args.steps}}}}}\n"
         f"checkpoint: {{{{interval: {args.steps}}}}}\n"
