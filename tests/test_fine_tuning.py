@@ -102,28 +102,9 @@ def test_frozen_statistics_give_the_gradients_of_their_formula():
 def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
     """Same pictures, learning rates, log and weights, where BatchNorm does not look at the batch."""
     flags = [word for key, value in SMALL.items() for word in ("--set", f"model.{key}={value}")]
-    flags += [
-        "--set",
-        "model.freeze_norm=True",
-        "--set",
-        "loss.average=all",
-        "--set",
-        "data.crop_size=[32,64]",
-        "--seed",
-        "3",
-    ]
-    flags += [
-        "--total_step",
-        "3",
-        "--log_interval",
-        "1",
-        "--run_eval",
-        "False",
-        "--lr_init",
-        "0.02",
-        "--set",
-        "schedule.warmup_steps=0",
-    ]
+    settings = ("model.freeze_norm=True", "loss.average=all", "data.crop_size=[32,64]", "schedule.warmup_steps=0")
+    flags += [word for setting in settings for word in ("--set", setting)]
+    flags += ["--total_step", "3", "--log_interval", "1", "--run_eval", "False", "--lr_init", "0.02", "--seed", "3"]
     flags += ["--config", RECIPE, "--dataset_dir", demo, "--set", "checkpoint.interval=3"]
     logs, weights = [], []
     for name, batches in (("one", "--batch_size 4"), ("two", "--batch_size 2 --set train.accumulate_steps=2")):

@@ -46,15 +46,17 @@ def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
 
 def run(script: str, *arguments: object) -> None:
     """Run one of the program's scripts as a user does."""
-    subprocess.run(
-        [sys.executable, ROOT / script, *map(str, arguments)], cwd=ROOT, check=True, stderr=subprocess.DEVNULL
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )
+    if done.returncode:
+        sys.exit(done.stderr)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], help="of the second kind of run, as train.py has it")
     args = parser.parse_args()
@@ -77,7 +79,7 @@ def main() -> None:
         f"__BASE__: [made.yml{{}}]\nmodel: {{{{backbone: hrnet_tiny, head_channels: 48, key_channels: 24, "
         f"context_channels: 48, aux_channels: 32}}}}\n"
         "data: {{crop_size: [96, 96], scale_range: [0.75, 1.5], photometric: null}}\n"
-        f"schedule: {{{{lr: 0.15, warmup_steps: 20, warmup_lr: 1e-3}}}}\n"
+        f"schedule: {{{{lr: 0.05, warmup_steps: 20, warmup_lr: 1e-3}}}}\n"
         f"train: {{{{batch_size: 4, total_step: {args.steps}}}}}\neval: {{{{interval: {args.steps}}}}}\n"
         f"checkpoint: {{{{interval: {args.steps}}}}}\n"
     )
