@@ -16,7 +16,6 @@ pictures of the other files are written.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet import device, errors, progress
-from ocrnet.data.polygons import Annotation, ClassTable, Shape, draw, read_annotations, read_classes
+from ocrnet.data.polygons import Annotation, ClassTable, draw, read_annotations, read_classes
 from ocrnet.errors import UserError, did_you_mean
 
 Result = tuple[int, int, Counter, str]
@@ -57,7 +56,7 @@ def main() -> None:
     if not files:
         raise UserError(f"--input {args.input}: no .json files here")
     root = args.input.parent if args.input.is_file() else args.input
-    work = partial(convert, root=root, images=args.images, output=args.output, table=table, order=ORDERS[args.order])
+    work = partial(convert, root=root, images=args.images, output=args.output, table=table, order=args.order)
     jobs: list = files
     if len(files) == 1:  # all pictures in one file
         jobs = read_annotations(files[0], files[0].stem, args.images or root)
@@ -77,20 +76,8 @@ def main() -> None:
         raise UserError("\n  ".join([f"{len(problems)} problems", *problems]))
 
 
-def _area(shape: Shape, table: ClassTable) -> float:
-    return -shape.area()
-
-
-def _class_value(shape: Shape, table: ClassTable) -> int:
-    return table.values[table.name(shape.label)] or 0
-
-
-ORDERS: dict[str, Callable[[Shape, ClassTable], float] | None] = {"file": None, "area": _area, "class": _class_value}
-"""What objects are sorted by before they are painted."""
-
-
 def convert(
-    job: Path | Annotation, root: Path, images: Path | None, output: Path, table: ClassTable, order: Callable | None
+    job: Path | Annotation, root: Path, images: Path | None, output: Path, table: ClassTable, order: str
 ) -> Result:
     """Write the label pictures of one file, or of one picture of a file. What has an unknown label is not written."""
     unknown, empty, written = Counter(), 0, 0
@@ -103,8 +90,10 @@ def convert(
             if strange := {shape.label for shape in annotation.shapes if table.name(shape.label) is None}:
                 unknown.update(strange)
                 continue
-            if order:
-                annotation.shapes.sort(key=lambda shape: order(shape, table))
+            if order == "area":
+                annotation.shapes.sort(key=lambda shape: -shape.area())
+            elif order == "class":
+                annotation.shapes.sort(key=lambda shape: table.values[table.name(shape.label)] or 0)
             picture, without = draw(annotation, table)
             if table.colours:
                 picture.putpalette([level for colour in table.colours.values() for level in colour])
@@ -116,7 +105,7 @@ def convert(
             empty, written = empty + without, written + 1
     except UserError as error:
         return written, empty, unknown, str(error)
-    except (OSError, ValueError, SyntaxError) as error:  # of writing, or of a mask that only now is decoded
+    except Exception as error:  # of writing, or whatever the decoder of a mask met, which only now is needed
         return written, empty, unknown, f"{job if isinstance(job, Path) else job.name}: {error}"
     return written, empty, unknown, ""
 

@@ -159,8 +159,7 @@ def _check(annotation: Annotation) -> None:
     name, width, height, shapes = annotation
     if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
         raise ValueError(f"{name} is {width} x {height} pixels")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"the name {name!r} leaves the folder")
+    _inside(Path(), name)
     for shape in shapes:
         for ring in (shape.outline, *shape.holes):
             if not np.isfinite(np.array(ring, np.float64)).all():
