@@ -157,13 +157,16 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
 
 def _check(annotation: Annotation) -> None:
     name, width, height, shapes = annotation
-    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
         raise ValueError(f"{name} is {width} x {height} pixels")
     _inside(Path(), name)
     for shape in shapes:
         for ring in (shape.outline, *shape.holes):
-            if not np.isfinite(np.array(ring, np.float64)).all():
+            points = np.array(ring, np.float64)
+            if not np.isfinite(points).all():
                 raise ValueError(f"a point of a {shape.label} in {name} is not finite")
+            if np.abs(points).max(initial=0) > _FAR:
+                ring[:] = map(tuple, points.clip(-_FAR, _FAR))
 
 
 def _cityscapes(tree: dict, name: str) -> Annotation:
@@ -345,23 +348,18 @@ def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
         value = table.values[name]
         if value is None:
             continue
-        outline = _near(shape.outline)
         if shape.mask:
             picture.paste(value, shape.corner, Image.fromarray(shape.mask()))
-        elif len(outline) < 2:
+        elif len(shape.outline) < 2:
             empty += 1
         elif shape.is_line:
-            pen.line(outline, fill=value, width=max(1, round(table.widths.get(name, 1))), joint="curve")
+            pen.line(shape.outline, fill=value, width=max(1, round(table.widths.get(name, 1))), joint="curve")
         elif shape.holes:
             stencil = Image.new("1", picture.size)
-            ImageDraw.Draw(stencil).polygon(outline, fill=1)
+            ImageDraw.Draw(stencil).polygon(shape.outline, fill=1)
             for hole in shape.holes:
-                ImageDraw.Draw(stencil).polygon(_near(hole), fill=0)
+                ImageDraw.Draw(stencil).polygon(hole, fill=0)
             picture.paste(value, mask=stencil)
         else:
-            pen.polygon(outline, fill=value)
+            pen.polygon(shape.outline, fill=value)
     return picture, empty
-
-
-def _near(points: Points) -> Points:
-    return [(min(max(x, -_FAR), _FAR), min(max(y, -_FAR), _FAR)) for x, y in points]
