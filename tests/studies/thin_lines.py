@@ -56,7 +56,7 @@ def run(script: str, *arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], help="of the second kind of run, as train.py has it")
     args = parser.parse_args()
@@ -78,9 +78,9 @@ def main() -> None:
     tiny = (
         f"__BASE__: [made.yml{{}}]\nmodel: {{{{backbone: hrnet_tiny, head_channels: 48, key_channels: 24, "
         f"context_channels: 48, aux_channels: 32}}}}\n"
-        "data: {{crop_size: [96, 96], scale_range: [0.75, 1.5], photometric: null}}\n"
+        "data: {{crop_size: [64, 64], scale_range: [0.75, 1.5], photometric: null}}\n"
         f"schedule: {{{{lr: 0.05, warmup_steps: 20, warmup_lr: 1e-3}}}}\n"
-        f"train: {{{{batch_size: 4, total_step: {args.steps}}}}}\neval: {{{{interval: {args.steps}}}}}\n"
+        f"train: {{{{batch_size: 6, total_step: {args.steps}}}}}\neval: {{{{interval: {args.steps}}}}}\n"
         f"checkpoint: {{{{interval: {args.steps}}}}}\n"
     )
     thin = ROOT / "config/schedules/thin_objects.yml"
@@ -91,8 +91,19 @@ def main() -> None:
         for seed in range(args.seeds):
             folder = args.output / f"{kind}_{seed}"
             flags = [flag for entry in args.set if kind == "thin" for flag in ("--set", entry)]
-            run("train.py", "--config", args.output / f"{kind}.yml", "--save_dir", folder, "--seed", seed, *flags)
-            base = ["--config", args.output / f"{kind}.yml", "--save_dir", folder, *flags]
+            run(
+                "train.py",
+                "--config",
+                args.output / f"{kind}.yml",
+                "--save_dir",
+                folder,
+                "--seed",
+                seed,
+                *flags,
+                "--run_eval",
+                "False",
+            )
+            base = ["--config", args.output / f"{kind}.yml", "--ms_mode", "1", *flags]
             run(
                 "eval.py",
                 *base,
