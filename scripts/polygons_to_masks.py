@@ -96,7 +96,8 @@ def convert(
                 annotation.shapes.sort(key=lambda shape: table.values[table.name(shape.label)] or 0)
             picture, without = draw(annotation, table)
             if table.colours:
-                picture.putpalette([level for colour in table.colours.values() for level in colour])
+                levels = [level for colour in table.colours.values() for level in colour]
+                picture.putpalette(levels + [0] * (768 - len(levels)))  # of a short one Pillow makes few bits a pixel
             target = output / f"{annotation.name}{table.suffix}.png"
             scratch = target.with_name(f"{target.name}.writing")
             target.parent.mkdir(parents=True, exist_ok=True)

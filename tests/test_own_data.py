@@ -57,6 +57,13 @@ def test_polygons_become_label_pictures_with_a_palette(masks, mine):
     assert len(list((mine / "masks").rglob("*"))) == 13  # nothing half-written
 
 
+def test_what_no_object_covers_is_ignored_without_a_background(masks, mine):
+    (mine / "classes.yml").write_text("road sign\nwire\n")
+    assert masks().returncode == 0
+    counts = np.bincount(np.asarray(Image.open(mine / "masks/day/video0_00.png")).ravel(), minlength=256)
+    assert counts[[0, 1, 255]].tolist() == [200, 64, 40 * 64 - 264]
+
+
 def test_unknown_labels_are_named_with_a_guess_and_mapped(masks, mine):
     labelme(mine / "annotations/day", "video0_00", box("rode sign", 0, 0, 9, 9), box("cat", 0, 0, 3, 3))
     done = masks()
