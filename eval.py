@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
+from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet import arguments, checkpoint, device, errors
+from ocrnet import arguments, checkpoint, collectives, device, errors, launcher
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, open_dataset, palette
 from ocrnet.inference import Predictor, predict_dataset
@@ -53,7 +54,8 @@ def main() -> None:
     gallery = Gallery(config) if args.report else None
     colours, values = palette(config.data), file_values(config.data)
     predicted = predict_dataset(Predictor(network, config), dataset, config.eval.batch_size)
-    for number, (name, picture, label, prediction) in enumerate(predicted):
+    ranks = launcher.ranks()
+    for number, (name, picture, label, prediction) in zip(count(ranks.rank, ranks.size), predicted, strict=False):
         if label is not None:
             matrix.update(label, prediction)
             if config.eval.boundary:
@@ -66,6 +68,17 @@ def main() -> None:
             panels = side_by_side(picture, label, prediction, colours)
             write_picture(config.save_dir / "pictures" / f"{name}.png", panels)
 
+    parts = collectives.gather((matrix, boundary, gallery))
+    if ranks.first:
+        summarise(args, config, parts)
+    collectives.barrier()
+
+
+def summarise(args: argparse.Namespace, config: Config, parts: list[tuple]) -> None:
+    """Join what the ranks have counted and kept; show and write what was asked for."""
+    matrices, boundaries, galleries = zip(*parts, strict=True)
+    empty = ConfusionMatrix(config.data.classes)
+    matrix, boundary, gallery = sum(matrices, empty), sum(boundaries, empty), galleries[0]
     scores = matrix.to_dict()
     if matrix.images:
         print(matrix.table())
@@ -83,6 +96,8 @@ def main() -> None:
     if args.result_json:
         errors.write_text(Path(args.result_json), json.dumps(scores, indent=1))
     if gallery:
+        for other in galleries[1:]:
+            gallery.join(other)
         print(f"report: {write_report(args.report, config, args.ckpt_path, matrix, scores, gallery)}")
 
 

@@ -9,12 +9,13 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, checkpoint, device, errors
+from ocrnet import arguments, checkpoint, collectives, device, errors, launcher
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
 from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.models.sync_batch_norm import synchronise_batch_norm
 from ocrnet.optim import make_optimizer
 from ocrnet.train_cell import TrainOneStep, make_loss_scaler, set_precision
 from ocrnet.trainer import Trainer
@@ -27,7 +28,8 @@ def main() -> None:
 
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
-    config.train.total_step, config.train.epochs = total_steps(config.train, len(training)), None
+    ranks = launcher.ranks()
+    config.train.total_step, config.train.epochs = total_steps(config.train, len(training), ranks.size), None
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None
 
     classes = len(config.data.classes)
@@ -37,6 +39,8 @@ def main() -> None:
     if config.model.checkpoint:
         print(checkpoint.load_for_classes(network, config.model.checkpoint, config.data.classes))
     freeze(network, config.model.freeze, config.model.freeze_norm)
+    if config.train.sync_batch_norm:
+        synchronise_batch_norm(network)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
@@ -51,8 +55,10 @@ def main() -> None:
 
     trainer = Trainer(config, train_step, training, validation, stop)
     trainer.prepare(args.resume_ckpt)
-    print(f"OCRNet {config.model.backbone} on {target}: {len(training)} pictures, {classes} classes, {config.save_dir}")
+    cards = f"{ranks.size} x {target}" if ranks.size > 1 else target
+    print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} pictures, {classes} classes, {config.save_dir}")
     trainer.train()
+    collectives.barrier()  # no rank leaves before the others are done
 
 
 if __name__ == "__main__":

@@ -135,9 +135,10 @@ def _set_aside(save_dir: Path) -> Path:
     """Move what an earlier run wrote to the first free `earlier.N` beside it."""
     aside = _free_name(str(save_dir / "earlier"))
     aside.mkdir()
-    for name in ("checkpoint", "train.log", "tensorboard", "config.yml"):
-        if (save_dir / name).exists():
-            (save_dir / name).rename(aside / name)
+    names = ("checkpoint", "train.log", "tensorboard", "config.yml")
+    for path in (*(save_dir / name for name in names), *save_dir.glob("train_rank*.log")):
+        if path.exists():
+            path.rename(aside / path.name)
     return aside
 
 

@@ -259,6 +259,8 @@ class TrainConfig(Section):
     amp_level: Literal["O0", "O2", "O3"] = "O3"
     """O0 float32; O2 convolutions in float16; O3 everything but BatchNorm and the loss."""
     loss_scale: LossScaleConfig = LossScaleConfig()
+    sync_batch_norm: bool = True
+    """On several cards, BatchNorm takes its statistics over the pictures of all of them."""
     clip_grad: NonNegative = 0.0
     """Largest global norm of the gradients; 0: no clipping."""
     overflow_limit: Positive = 50

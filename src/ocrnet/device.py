@@ -4,10 +4,12 @@ MindSpore is imported inside the functions, because some of what it reads from t
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ocrnet import cluster, launcher
 from ocrnet.errors import UserError
 
 TARGETS = ("Ascend", "GPU", "CPU")
@@ -28,7 +30,9 @@ def _choose_fast_convolutions() -> None:
 
 
 def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
-    """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed; return the device's name.
+    """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed, and join the other ranks; return the device's name.
+
+    In a process that msrun started as its scheduler this returns when the job is over: it ends the process.
 
     Args:
         target: Ascend, GPU or CPU; None takes the first of them that is there.
@@ -47,11 +51,35 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
         )
     if chosen == "CPU":
         _choose_fast_convolutions()
-    ms.set_device(chosen)
+    if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
+        ms.set_device(chosen, launcher.ranks().local_rank)
+    else:  # mpirun and msrun hand out the cards themselves
+        ms.set_device(chosen)
     ms.set_context(mode=mode)
+    _join_ranks(chosen)
     if seed is not None:
         ms.set_seed(seed)
     return chosen
+
+
+def _join_ranks(target: str) -> None:
+    import mindspore as ms
+    from mindspore.communication import init as join
+
+    ranks = launcher.ranks()
+    if ranks.size == 1 and not launcher.is_scheduler():
+        return
+    if target == "CPU":
+        cluster.join_cluster()
+    join()
+    if launcher.is_scheduler():
+        sys.exit(0)
+    ms.set_auto_parallel_context(
+        parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks.size
+    )
+    if not ranks.first:
+        # rank 0 speaks for all; what goes wrong is on stderr
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 @contextmanager
@@ -68,5 +96,6 @@ def pynative() -> Iterator[None]:
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores for this process: those that it may use, divided among the ranks of the machine."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, allowed // launcher.ranks().local_size)

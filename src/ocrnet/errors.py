@@ -3,9 +3,12 @@
 import difflib
 import re
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ocrnet import launcher
 from ocrnet.stopping import Stopped
 
 _NO_MEMORY = re.compile(
@@ -34,26 +37,33 @@ def run(main: Callable[[], None]) -> int:
     """Run an entry point and return its exit status: 0 means that the work is done.
 
     Mistakes of the user end with status 2, Ctrl-C with 130, SIGTERM with 143. Everything else is our mistake and keeps
-    its traceback.
+    its traceback. One of several ranks leaves at once; rank 0 speaks first, for what it knows the others know as well.
     """
+    status, message = 0, ""
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
-            raise
-        first = (str(error).strip().splitlines() or ["no more memory"])[0]
-        print(f"error: memory ran out ({first}). {_SPARE}", file=sys.stderr)
-        return 2
+        status, message = 2, f"error: {error}"
     except Stopped as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.number
+        status, message = 128 + stop.number, str(stop)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+        status, message = 130, "interrupted"
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+            first = (str(error).strip().splitlines() or ["no more memory"])[0]
+            status, message = 2, f"error: memory ran out ({first}). {_SPARE}"
+        elif launcher.ranks().size == 1:
+            raise
+        else:
+            status, message = 1, traceback.format_exc().rstrip()
+    rank = launcher.ranks().rank
+    if status and rank:
+        time.sleep(2)  # by then the launcher has ended this process if rank 0 has failed, too
+        message = f"rank {rank}: {message}"
+    if status:
+        print(message, file=sys.stderr)
+    launcher.leave(status)
+    return status
 
 
 def write_text(path: Path, text: str) -> None:

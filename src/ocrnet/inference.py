@@ -14,7 +14,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ocrnet import device, progress
+from ocrnet import collectives, device, launcher, progress
 from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
@@ -194,9 +194,14 @@ Predicted = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
 
 
 def predict_dataset(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> Iterator[Predicted]:
-    """Every picture once, in order, with a progress bar; neighbours of one size go together. One batch in memory."""
-    read = ((dataset.name(index), *dataset.read(index)) for index in range(len(dataset)))
-    with progress.bar(total=len(dataset), desc="evaluate", unit="img", leave=False) as bar:
+    """Every picture once, in order, with a progress bar; neighbours of one size go together. One batch in memory.
+
+    Of several ranks each has its share: the pictures rank, rank + ranks, rank + 2 ranks ...
+    """
+    ranks = launcher.ranks()
+    mine = range(ranks.rank, len(dataset), ranks.size)
+    read = ((dataset.name(index), *dataset.read(index)) for index in mine)
+    with progress.bar(total=len(mine), desc="evaluate", unit="img", leave=False) as bar:
         for _, alike in groupby(read, key=lambda sample: sample[1].shape):
             while batch := list(islice(alike, batch_size)):
                 predictions = predictor([picture for _, picture, _ in batch])
@@ -205,8 +210,8 @@ def predict_dataset(predictor: Predictor, dataset: SegmentationDataset, batch_si
 
 
 def evaluate(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> ConfusionMatrix:
-    """Confusion matrix over `dataset`, each picture counted once."""
+    """Confusion matrix over `dataset`, each picture counted once, on whatever rank."""
     matrix = ConfusionMatrix(dataset.classes)
     for _, _, label, prediction in predict_dataset(predictor, dataset, batch_size):
         matrix.update(label, prediction)
-    return matrix
+    return sum(collectives.gather(matrix), ConfusionMatrix(dataset.classes))

@@ -1,6 +1,8 @@
 """Which of a job's processes this one is, whoever started it: mpirun, msrun, ModelArts' rank table, or nobody."""
 
 import os
+import sys
+import time
 from dataclasses import dataclass
 
 
@@ -15,6 +17,14 @@ class Ranks:
     local_size: int = 1
     """Processes of this machine, as far as the launcher tells."""
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that speaks and writes for all."""
+        return self.rank == 0
+
+
+ALONE = Ranks()
+
 
 def ranks() -> Ranks:
     """From the environment alone, so it can be asked before MindSpore is imported."""
@@ -28,4 +38,22 @@ def ranks() -> Ranks:
     if "RANK_TABLE_FILE" in env:
         local_rank = env.get("ASCEND_DEVICE_ID", env.get("DEVICE_ID", "0"))
         return Ranks(int(env.get("RANK_ID", "0")), int(env.get("RANK_SIZE", "1")), int(local_rank))
-    return Ranks()
+    return ALONE
+
+
+def is_scheduler() -> bool:
+    """Whether this process only brings the others together: msrun starts one with the workers' own command."""
+    return os.environ.get("MS_ROLE") == "MS_SCHED"
+
+
+def leave(status: int) -> None:
+    """End this process at once when it is one of several.
+
+    MindSpore's own end waits for processes that may be gone, and sometimes crashes when all is done.
+    """
+    if ranks().size > 1:
+        if ranks().first and status == 0:
+            time.sleep(1)  # the scheduler goes with rank 0, and a rank that still sees it go ends as if terminated
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

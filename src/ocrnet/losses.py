@@ -3,6 +3,7 @@
 import numpy as np
 from mindspore import Tensor, float32, int32, nn, ops
 
+from ocrnet.collectives import MeanOverRanks
 from ocrnet.config import IGNORED, LossConfig, OHEMConfig
 from ocrnet.models.layers import resize
 
@@ -36,7 +37,8 @@ class CrossEntropy(nn.Cell):
         num_classes: channels of the logits.
         class_weights: a factor a class; empty: all 1.
         average: "valid" divides by the (weighted) pixels that are not ignored, as PyTorch's mean does;
-            "all" by every pixel, as mmsegmentation does (`avg_non_ignore=False`).
+            "all" by every pixel, as mmsegmentation does (`avg_non_ignore=False`). The mean is over the pixels of all
+            ranks, so that it does not depend on how a batch is divided among them.
     """
 
     def __init__(self, num_classes: int, class_weights: list[float] | tuple = (), average: str = "valid") -> None:
@@ -45,6 +47,7 @@ class CrossEntropy(nn.Cell):
         weights[:num_classes] = list(class_weights) or 1.0
         self.weights = Tensor(weights)
         self.average = average
+        self.over_ranks = MeanOverRanks()
         self.nll = WeightedNLL(num_classes)
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -53,7 +56,8 @@ class CrossEntropy(nn.Cell):
         total = self.nll(logits, ops.where(labels == IGNORED, 0, labels).astype(int32), weights)
         if self.average == "all":
             return total / labels.size
-        return total / ops.maximum(weights.sum(), Tensor(1e-6, float32))  # a batch without a valid pixel costs nothing
+        # a batch without a valid pixel costs nothing
+        return total / ops.maximum(self.over_ranks(weights.sum()), Tensor(1e-6, float32))
 
 
 class HardExamples(nn.Cell):
@@ -79,7 +83,9 @@ class HardExamples(nn.Cell):
         bound = ops.maximum(ops.sort(likely.reshape(-1))[0][place], Tensor(self.threshold, float32))
         hard = ops.logical_and(valid, likely < bound).astype(float32)
         weights = self.cross_entropy.weights[labels] * hard
-        return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(hard.sum(), Tensor(1.0, float32))
+        return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(
+            self.cross_entropy.over_ranks(hard.sum()), Tensor(1.0, float32)
+        )
 
 
 class ThroughSoftmax(nn.Cell):

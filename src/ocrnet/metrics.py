@@ -25,6 +25,11 @@ class ConfusionMatrix:
         self.counts += np.bincount(pairs, minlength=size * size).reshape(size, size)
         self.images += 1
 
+    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
+        total = ConfusionMatrix(self.classes)
+        total.counts, total.images = self.counts + other.counts, self.images + other.images
+        return total
+
     def merged(self, groups: list[str]) -> "ConfusionMatrix":
         """The matrix of groups of classes, such as Cityscapes' categories; `groups` names the group of each class."""
         matrix = ConfusionMatrix(list(dict.fromkeys(groups)))

@@ -4,10 +4,13 @@ import sys
 
 from tqdm import tqdm
 
+from ocrnet import launcher
+
 
 def bar(**options) -> tqdm:
-    """A tqdm bar on stderr; where nobody watches it is drawn every 10 s only, and not twice in two places."""
+    """A tqdm bar on stderr, of rank 0; where nobody watches it is drawn every 10 s only, and not in two places."""
     watched = sys.stderr.isatty()
+    options["disable"] = not launcher.ranks().first
     return tqdm(mininterval=0.2 if watched else 10, maxinterval=10, dynamic_ncols=True, **options)
 
 

@@ -61,6 +61,13 @@ class Gallery:
             insort(shown, entry, key=self._order(shown))
             del shown[self.count :]
 
+    def join(self, other: "Gallery") -> None:
+        """Take in what another rank has kept."""
+        for mine, theirs in ((self._worst, other._worst), (self._best, other._best)):
+            mine.extend(theirs)
+            mine.sort(key=self._order(mine))
+            del mine[self.count :]
+
     def _order(self, shown: list[Shown]) -> Callable[[Shown], float]:
         sign = 1 if shown is self._worst else -1
         return lambda entry: sign * entry.score

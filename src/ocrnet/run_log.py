@@ -24,22 +24,29 @@ from ocrnet.errors import UserError
 class RunLog:
     """The log of a run under `save_dir` that goes on after `step`; what stands there of later steps is cut.
 
+    Every rank has one of its own: train.log and TensorBoard's events of rank 0, train_rank1.log and so on.
+
     Raises:
         UserError: the files cannot be written.
     """
 
-    def __init__(self, save_dir: Path, step: int) -> None:
-        log, folder = save_dir / "train.log", save_dir / "tensorboard"
+    def __init__(self, save_dir: Path, step: int, rank: int = 0) -> None:
+        log, folder = save_dir / (f"train_rank{rank}.log" if rank else "train.log"), save_dir / "tensorboard"
+        self._events = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            save_dir.mkdir(parents=True, exist_ok=True)
             if log.exists():
                 os.truncate(log, _log_end(log.read_bytes(), step))
+            self._log = _Appended(log)
+            if rank:
+                return
+            folder.mkdir(exist_ok=True)
             for events in folder.glob("*tfevents*"):
                 os.truncate(events, _events_end(events.read_bytes(), step))
             name = f"events.out.tfevents.{time.time_ns() / 1e9:020.9f}.{socket.gethostname()}"
-            self._log, self._events = _Appended(log), _Appended(folder / name)
+            self._events = _Appended(folder / name)
         except OSError as error:
-            raise UserError(f"{save_dir}: cannot write train.log and tensorboard here: {error.strerror}") from None
+            raise UserError(f"{save_dir}: cannot write {log.name} and tensorboard here: {error.strerror}") from None
         self._event(Event(file_version="brain.Event:2"))
         if step:  # a TensorBoard that is running forgets what it has read of later steps
             self._event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
@@ -58,6 +65,8 @@ class RunLog:
         self._event(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
 
     def _event(self, event: Event) -> None:
+        if self._events is None:
+            return
         event.wall_time = time.time()
         data = event.SerializeToString()
         size = struct.pack("<Q", len(data))
@@ -66,14 +75,17 @@ class RunLog:
 
     def sync(self) -> None:
         """Bring all to the disk, as far as it has room."""
-        self._log.sync()
-        self._events.sync()
+        for file in self._files():
+            file.sync()
 
     def close(self) -> None:
         """Sync and close."""
         self.sync()
-        self._log.file.close()
-        self._events.file.close()
+        for file in self._files():
+            file.file.close()
+
+    def _files(self) -> list["_Appended"]:
+        return [file for file in (self._log, self._events) if file]
 
 
 class _Appended:

@@ -5,6 +5,8 @@ import signal
 import sys
 from threading import Thread
 
+from ocrnet import launcher
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -20,12 +22,13 @@ class StopRequest:
     """While its context is open the first SIGTERM or SIGINT is kept in `signal`; any other ends the process.
 
     A thread waits for them. Python's own handlers would not do: while a compiled graph runs, MindSpore has a handler
-    that makes a SIGTERM of each SIGINT.
+    that makes a SIGTERM of each SIGINT. With several ranks nothing is said: a launcher ends with SIGTERM the ranks that
+    are left when one has failed, and that one's error is the last thing to be read.
     """
 
     def __init__(self) -> None:
         self.signal = 0
-        self._open = False
+        self._open = self._over = False
 
     def watch(self) -> "StopRequest":
         """Begin. Before MindSpore and NumPy are imported: their threads must inherit that they get no signals."""
@@ -37,21 +40,22 @@ class StopRequest:
         self._open = True
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, *error: object) -> None:
         self._open = False
-
-    def check(self) -> None:
-        """Raises Stopped when there was a signal."""
-        if self.signal:
-            raise Stopped(self.signal)
+        self._over = kind is None and launcher.ranks().size > 1  # MindSpore sends SIGTERM when the first rank leaves
 
     def _wait(self) -> None:
         while True:
             number = signal.sigwait(_SIGNALS)
+            if self._over:
+                continue
             name = signal.Signals(number).name
             if not self._open or self.signal:
-                os.write(sys.stderr.fileno(), f"\ninterrupted by {name}\n".encode())
+                self._say(f"interrupted by {name}")
                 os._exit(128 + number)
             self.signal = number
-            text = f"\n{name}: this step will be finished and saved; once more leaves at once\n"
-            os.write(sys.stderr.fileno(), text.encode())
+            self._say(f"{name}: this step will be finished and saved; once more leaves at once")
+
+    def _say(self, text: str) -> None:
+        if launcher.ranks().size == 1:
+            os.write(sys.stderr.fileno(), f"\n{text}\n".encode())

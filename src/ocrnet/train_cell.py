@@ -2,6 +2,8 @@
 
 from mindspore import Parameter, ParameterTuple, Tensor, amp, float16, float32, int32, nn, ops
 
+from ocrnet import launcher
+from ocrnet.collectives import MeanGradients, MeanOverRanks
 from ocrnet.config import LossScaleConfig
 
 
@@ -31,7 +33,7 @@ def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
 
 
 class TrainOneStep(nn.Cell):
-    """A training step on every device.
+    """A training step on every device: the mean of the gradients of all ranks, and one decision for all.
 
     MindSpore's TrainOneStepWithLossScaleCell checks overflow with operators that a CPU lacks; `amp.all_finite` does so
     everywhere.
@@ -61,6 +63,9 @@ class TrainOneStep(nn.Cell):
             # not registered with the cell: between steps they are empty, and no checkpoint should ask for them
             object.__setattr__(self, "sums", ParameterTuple(optimizer.parameters.clone("accumulated", "zeros")))
             object.__setattr__(self, "summed", Parameter(Tensor(0, int32), "accumulated", requires_grad=False))
+        ranks = launcher.ranks().size
+        self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
+        self.over_ranks = MeanOverRanks()
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
 
     def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,6 +77,9 @@ class TrainOneStep(nn.Cell):
     def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
         (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
+        # an overflow on one rank is in the mean of all of them, so all skip the update or none
+        gradients = self.reduce(gradients)
+        main_loss, auxiliary_loss = self.over_ranks(ops.stack((main_loss, auxiliary_loss)))
         updated = Tensor(True)
         if self.accumulate_steps > 1:
             if self._accumulate(gradients):

@@ -1,5 +1,6 @@
 """The training loop: steps, progress, evaluation, checkpoints."""
 
+import itertools
 import math
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from mindspore import Parameter, Tensor
 
-from ocrnet import errors, optim, progress
+from ocrnet import collectives, errors, launcher, optim, progress
 from ocrnet.checkpoint import CheckpointFolder, Progress, resume
 from ocrnet.config import Config
 from ocrnet.data import loader
@@ -47,16 +48,30 @@ class Trainer:
         self.validation = validation
         self.network = train_step.loss_network.network
         self.stop = stop or StopRequest()
+        self.ranks = launcher.ranks()
+        self.step_samples = config.train.step_pictures * self.ranks.size
         self.predictor = Predictor(self.network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
         self._shown = time.monotonic()
         self._saved = 0  # the step of the last checkpoint
+        self._signal = 0  # of a wish to stop that all ranks have heard of
         # (step, main loss, auxiliary loss, whether the update was made) of the steps since the last report
         self._unread: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def prepare(self, resume_from: str | None) -> None:
-        """Make `save_dir` ready and, when asked, go on from a checkpoint: a file, or "auto" for the latest if any."""
+        """Make `save_dir` ready and, when asked, go on from a checkpoint: a file, or "auto" for the latest if any.
+
+        Rank 0 reads and writes; the others get its weights, so they may be on machines that have neither.
+        """
+        if self.ranks.first:
+            self._prepare_files(resume_from)
+        self.progress = collectives.gather(self.progress)[0]
+        collectives.share(self._parameters())
+        self._saved = self.progress.step
+        self.log = RunLog(self.config.save_dir, self.progress.step, self.ranks.rank)
+
+    def _prepare_files(self, resume_from: str | None) -> None:
         path = None
         if resume_from == "auto":
             path, self.progress = self.checkpoints.resume_newest(self._parameters())
@@ -67,11 +82,9 @@ class Trainer:
             self.progress = resume(self._parameters(), path)
         if path:
             print(f"going on from {path} after step {self.progress.step}")
-        self._saved = self.progress.step
         if moved := self.checkpoints.create(resuming=bool(path)):
             print(moved)
         errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
-        self.log = RunLog(self.config.save_dir, self.progress.step)
 
     def train(self) -> None:
         """All steps that are left, evaluations and checkpoints between them.
@@ -97,17 +110,18 @@ class Trainer:
                 self.bar.set_postfix_str("compiling the network, once" if config.ms_mode == 0 else "starting")
             self.train_step.set_train(True)
             while True:
+                self._signal = collectives.highest(self.stop.signal)
                 self._evaluate_and_save()
-                if self.stop.signal or self.progress.step == total:
+                if self._signal or self.progress.step == total:
                     break
                 started = time.monotonic()
                 self._one_step(batches, started)
         self.log.close()
         self._say_replaced()
         complete = self.progress.step == total and (self.validation is None or self.progress.evaluated == total)
-        if self.stop.signal and not complete:
+        if self._signal and not complete:
             raise Stopped(
-                self.stop.signal,
+                self._signal,
                 f"stopped after step {self.progress.step}; --resume_ckpt auto goes on from {self.checkpoints.latest}",
             )
         skipped = f", {self.progress.skipped} steps skipped for overflow" if self.progress.skipped else ""
@@ -120,22 +134,23 @@ class Trainer:
     def _remaining_samples(self) -> loader.TrainingSamples:
         config = self.config
         first, batch = self.progress.samples, config.train.step_pictures
-        last = first + (config.train.total_step - self.progress.step) * batch
-        return loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last)
+        last = first + (config.train.total_step - self.progress.step) * self.step_samples
+        return loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last, self.ranks)
 
     def _one_step(self, batches: Iterator[tuple[Tensor, Tensor]], started: float) -> None:
         config, step = self.config, self.progress.step
+        size, parts = config.train.batch_size, config.train.accumulate_steps
+        first = self.progress.samples + self.ranks.rank * config.train.step_pictures
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
         optim.set_learning_rate(self.train_step.optimizer, lr)
         main = auxiliary = 0
-        for _ in range(config.train.accumulate_steps):
-            batch, first = next(batches), self.progress.samples
-            self.progress.samples += config.train.batch_size
-            draw_dropout(self.network, config.seed, range(first, self.progress.samples))
-            losses = self.train_step(*batch)
+        for start in range(first, first + size * parts, size):
+            draw_dropout(self.network, config.seed, range(start, start + size))
+            losses = self.train_step(*next(batches))
             main, auxiliary, updated = main + losses[0], auxiliary + losses[1], losses[2]
-        results = main / config.train.accumulate_steps, auxiliary / config.train.accumulate_steps, updated
+        results = main / parts, auxiliary / parts, updated
         self.progress.step = step + 1
+        self.progress.samples += self.step_samples
         self.bar.update(1)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
@@ -169,9 +184,8 @@ class Trainer:
     def _circumstances(self, step: int) -> str:
         """Loss scale, first pictures of the step's batch, and the checkpoint that stays; ends the run's log."""
         self.log.close()
-        batch = self.config.train.step_pictures
-        first = self.progress.samples - (self.progress.step - step + 1) * batch
-        numbers = range(first, first + min(batch, 4))
+        first = self.progress.samples - (self.progress.step - step + 1) * self.step_samples
+        numbers = range(first, first + min(self.step_samples, 4))
         names = ", ".join(str(self.training.pairs[self.samples.picture(number)][0]) for number in numbers)
         kept = f"The checkpoint of step {self._saved} stays." if self._saved else "There is no checkpoint yet."
         return f", loss scale {self.train_step.loss_scale():g}. The batch begins with {names}. {kept}"
@@ -182,7 +196,7 @@ class Trainer:
         ends = step == config.train.total_step
         due = self.validation is not None and step > now.evaluated and (step % config.eval.interval == 0 or ends)
         save = step > self._saved and (step % config.checkpoint.interval == 0 or ends)
-        if not (step and (due or save or (self.stop.signal and step > self._saved))):
+        if not (step and (due or save or (self._signal and step > self._saved))):
             return
         if self._unread:
             self._read_results()
@@ -192,21 +206,24 @@ class Trainer:
             try:
                 improved = self._evaluate()
                 now.evaluated = step
-            except Stopped:
+            except Stopped as stop:
+                self._signal = stop.number
                 if step == self._saved:
                     return
         self._note_replaced()
         self.log.sync()  # first: what the checkpoint stands for is written down when it counts
-        reason = self.checkpoints.save(self._parameters(), now, improved)
+        reason = self.checkpoints.save(self._parameters(), now, improved) if self.ranks.first else ""
+        reason = collectives.gather(reason)[0]
         if not reason:
             self._saved = step
             return
         now.best_miou = best_before  # best.ckpt is still the one that scored this
         warning = f"step {step}: no checkpoint could be written in {self.checkpoints.path}: {reason}."
-        if ends or self.stop.signal:
+        if ends or self._signal:
             raise UserError(f"{warning} The one of step {self._saved} stays; mend this and use --resume_ckpt auto.")
         self.log.line(warning)
-        print(f"\nwarning: {warning} Training goes on and tries again at the next interval.", file=sys.stderr)
+        if self.ranks.first:
+            print(f"\nwarning: {warning} Training goes on and tries again at the next interval.", file=sys.stderr)
 
     def _check_weights(self) -> None:
         """A checkpoint with NaN in it would take the place of a good one."""
@@ -221,12 +238,13 @@ class Trainer:
     def _note_replaced(self) -> None:
         """Count the pairs whose neighbours took their places in the steps so far; data threads are ahead of them."""
         counts, bad = self.progress.replaced, self.samples.bad
-        for number, problem in sorted(bad):
-            if number < self.progress.samples:
-                bad.remove((number, problem))
-                if problem not in counts:
-                    progress.say(f"warning: {problem}; its neighbour takes its place")
-                counts[problem] = counts.get(problem, 0) + 1
+        due = [entry for entry in bad if entry[0] < self.progress.samples]
+        for entry in due:
+            bad.remove(entry)
+        for _, problem in sorted(itertools.chain(*collectives.gather(due))):
+            if problem not in counts:
+                progress.say(f"warning: {problem}; its neighbour takes its place")
+            counts[problem] = counts.get(problem, 0) + 1
 
     def _say_replaced(self) -> None:
         if counts := self.progress.replaced:
@@ -238,7 +256,7 @@ class Trainer:
         config = self.config
         loss = main + config.loss.auxiliary_weight * auxiliary
         seconds = time.monotonic() - started
-        rate = config.train.step_pictures / seconds
+        rate = self.step_samples / seconds
         self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s")
         if not logged:
             return
@@ -264,13 +282,17 @@ class Trainer:
         predicted = predict_dataset(self.predictor, self.validation, self.config.eval.batch_size)
         try:
             for number, (name, picture, label, prediction) in enumerate(predicted):
-                self.stop.check()
+                if self.stop.signal:
+                    break
                 matrix.update(label, prediction)
                 if number < self.config.eval.board_pictures:
                     panels = side_by_side(picture, label, prediction, palette(self.config.data))
                     self.log.picture(self.progress.step, f"picture_label_prediction/{name}", panels)
         finally:
             self.train_step.set_train(True)
+        if signal := collectives.highest(self.stop.signal):
+            raise Stopped(signal)
+        matrix = sum(collectives.gather(matrix), ConfusionMatrix(matrix.classes))
         improved = matrix.miou > self.progress.best_miou
         self.progress.best_miou = max(matrix.miou, self.progress.best_miou)
         self._say(matrix, improved, time.monotonic() - started)

@@ -14,35 +14,48 @@ from ocrnet.config import DataConfig, TrainConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.errors import UserError
+from ocrnet.launcher import ALONE, Ranks
 
 _NEIGHBOURS = 20  # so many bad pairs in a row are no accident
 
 
 class TrainingSamples:
-    """Samples `first` .. `last` - 1 of a run, as (3, h, w) float32 pictures and (h, w) int32 labels.
+    """What this rank sees of the samples `first` .. `last` - 1 of a run: (3, h, w) float32 and (h, w) int32 labels.
 
-    An epoch shows every picture once, in an order of its own; those that would make an incomplete last batch are left
-    out of that epoch.
+    A step takes `batch` samples for each rank: rank 0 the first of them, and so on. An epoch shows every picture once,
+    in an order of its own; those that would make an incomplete last step are left out of that epoch.
     """
 
-    def __init__(self, dataset: SegmentationDataset, config: DataConfig, seed: int, batch: int, first: int, last: int):
-        if len(dataset) < batch:
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        config: DataConfig,
+        seed: int,
+        batch: int,
+        first: int,
+        last: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        step = batch * ranks.size
+        if len(dataset) < step:
             raise UserError(
                 f"{len(dataset)} training pictures (data.train {config.train!r} in {config.root}) are fewer than a "
-                f"batch of {batch}: lower train.batch_size"
+                f"batch of {step}: lower train.batch_size"
             )
         self.dataset, self.config, self.seed, self.first, self.last = dataset, config, seed, first, last
-        self.epoch_size = len(dataset) // batch * batch
+        self.batch, self.step, self.rank, self.ranks = batch, step, ranks.rank, ranks.size
+        self.epoch_size = len(dataset) // step * step
         self.error: UserError | None = None
         self.bad: list[tuple[int, str]] = []
         """(sample number, problem) of the pairs that a neighbour replaced."""
         self._order = (-1, np.empty(0, np.int64))  # (epoch, its order)
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return (self.last - self.first) // self.ranks
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        number = self.first + int(index)
+        steps, place = divmod(int(index), self.batch)
+        number = self.first + steps * self.step + self.rank * self.batch + place
         rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
         try:
             pair = self._read(number)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Several cards: bash scripts/run_distribute_train.sh CARDS config/ocrnet/NAME.yml [flags of train.py]
+# Several machines: HOSTFILE=hosts bash scripts/run_distribute_train.sh 16 ..., `ADDRESS slots=8` a line, this one first
+set -euo pipefail
+[ $# -ge 2 ] || { sed -n 2,3p "$0" >&2; exit 2; }
+cd "$(dirname "$0")/.."
+# as root (a container) mpirun wants to be asked twice; 20 s to finish a step and save it when the job is stopped
+options=(--allow-run-as-root --quiet)
+if mpirun --version | grep -q ' 4\.'; then options+=(--mca odls_base_sigkill_timeout 20); fi
+if [ -n "${HOSTFILE:-}" ]; then options+=(--hostfile "$HOSTFILE" -x PATH); fi
+exec mpirun "${options[@]}" -n "$1" "${PYTHON:-python}" "${ENTRY:-train.py}" --config "$2" "${@:3}"

@@ -1,0 +1,145 @@
+"""What can only be seen from inside a rank; test_several_ranks.py starts this under mpirun with a training's flags."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, amp, float32, nn, ops
+
+from ocrnet import device, launcher
+from ocrnet.collectives import barrier, gather, highest, share
+from ocrnet.models.sync_batch_norm import synchronise_batch_norm
+from ocrnet.train_cell import TrainOneStep
+
+ranks = launcher.ranks()
+
+
+class Slope(nn.Cell):
+    """BatchNorm, and a scalar whose gradient differs from place to place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels)
+        self.bn.gamma.set_data(Tensor(np.linspace(0.5, 2, channels), float32))
+        self.bn.beta.set_data(Tensor(np.linspace(-1, 1, channels), float32))
+
+    def construct(self, x: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.bn(x)
+        return (ops.square(y.astype(float32)) * factors).sum(), y
+
+
+def outcome(net: nn.Cell, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Output, gradient of x, gradients of gamma and beta."""
+    step = ops.value_and_grad(net.set_train(), 0, net.trainable_params(), has_aux=True)
+    (_, y), (of_x, of_weights) = step(Tensor(x), Tensor(factors))
+    return y.asnumpy(), of_x.asnumpy(), [gradient.asnumpy() for gradient in of_weights]
+
+
+def batch_norm() -> None:
+    """SyncBatchNorm equals BatchNorm of all values in one batch, where each rank's pictures have their own size."""
+    channels = 5
+
+    def line(parts: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([part.swapaxes(0, 1).reshape(1, channels, 1, -1) for part in parts], axis=3)
+
+    for dtype in (np.float32, np.float16):
+        rng = np.random.default_rng(0)
+        shapes = [(2 + rank, channels, 6 + rank, 7) for rank in range(ranks.size)]
+        x = [rng.normal(3 * rank, 1 + rank, shape).astype(dtype) for rank, shape in enumerate(shapes)]
+        factors = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+        whole, own = Slope(channels), Slope(channels)
+        expected = outcome(whole, line(x), line(factors))
+        synchronise_batch_norm(own)
+        y, of_x, of_weights = outcome(own, x[ranks.rank], factors[ranks.rank])
+        pairs = [
+            (expected[0], line(gather(y))),
+            (expected[1], line(gather(of_x))),
+            *zip(expected[2], [sum(parts) for parts in zip(*gather(of_weights), strict=True)], strict=True),
+            (whole.bn.moving_mean.asnumpy(), own.bn.moving_mean.asnumpy()),
+            (whole.bn.moving_variance.asnumpy(), own.bn.moving_variance.asnumpy()),
+        ]
+        for name, (one, other) in zip(["y", "of_x", "of_gamma", "of_beta", "mean", "variance"], pairs, strict=True):
+            error = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
+            # a float16 has 11 bits: half of the last one is 2.4e-4 of a value, and both sides round
+            assert error < (1e-5 if dtype == np.float32 or name not in ("y", "of_x") else 5e-4), (name, dtype, error)
+
+
+class Line(nn.Cell):
+    """Loss network of one weight: the mean of weight * x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Dense(3, 1, weight_init="ones", has_bias=False)
+
+    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loss = self.layer(images).mean()
+        return loss, loss, loss
+
+
+def overflow() -> None:
+    """An infinity in one rank's gradients: none updates, a dynamic scale shrinks on all; then all take the mean."""
+    for scaler in (amp.StaticLossScaler(8.0), amp.DynamicLossScaler(8.0, 2, 100)):
+        net = Line()
+        step = TrainOneStep(net, nn.Momentum(net.trainable_params(), 1.0, 0.0), scaler).set_train()
+        good = np.full((2, 3), 1.0 + ranks.rank, np.float32)
+        bad = np.full((2, 3), np.inf, np.float32) if ranks.rank == ranks.size - 1 else good
+        labels = Tensor(np.zeros(2, np.int32))
+        for images, updates, weight in ((bad, False, 1.0), (good, True, 1.0 - np.mean(np.arange(ranks.size) + 1))):
+            loss, _, updated = step(Tensor(images), labels)
+            assert bool(updated.asnumpy()) == updates
+            assert np.allclose(net.layer.weight.asnumpy(), weight), net.layer.weight.asnumpy()
+        assert np.isclose(loss.asnumpy(), 3 * np.mean(np.arange(ranks.size) + 1))
+        assert step.loss_scale() == (8.0 if isinstance(scaler, amp.StaticLossScaler) else 4.0)
+
+
+def collectives() -> None:
+    """Counts beyond float32's whole numbers, values of different length, the largest number, rank 0's weights."""
+    rows = gather({"count": np.int64(2**40 + ranks.rank), "text": "x" * (10 * ranks.rank)})
+    assert [int(row["count"]) - 2**40 for row in rows] == list(range(ranks.size))
+    assert [len(row["text"]) for row in rows] == [10 * rank for rank in range(ranks.size)]
+    assert highest(3 if ranks.rank == 1 else 0) == 3
+    net = nn.Dense(3, 2, weight_init=float(ranks.rank + 1))
+    share(net.parameters_dict())
+    assert (net.weight.asnumpy() == 1).all()
+
+
+def training() -> None:
+    """All ranks end a training with the same bits."""
+    from ocrnet import arguments
+    from ocrnet.data.datasets import open_dataset
+    from ocrnet.losses import OCRLoss
+    from ocrnet.models.ocrnet import OCRNet
+    from ocrnet.optim import make_optimizer
+    from ocrnet.train_cell import make_loss_scaler
+    from ocrnet.trainer import Trainer
+
+    _, config = arguments.parse(arguments.recipe_parser(""), sys.argv[1:])
+    network = OCRNet(config.model, len(config.data.classes))
+    synchronise_batch_norm(network)
+    loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)
+    optimizer = make_optimizer(config.optimizer, loss_network)
+    step = TrainOneStep(loss_network, optimizer, make_loss_scaler(config.train.loss_scale))
+    trainer = Trainer(config, step, open_dataset(config.data, "train"), None)
+    trainer.prepare(None)
+    trainer.train()
+    digest = hashlib.sha256()
+    for value in trainer._parameters().values():
+        digest.update(value.asnumpy().tobytes())
+    assert len(set(gather(digest.hexdigest()))) == 1
+
+
+if __name__ == "__main__":
+    device.init("CPU", seed=0)
+    for mode in (ms.PYNATIVE_MODE, ms.GRAPH_MODE):
+        ms.set_context(mode=mode)
+        for check in (collectives, batch_norm, overflow):
+            check()
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    training()
+    print("7 checks passed")
+    barrier()
+    launcher.leave(0)
