@@ -120,6 +120,11 @@ READ = (
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # a list that two keys share is written twice
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, type=Path, metavar="FILE.py")
@@ -142,7 +147,8 @@ def main() -> None:
         section[last] = value
     lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
     head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
-    errors.write_text(args.output, head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120))
+    text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    errors.write_text(args.output, head + text)
     load_config(args.output)
     print("\n".join([*notes, f"{args.output}: {len(notes)} remarks"]))
 

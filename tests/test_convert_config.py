@@ -17,6 +17,7 @@ CONFIGS = Path(os.environ.get("MMSEG_CONFIGS") or (Path(_SPEC.origin).parent / "
 BASE = """
 widths = [18, 36, 72, 144]
 deviation = [4.0, 5.0, 6.0]
+window = (256, 512)
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='CascadeEncoderDecoder',
@@ -34,7 +35,7 @@ model = dict(
              sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=5000),
              loss_decode=[dict(type='CrossEntropyLoss', loss_weight=1.0, class_weight=[1, 2, 3, 4, 5]),
                           dict(type='DiceLoss', loss_weight=2.0), dict(type='TverskyLoss', alpha=0.3)])],
-    test_cfg=dict(mode='slide', crop_size=(256, 512), stride=(128, 256)))
+    test_cfg=dict(mode='slide', crop_size=window, stride=(128, 256)))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=4000, val_interval=500)
 param_scheduler = [dict(type='LinearLR', start_factor=1e-3, begin=0, end=100, by_epoch=False),
                    dict(type='PolyLR', power=0.9, eta_min=1e-5, begin=0, end=4000, by_epoch=False)]
@@ -51,7 +52,7 @@ steps = os.cpu_count()
 data_root = 'data/mine/'
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='RandomResize', scale=(1024, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(256, 256)), dict(type='RandomRotFlip'), dict(type='PackSegInputs')]
+    dict(type='RandomCrop', crop_size={{{{_base_.window}}}}), dict(type='RandomRotFlip'), dict(type='PackSegInputs')]
 train_dataloader = dict(batch_size=3, num_workers=9, dataset=dict(
     type='MineDataset', data_root=data_root, metainfo=dict(classes=('a', 'b', 'c', 'd', 'e')),
     data_prefix=dict(img_path='img', seg_map_path='ann'), pipeline=pipeline))
@@ -85,7 +86,7 @@ def test_a_config_is_read_and_not_run(convert, tmp_path):
     assert config.data.format == "list" and config.data.classes == [*"abcde"] and config.data.root == Path("data/mine")
     assert config.data.label_map == {0: 255, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4}
     assert config.data.mean == (9, 9, 9) and config.data.std == (4, 5, 6)
-    assert (config.data.crop_size, config.data.cat_max_ratio, config.data.flip) == ((256, 256), 1, 0)
+    assert (config.data.crop_size, config.data.cat_max_ratio, config.data.flip) == ((256, 512), 1, 0)
     assert config.data.photometric is None and config.data.resize_base == (1024, 512)
     assert (config.eval.window, config.eval.stride, config.eval.interval) == ((256, 512), (128, 256), 500)
     assert (config.schedule.lr, config.schedule.warmup_lr, config.schedule.warmup_steps) == (0.01, 1e-5, 100)

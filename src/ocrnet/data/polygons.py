@@ -109,8 +109,8 @@ def read_classes(path: str) -> ClassTable:
             raise ValueError(f"{len(entries)} names, of which {len(dict(entries))} differ")
         table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
         for name, about in entries:
-            red, green, blue = about.get("color", made_up_colour(name))
-            table.colours[name] = bytes((red, green, blue))[0], green, blue  # bytes() refuses what is no colour
+            red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour
+            table.colours[name] = red, green, blue
             table.widths[name] = float(about.get("width", 1))
     except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: cannot read class names here: {' '.join(str(error).split())}") from None
