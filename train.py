@@ -16,6 +16,7 @@ from ocrnet.config import Config
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
+from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.sync_batch_norm import synchronise_batch_norm
 from ocrnet.optim import make_optimizer
@@ -43,6 +44,9 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     network = OCRNet(config.model, classes)
     if config.model.pretrained:
         checkpoint.load_backbone(network.backbone, config.model.pretrained)
+    if config.model.checkpoint:
+        print(checkpoint.load_for_classes(network, config.model.checkpoint, config.data.classes))
+    freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         synchronise_batch_norm(network)
     if config.train.mix:
@@ -50,7 +54,11 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     optimizer = make_optimizer(config.optimizer, loss_network)
     train_step = TrainOneStep(
-        loss_network, optimizer, make_loss_scaler(config.train.loss_scale), config.train.clip_grad
+        loss_network,
+        optimizer,
+        make_loss_scaler(config.train.loss_scale),
+        config.train.clip_grad,
+        config.train.accumulate_steps,
     )
 
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)

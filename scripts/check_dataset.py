@@ -62,15 +62,21 @@ def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.
     return counts, bad
 
 
-def print_classes(names: list[str], counts: np.ndarray) -> None:
-    """Share of each class among the labelled pixels, and suggested weights as the recipe takes them.
+def class_weights(counts: np.ndarray) -> np.ndarray:
+    """Weights of classes with so many pixels, with a mean of 1 over those that occur.
 
-    1 / ln(1.02 + share), as ENet (Paszke and others, 2016, section 5.1), with a mean of 1 over the classes that occur.
+    1 / ln(1.02 + share), as ENet (Paszke and others, 2016, section 5.1).
     """
-    share = counts[: len(names)] / counts[: len(names)].sum()
+    share = counts / counts.sum()
     weights = 1 / np.log(1.02 + share)
     weights /= weights[share > 0].mean()
     weights[share == 0] = 1  # never seen: no weight would matter
+    return weights
+
+
+def print_classes(names: list[str], counts: np.ndarray) -> None:
+    """Share of each class among the labelled pixels, and suggested weights as the recipe takes them."""
+    share, weights = counts[: len(names)] / counts[: len(names)].sum(), class_weights(counts[: len(names)])
     width = max(12, *(len(name) for name in names))
     print(f"{'class':<{width}}  pixels %  weight")
     for name, part, weight in zip(names, share, weights, strict=True):

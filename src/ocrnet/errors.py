@@ -1,6 +1,7 @@
 """Mistakes that are the user's to mend: one clear line on stderr, no traceback, a non-zero status."""
 
 import difflib
+import re
 import sys
 import time
 import traceback
@@ -9,6 +10,17 @@ from pathlib import Path
 
 from ocrnet import launcher
 from ocrnet.stopping import Stopped
+
+_NO_MEMORY = re.compile(
+    r"out of memory|memory (isn't|is not|not) enough|alloc\w* .*memory.*failed|bad_alloc|"
+    r"could not create a (memory|primitive)",
+    re.IGNORECASE,
+)  # MindSpore's and oneDNN's words for it; the latter says no more than that when its buffers do not fit
+_SPARE = (
+    "Lower train.batch_size (train.accumulate_steps=N then keeps N batches to a step, model.freeze_norm=True the "
+    "BatchNorm of small ones), data.crop_size, or give eval.window=[512,1024] where large pictures are evaluated; "
+    "model.freeze=backbone, train.mix on an accelerator and a smaller model.backbone spare memory, too."
+)
 
 
 class UserError(Exception):
@@ -36,10 +48,14 @@ def run(main: Callable[[], None]) -> int:
         status, message = 128 + stop.number, str(stop)
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
-    except Exception:
-        if launcher.ranks().size == 1:
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+            first = (str(error).strip().splitlines() or ["no more memory"])[0]
+            status, message = 2, f"error: memory ran out ({first}). {_SPARE}"
+        elif launcher.ranks().size == 1:
             raise
-        status, message = 1, traceback.format_exc().rstrip()
+        else:
+            status, message = 1, traceback.format_exc().rstrip()
     rank = launcher.ranks().rank
     if status and rank:
         time.sleep(2)  # by then the launcher has ended this process if rank 0 has failed, too

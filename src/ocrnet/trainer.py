@@ -4,7 +4,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ class Trainer:
         self.stop = stop or StopRequest()
         self.on_saved = on_saved
         self.ranks = launcher.ranks()
-        self.step_samples = config.train.batch_size * self.ranks.size
+        self.step_samples = config.train.step_pictures * self.ranks.size
         self.predictor = Predictor(self.network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
@@ -118,7 +118,7 @@ class Trainer:
                 if self._signal or self.progress.step == total:
                     break
                 started = time.monotonic()
-                self._one_step(next(batches), started)
+                self._one_step(batches, started)
         self.log.close()
         self._say_replaced()
         complete = self.progress.step == total and (self.validation is None or self.progress.evaluated == total)
@@ -136,17 +136,22 @@ class Trainer:
 
     def _remaining_samples(self) -> loader.TrainingSamples:
         config = self.config
-        first, batch = self.progress.samples, config.train.batch_size
+        first, batch = self.progress.samples, config.train.step_pictures
         last = first + (config.train.total_step - self.progress.step) * self.step_samples
         return loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last, self.ranks)
 
-    def _one_step(self, batch: tuple[Tensor, Tensor], started: float) -> None:
-        config, step, batch_size = self.config, self.progress.step, self.config.train.batch_size
-        first = self.progress.samples + self.ranks.rank * batch_size
+    def _one_step(self, batches: Iterator[tuple[Tensor, Tensor]], started: float) -> None:
+        config, step = self.config, self.progress.step
+        size, parts = config.train.batch_size, config.train.accumulate_steps
+        first = self.progress.samples + self.ranks.rank * config.train.step_pictures
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
         optim.set_learning_rate(self.train_step.optimizer, lr)
-        draw_dropout(self.network, config.seed, range(first, first + batch_size))
-        results = self.train_step(*batch)
+        main = auxiliary = 0
+        for start in range(first, first + size * parts, size):
+            draw_dropout(self.network, config.seed, range(start, start + size))
+            losses = self.train_step(*next(batches))
+            main, auxiliary, updated = main + losses[0], auxiliary + losses[1], losses[2]
+        results = main / parts, auxiliary / parts, updated
         self.progress.step = step + 1
         self.progress.samples += self.step_samples
         self.bar.update(1)

@@ -161,5 +161,9 @@ def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
 
 def palette(config: DataConfig) -> np.ndarray:
     """(classes, 3) uint8 RGB. Without a palette in the recipe: a colour made from each class's name."""
-    made_up = [tuple(hashlib.md5(name.encode()).digest()[:3]) for name in config.classes]
-    return np.array(config.palette or made_up, np.uint8)
+    return np.array(config.palette or [made_up_colour(name) for name in config.classes], np.uint8)
+
+
+def made_up_colour(name: str) -> tuple[int, int, int]:
+    """The RGB colour of a class that nobody gave one."""
+    return tuple(hashlib.md5(name.encode()).digest()[:3])

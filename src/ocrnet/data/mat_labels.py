@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from ocrnet.data import pascal_context
 
@@ -17,6 +16,8 @@ def read_mat(path: Path) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: it is missing, or no such file.
     """
+    from scipy.io import loadmat  # here, because importing it takes as long as all else that reads pictures
+
     try:
         found = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=["GTcls", "S", "LabelMap"])
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn
 
 from ocrnet.models.layers import resize, start_convolutions
 
-_DEPTHS = {
+DEPTHS = {
     # name: (width, blocks of stage 1, blocks a branch, modules of stages 2, 3, 4)
     "hrnet_tiny": (16, 1, 1, (1, 1, 1)),  # ours: for tests and for laptops
     "hrnet_w18_small": (18, 2, 2, (1, 3, 2)),
@@ -22,9 +22,9 @@ _DEPTHS = {
 }
 
 
-def _stage_tables(name: str) -> dict[str, dict]:
+def stage_tables(name: str) -> dict[str, dict]:
     """mindcv's stage configuration of one of our names."""
-    width, first_blocks, blocks, modules = _DEPTHS[name]
+    width, first_blocks, blocks, modules = DEPTHS[name]
     tables = {
         "stage1": dict(num_modules=1, num_branches=1, block="BOTTLENECK", num_blocks=[first_blocks], num_channels=[64])
     }
@@ -95,9 +95,9 @@ class HRNet(mindcv_hrnet.HRNet):
 
     def __init__(self, name: str, fuse: str = "bilinear", align_corners: bool = False) -> None:
         self._fuse, self._align_corners = fuse, align_corners
-        super().__init__(_stage_tables(name))
+        super().__init__(stage_tables(name))
         del self.classifier
-        width = _DEPTHS[name][0]
+        width = DEPTHS[name][0]
         self.out_channels = tuple(width * 2**branch for branch in range(4))
         start_convolutions(self)
 

@@ -1,0 +1,351 @@
+"""Turn an mmsegmentation OCRNet config (version 1, .py) into a recipe. The config is read, never run.
+
+    python scripts/convert_config.py --input ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py --output config/ocrnet/mine.yml
+
+reads the config and those that its _base_ names: numbers, strings, lists, dict(...), sum([...]), lists made with one
+`for`, and names set before. It prints, and writes at the head of the recipe, what a recipe cannot express and what
+needs a hand, such as weights to convert. Exit status 2 when the file cannot be read or describes no OCRNet of ours.
+"""
+
+import argparse
+import ast
+import operator
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import yaml
+
+from ocrnet import errors
+from ocrnet.errors import UserError
+from ocrnet.models.hrnet import DEPTHS, stage_tables
+from ocrnet.recipes import load_config
+
+Leaves = dict[str, Any]
+"""A config or a recipe, flat: {dotted key: value}."""
+
+BACKBONE, AUX, OCR, NORM = "model.backbone", "model.decode_head.0", "model.decode_head.1", "model.data_preprocessor"
+TRAIN, VAL, PIPELINE = "train_dataloader.dataset", "val_dataloader.dataset", "train_dataloader.dataset.pipeline"
+SGD, POLY, WARMUP = "optim_wrapper.optimizer", "param_scheduler.PolyLR", "param_scheduler.LinearLR"
+
+# fmt: off
+SAME = {  # their key: (ours, what it is where they say nothing; None: as here)
+    f"{OCR}.channels": ("model.head_channels", None),
+    f"{OCR}.ocr_channels": ("model.key_channels", None),
+    f"{OCR}.align_corners": ("model.align_corners", False),
+    f"{OCR}.dropout_ratio": ("model.dropout", 0.1),
+    f"{AUX}.channels": ("model.aux_channels", None),
+    f"{AUX}.kernel_size": ("model.aux_kernel", 3),
+    f"{AUX}.dropout_ratio": ("model.aux_dropout", 0.1),
+    f"{BACKBONE}.norm_eval": ("model.freeze_norm", None),
+    f"{AUX}.loss_decode.CrossEntropyLoss.loss_weight": ("loss.auxiliary_weight", 1.0),
+    f"{OCR}.loss_decode.CrossEntropyLoss.class_weight": ("loss.class_weights", None),
+    f"{OCR}.loss_decode.DiceLoss.loss_weight": ("loss.dice", None),
+    f"{OCR}.loss_decode.LovaszLoss.loss_weight": ("loss.lovasz", None),
+    f"{OCR}.sampler.thresh": ("loss.ohem.threshold", None),
+    f"{OCR}.sampler.min_kept": ("loss.ohem.keep", None),
+    f"{TRAIN}.data_root": ("data.root", None),
+    f"{NORM}.mean": ("data.mean", None),
+    f"{NORM}.std": ("data.std", None),
+    f"{PIPELINE}.RandomResize.scale": ("data.resize_base", None),
+    f"{PIPELINE}.RandomResize.ratio_range": ("data.scale_range", [1.0, 1.0]),
+    f"{PIPELINE}.RandomResize.keep_ratio": ("data.keep_ratio", None),
+    f"{PIPELINE}.RandomCrop.crop_size": ("data.crop_size", None),
+    f"{PIPELINE}.RandomCrop.cat_max_ratio": ("data.cat_max_ratio", 1.0),
+    f"{PIPELINE}.RandomFlip.prob": ("data.flip", 0.0),
+    f"{PIPELINE}.PhotoMetricDistortion.brightness_delta": ("data.photometric.brightness", None),
+    f"{PIPELINE}.PhotoMetricDistortion.contrast_range": ("data.photometric.contrast", None),
+    f"{PIPELINE}.PhotoMetricDistortion.saturation_range": ("data.photometric.saturation", None),
+    f"{PIPELINE}.PhotoMetricDistortion.hue_delta": ("data.photometric.hue", None),
+    f"{VAL}.pipeline.Resize.scale": ("data.test_scale", None),
+    f"{SGD}.lr": ("schedule.lr", None),
+    f"{SGD}.momentum": ("optimizer.momentum", 0.0),
+    f"{SGD}.weight_decay": ("optimizer.weight_decay", 0.0),
+    "optim_wrapper.paramwise_cfg.custom_keys.head.lr_mult": ("optimizer.head_lr_factor", None),
+    "optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": ("optimizer.backbone_lr_factor", None),
+    "optim_wrapper.clip_grad.max_norm": ("train.clip_grad", None),
+    "optim_wrapper.accumulative_counts": ("train.accumulate_steps", None),
+    f"{POLY}.power": ("schedule.power", 1.0),
+    f"{POLY}.eta_min": ("schedule.min_lr", 0.0),
+    f"{WARMUP}.end": ("schedule.warmup_steps", None),
+    "train_dataloader.batch_size": ("train.batch_size", None),
+    "train_cfg.max_iters": ("train.total_step", None),
+    "train_cfg.max_epochs": ("train.epochs", None),
+    "train_cfg.val_interval": ("eval.interval", None),
+    "model.test_cfg.crop_size": ("eval.window", None),
+    "model.test_cfg.stride": ("eval.stride", None),
+    "default_hooks.logger.interval": ("train.log_interval", None),
+    "default_hooks.checkpoint.interval": ("checkpoint.interval", None),
+    "randomness.seed": ("seed", None),
+}
+ANYWAY = {  # what this program does in any case, or derives; another value is reported
+    "model.type": ["CascadeEncoderDecoder"], "model.num_stages": [2], "model.test_cfg.mode": ["whole", "slide"],
+    f"{BACKBONE}.frozen_stages": [-1], f"{BACKBONE}.init_cfg.type": ["Pretrained"], f"{BACKBONE}.num_stages": [4],
+    f"{BACKBONE}.out_indices": [[0, 1, 2, 3]], f"{BACKBONE}.dilations": [[1, 1, 2, 4]],
+    f"{BACKBONE}.strides": [[1, 2, 1, 1]], f"{BACKBONE}.style": ["pytorch"], f"{BACKBONE}.contract_dilation": [True],
+    f"{AUX}.num_convs": [1], f"{AUX}.concat_input": [False], f"{OCR}.scale": [1],
+    f"{OCR}.loss_decode.CrossEntropyLoss.loss_weight": [1.0], f"{OCR}.loss_decode.LovaszLoss.per_image": [False],
+    f"{OCR}.sampler.type": ["OHEMPixelSampler"],
+    f"{NORM}.type": ["SegDataPreProcessor"], f"{NORM}.bgr_to_rgb": [True], f"{NORM}.pad_val": [0],
+    f"{NORM}.seg_pad_val": [255], "optim_wrapper.type": ["OptimWrapper", "AmpOptimWrapper"], f"{SGD}.type": ["SGD"],
+    f"{SGD}.nesterov": [False], "optim_wrapper.clip_grad.norm_type": [2],
+    f"{POLY}.type": ["PolyLR"], f"{POLY}.begin": [0], f"{POLY}.by_epoch": [False],
+    f"{WARMUP}.type": ["LinearLR"], f"{WARMUP}.begin": [0], f"{WARMUP}.by_epoch": [False],
+    "train_cfg.type": ["IterBasedTrainLoop", "EpochBasedTrainLoop"], "val_evaluator.type": ["IoUMetric"],
+    "val_evaluator.iou_metrics": [["mIoU"]], "resume": [False],
+}
+_ANYWAY = re.compile(  # the same, for keys of any value
+    r".*\.(num_workers|persistent_workers|sampler\.(shuffle|type)|pin_memory|in_channels|in_index|input_transform)"
+    r"|(train|val)_dataloader\.dataset\.(pipeline\.(LoadImageFromFile|LoadAnnotations|PackSegInputs|Resize|Pad|Random(Resize|Crop|Flip)"
+    r"|PhotoMetricDistortion)\.(type|size)|data_root|(img|seg_map)_suffix|data_prefix\.seg_map_path)"
+    r"|val_dataloader\.(batch_size|dataset\.pipeline\.(\w+\.reduce_zero_label|Resize\.keep_ratio))"
+    r"|default_hooks\.\w+\.(type|by_epoch|log_metric_by_epoch)|model\.data_preprocessor\.size|tta_pipeline\..*"
+    r"|model\.decode_head\.0\.(num_classes|align_corners|loss_decode\.CrossEntropyLoss\.class_weight)"
+    r"|.*\.loss_decode\.\w+\.(type|use_sigmoid|avg_non_ignore|loss_name)"
+)
+DATASETS = {
+    "CityscapesDataset": "cityscapes", "ADE20KDataset": "ade20k", "PascalVOCDataset": "voc2012",
+    "PascalContextDataset": "pascal_context_60", "PascalContextDataset59": "pascal_context_59",
+    "COCOStuffDataset": "coco_stuff_164k", "LIPDataset": "lip",
+}
+READ = (
+    "model", "train_dataloader", "val_dataloader", "optim_wrapper", "param_scheduler", "train_cfg", "default_hooks",
+    "custom_hooks", "val_evaluator", "tta_pipeline", "load_from", "resume", "randomness", "custom_imports",
+)
+"""What a config tells its program; its other names are variables, logging and hardware."""
+# fmt: on
+_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # a list that two keys share is written twice
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", required=True, type=Path, metavar="FILE.py")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE.yml")
+    args = parser.parse_args()
+    notes: list[str] = []
+    names = read_config(args.input, notes)
+    theirs = flatten({key: names[key] for key in READ if key in names})
+    try:
+        recipe = convert(theirs, notes)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{args.input}: not an OCRNet config as mmsegmentation writes them: {error!r}") from None
+    notes += [f"cannot be expressed: {key} = {value!r}" for key, value in theirs.items() if not _ANYWAY.fullmatch(key)]
+    tree: dict = {}
+    for key, value in recipe.items():
+        *sections, last = key.split(".")
+        section = tree
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
+    head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
+    text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    errors.write_text(args.output, head + text)
+    load_config(args.output)
+    print("\n".join([*notes, f"{args.output}: {len(notes)} remarks"]))
+
+
+def read_config(path: Path, notes: list[str], chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The names that a config sets, over those of its bases. What cannot be read is added to `notes`."""
+    if path.resolve() in chain:
+        raise UserError(f"{path}: _base_ leads back to this file")
+    try:
+        statements = ast.parse(path.read_text(encoding="utf-8")).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path}: cannot read this config: {error}") from None
+    base: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(name)], value=value):
+                try:
+                    own[name] = evaluate(value, {**own, "_base_": base})
+                except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
+                    notes.append(f"not read: {path.name}:{statement.lineno}: {ast.unparse(statement)[:100]}")
+                    continue
+                if name == "_base_":
+                    for other in [own[name]] if isinstance(own[name], str) else own[name]:
+                        base = merge(base, read_config(path.parent / other, notes, (*chain, path.resolve())))
+            case ast.Expr(ast.Constant()):
+                pass
+            case _:
+                notes.append(f"not read: {path.name}:{statement.lineno}: {ast.unparse(statement)[:100]}")
+    own.pop("_base_", None)
+    return merge(base, own)
+
+
+def evaluate(node: ast.AST, names: dict[str, Any]) -> Any:
+    """The value of an expression without running it. Raises ValueError for all but the few kinds that configs need."""
+    match node:
+        case ast.Constant(value):
+            placeholder = re.fullmatch(r"\{\{_base_\.(\w+)\}\}", value) if isinstance(value, str) else None
+            return names["_base_"][placeholder[1]] if placeholder else value
+        case ast.Name(name):
+            return names[name]
+        case ast.Attribute(ast.Name("_base_"), name) | ast.Set([ast.Set([ast.Attribute(ast.Name("_base_"), name)])]):
+            return names["_base_"][name]
+        case ast.List(parts) | ast.Tuple(parts):
+            return [evaluate(part, names) for part in parts]
+        case ast.Dict(keys, values) if None not in keys:
+            return {evaluate(key, names): evaluate(value, names) for key, value in zip(keys, values, strict=True)}
+        case ast.Call(ast.Name("dict"), [], keywords) if all(keyword.arg for keyword in keywords):
+            return {keyword.arg: evaluate(keyword.value, names) for keyword in keywords}
+        case ast.Call(ast.Name("sum"), [numbers], []):
+            return sum(evaluate(numbers, names))
+        case ast.UnaryOp(ast.USub(), operand):
+            return -evaluate(operand, names)
+        case ast.BinOp(left, kind, right) if type(kind) in _OPERATORS:
+            values = evaluate(left, names), evaluate(right, names)
+            if all(isinstance(value, int | float) for value in values):  # 'x' * 10**9 would fill the memory
+                return _OPERATORS[type(kind)](*values)
+        case ast.ListComp(element, [ast.comprehension(ast.Name(name), members, [], 0)]):
+            return [evaluate(element, {**names, name: member}) for member in evaluate(members, names)]
+        case ast.Subscript(whole, place):
+            return evaluate(whole, names)[evaluate(place, names)]
+    raise ValueError(f"line {getattr(node, 'lineno', 0)}")
+
+
+def merge(base: Any, own: Any) -> Any:
+    """mmengine's inheritance: dicts key by key unless `_delete_`, everything else replaces."""
+    if not isinstance(own, dict):
+        return own
+    if not isinstance(base, dict) or own.get("_delete_"):
+        base = {}
+    merged = {key: merge(base.get(key), value) for key, value in own.items() if key != "_delete_"}
+    return {**base, **merged}
+
+
+def flatten(value: Any, path: str = "") -> Leaves:
+    """A tree's leaves; lists of dicts by their `type` where that is how they are known, by place otherwise."""
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        kinds = [part.get("type") for part in value]
+        by_type = path.endswith(("pipeline", "loss_decode", "param_scheduler")) and len(set(kinds)) == len(kinds)
+        value = dict(zip(kinds if by_type else range(len(value)), value, strict=True))
+    elif path.endswith("loss_decode") and isinstance(value, dict):
+        value = {value.get("type"): value}
+    if not isinstance(value, dict):
+        return {} if value in (None, []) else {path: value}
+    leaves: Leaves = {}
+    for key, part in value.items():
+        leaves |= flatten(part, f"{path}.{key}" if path else str(key))
+    return leaves
+
+
+def convert(theirs: Leaves, notes: list[str]) -> Leaves:
+    """The recipe. What is understood is taken out of `theirs`; what needs a hand is added to `notes`."""
+    recipe: Leaves = {"model.backbone": backbone(theirs)}
+    splits = join_datasets(theirs)
+    recipe["data.format"] = DATASETS.get(theirs.pop(f"{TRAIN}.type"), "list")
+    if (heads := (theirs.pop(f"{AUX}.type"), theirs.pop(f"{OCR}.type"))) != ("FCNHead", "OCRHead"):
+        raise UserError(f"decode_head is {heads}; OCRNet's are FCNHead and OCRHead")
+    classes, reads = theirs.pop(f"{OCR}.num_classes"), theirs.get(f"{AUX}.in_channels")
+    if isinstance(reads, list) and theirs[f"{AUX}.channels"] == sum(reads):
+        del theirs[f"{AUX}.channels"]  # as wide as what it reads, which is derived here
+    weighted = theirs.get(f"{OCR}.loss_decode.CrossEntropyLoss.avg_non_ignore", False)
+    recipe["loss.average"] = "valid" if weighted else "all"
+    if f"{PIPELINE}.PhotoMetricDistortion.type" not in theirs:
+        recipe["data.photometric"] = None
+    if theirs.get("train_cfg.max_iters") == theirs.get(f"{POLY}.end"):
+        theirs.pop(f"{POLY}.end", None)
+    recipe["schedule.kind"] = "poly" if f"{POLY}.type" in theirs else "constant"
+    if f"{WARMUP}.type" in theirs:
+        recipe["schedule.warmup_lr"] = theirs[f"{SGD}.lr"] * theirs.pop(f"{WARMUP}.start_factor", 1 / 3)
+    if theirs.get("optim_wrapper.type") == "AmpOptimWrapper":
+        scale = theirs.pop("optim_wrapper.loss_scale", "dynamic")
+        recipe |= {"train.mix": True, "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
+        recipe |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
+    decays = [f"optim_wrapper.paramwise_cfg.{kind}_decay_mult" for kind in ("norm", "bias")]
+    if [theirs.get(key) for key in decays] == [0, 0]:
+        recipe["optimizer.decay_norm_and_bias"] = bool(theirs.pop(decays[0]) or theirs.pop(decays[1]))
+    branches = theirs.get("tta_pipeline.TestTimeAug.transforms", [])
+    if ratios := [change["scale_factor"] for branch in branches for change in branch if "scale_factor" in change]:
+        recipe["eval.ratios"] = ratios
+    for key, values in ANYWAY.items():
+        if theirs.get(key) in values:
+            del theirs[key]
+    for key in [key for key in theirs if ".norm_cfg." in key and theirs[key] in ("SyncBN", "BN", True)]:
+        del theirs[key]
+    for key, (ours, usual) in SAME.items():
+        if (value := theirs.pop(key, usual)) is not None:
+            recipe[ours] = max(0.0, value) if ours.endswith("dropout") else value  # -1 is none
+    recipe["model.context_channels"] = recipe.get("model.head_channels", 512)
+    if (batches := recipe.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in recipe:
+        recipe["train.total_step"] //= batches  # an iteration there is a batch, a step here an update
+    convert_splits(theirs, recipe, splits, classes, notes)
+    for key in ("model.pretrained", f"{BACKBONE}.init_cfg.checkpoint", "load_from"):
+        if weights := theirs.pop(key, None):
+            ours, flag = ("checkpoint", "") if key == "load_from" else ("pretrained", " --backbone")
+            command = f"scripts/convert_weights.py --source mmseg{flag} --input {str(weights).rpartition('/')[2]}"
+            notes.append(f"weights: {command}, then set model.{ours}")
+    if recipe.get("model.freeze_norm"):
+        notes.append("model.freeze_norm: of the heads, too; mmsegmentation's norm_eval is of the backbone alone")
+    if "loss.ohem.threshold" in recipe:
+        notes.append("loss.ohem: the mean is over the hard pixels here, over all of them in mmsegmentation")
+    return recipe
+
+
+def backbone(theirs: Leaves) -> str:
+    """Our name of the backbone. Raises UserError when it has another width or depth."""
+    kind, depth = theirs.pop(f"{BACKBONE}.type"), theirs.pop(f"{BACKBONE}.depth", 50)
+    found = f"resnet{depth}{'_v1c' if kind == 'ResNetV1c' else ''}_d8" if depth in (50, 101) else None
+    if kind == "HRNet":
+        keys = ("num_modules", "num_branches", "block", "num_blocks", "num_channels")
+        stages = {
+            f"stage{stage}": {key: theirs.pop(f"{BACKBONE}.extra.stage{stage}.{key}") for key in keys}
+            for stage in range(1, 5)
+        }
+        found = next((name for name in DEPTHS if stage_tables(name) == stages), None)
+    if not found or kind not in ("HRNet", "ResNet", "ResNetV1c"):
+        raise UserError(f"backbone {kind}: not one of those that model.backbone has, by its kind, width or depth")
+    return found
+
+
+def join_datasets(theirs: Leaves) -> list[str]:
+    """Names of the training splits; of datasets that are joined, the first one's leaves stay, in the place of one."""
+    names = [split_name(theirs, TRAIN)]
+    if theirs.get(f"{TRAIN}.type") == "ConcatDataset":
+        count = 1 + max(int(key.split(".")[3]) for key in theirs if key.startswith(f"{TRAIN}.datasets."))
+        names = [split_name(theirs, f"{TRAIN}.datasets.{place}") for place in range(count)]
+        for key in [key for key in theirs if key.startswith(f"{TRAIN}.datasets.")]:
+            value, (place, rest) = theirs.pop(key), key.removeprefix(f"{TRAIN}.datasets.").split(".", 1)
+            if place == "0":
+                theirs[f"{TRAIN}.{rest}"] = value
+    return names
+
+
+def split_name(theirs: Leaves, start: str) -> str:
+    """Name of a split: of its list, or of its pictures' folder."""
+    folder, file = theirs.pop(f"{start}.data_prefix.img_path", ""), theirs.pop(f"{start}.ann_file", None)
+    return Path(file).stem if file else Path(folder).name
+
+
+def convert_splits(theirs: Leaves, recipe: Leaves, splits: list[str], classes: int, notes: list[str]) -> None:
+    """Where the pictures are, and what depends on whose they are."""
+    kind, zero = theirs.pop(f"{VAL}.type"), theirs.pop(f"{PIPELINE}.LoadAnnotations.reduce_zero_label", False)
+    recipe["data.train"] = "trainaug" if splits == ["train", "aug"] else splits[0]
+    recipe["data.val"] = split_name(theirs, VAL)
+    recipe["data.root"] = recipe.get("data.root", "data").rstrip("/")
+    if recipe["data.format"] == "cityscapes" and recipe.get("data.test_scale") == [2048, 1024]:
+        del recipe["data.test_scale"]  # the pictures' own size
+    if recipe["data.format"] == "list":
+        usual = [f"class {number}" for number in range(classes)]
+        recipe["data.classes"] = theirs.pop(f"{TRAIN}.metainfo.classes", usual)
+        recipe["data.palette"] = theirs.pop(f"{TRAIN}.metainfo.palette", [])
+        recipe |= {"data.train": "train.lst", "data.val": "val.lst"}
+        if zero:
+            recipe["data.label_map"] = {0: 255, **{number + 1: number for number in range(classes)}}
+        for key in [key for key in theirs if key.startswith(f"{VAL}.metainfo.")]:
+            del theirs[key]
+        notes.append(f"data: {kind} is read from lists, which scripts/make_lists.py writes; look at data.classes")
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

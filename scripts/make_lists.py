@@ -1,0 +1,159 @@
+"""Pair pictures with labels, split them, and write lists and a recipe that is ready to train.
+
+    python scripts/make_lists.py --root data/mine --pictures 'images/*.jpg' --labels 'masks/*.png' \\
+        --classes classes.yml --group '(.*)_frame' --recipe config/ocrnet/mine.yml
+
+writes ROOT/train.lst, val.lst and test.lst, `picture label` a line, and a recipe made from config_ocrnet_own_data.yml
+with class names, colours, class weights and a crop that fits the pictures. What a * (or **, any folders) stands for in
+a picture's name stands in its label's too. --group is a regular expression: pictures for which its brackets hold the
+same belong together, such as the frames of one video, and never come into two splits.
+"""
+
+import argparse
+import random
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import numpy as np
+
+from check_dataset import class_weights, read_all
+from ocrnet import device, errors
+from ocrnet.config import IGNORED, DataConfig
+from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.pictures import read_label
+from ocrnet.data.polygons import ClassTable, read_classes
+from ocrnet.errors import UserError
+from ocrnet.recipes import load_config
+
+TEMPLATE = Path(__file__).resolve().parents[1] / "config" / "ocrnet" / "config_ocrnet_own_data.yml"
+SPLITS = ("train", "val", "test")
+Pairs = list[tuple[str, str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, type=Path, help="the folder that holds pictures and labels")
+    parser.add_argument("--pictures", required=True, metavar="PATTERN", help="such as 'images/*.jpg', under --root")
+    parser.add_argument("--labels", required=True, metavar="PATTERN", help="such as 'masks/*.png', under --root")
+    parser.add_argument("--classes", required=True, metavar="FILE", help="as of polygons_to_masks.py")
+    parser.add_argument("--group", metavar="REGEX", help="what pictures that belong together have in common")
+    parser.add_argument("--split", default="80,20,0", metavar="N,N,N", help="shares of train, val, test (80,20,0)")
+    parser.add_argument("--seed", type=int, default=0, help="another one splits otherwise")
+    parser.add_argument("--recipe", type=Path, metavar="FILE.yml", help="the recipe to write; left out: lists alone")
+    args = parser.parse_args()
+
+    table = read_classes(args.classes)
+    pairs, alone = find_pairs(args.root, args.pictures, args.labels)
+    if not pairs:
+        missing = f"; {alone[0][0]} would have {alone[0][1]}" if alone else ""
+        raise UserError(f"--pictures {args.pictures}: no picture under {args.root} has a label{missing}")
+    splits = split(pairs, args.group, shares(args.split), args.seed)
+    for name, members in splits.items():
+        errors.write_text(args.root / f"{name}.lst", "".join(f"{picture} {label}\n" for picture, label in members))
+    sizes = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
+    print(f"{len(pairs)} pairs in {args.root}: {sizes}")
+    if alone:
+        print(f"{len(alone)} pictures have no label, such as {alone[0][0]} ({alone[0][1]} is not there)")
+    if args.recipe:
+        write_recipe(args.recipe, args.root, table, splits)
+        print(f"next: python train.py --config {args.recipe}")
+
+
+def find_pairs(root: Path, pictures: str, labels: str) -> tuple[Pairs, Pairs]:
+    """(picture, label) names under `root`: the pairs, and those whose label is not there."""
+    pieces = re.split(r"(\*\*/|\*)", pictures)
+    if len(pieces) // 2 != len(re.findall(r"\*\*/|\*", labels)):
+        raise UserError(f"--labels {labels}: as many * as --pictures {pictures}, for what differs from file to file")
+    pattern = "".join({"*": "([^/]*)", "**/": "((?:.*/)?)"}.get(piece, re.escape(piece)) for piece in pieces)
+    found = (re.fullmatch(pattern, file.relative_to(root).as_posix()) for file in sorted(root.glob(pictures)))
+    pairs, alone = [], []
+    for match in filter(None, found):
+        parts = iter(match.groups())
+        label = re.sub(r"\*\*/|\*", lambda _: next(parts), labels)  # noqa: B023 (called at once)
+        for name in (match[0], label):
+            if len(name.split("#")[0].split()) != 1 or "#" in name:
+                raise UserError(f"{root / name}: a list cannot hold this name: no blanks and no # please")
+        (pairs if (root / label).is_file() else alone).append((match[0], label))
+    return pairs, alone
+
+
+def shares(text: str) -> list[float]:
+    """80,20 or 80,10,10 to three shares of 1."""
+    try:
+        parts = [float(part) for part in text.split(",")]
+        if not 2 <= len(parts) <= 3 or min(parts) < 0 or parts[0] <= 0:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--split {text}: write shares of train, val and test, such as 80,10,10") from None
+    return [part / sum(parts) for part in [*parts, 0.0][:3]]
+
+
+def split(pairs: Pairs, group: str | None, wanted: list[float], seed: int) -> dict[str, Pairs]:
+    """Each split's pairs. Groups stay whole: the largest first, each goes where most pictures are lacking."""
+    try:
+        expression = re.compile(group or "(.*)")
+    except re.error as error:
+        raise UserError(f"--group {group}: not a regular expression: {error}") from None
+    groups = defaultdict(list)
+    for pair in pairs:
+        match = expression.search(pair[0])
+        if not match:
+            raise UserError(f"--group {group}: {pair[0]} does not match")
+        groups[match.groups() or match[0]].append(pair)
+    order = list(groups.values())
+    random.Random(seed).shuffle(order)
+    order.sort(key=len, reverse=True)
+    splits: dict[str, Pairs] = {name: [] for name, share in zip(SPLITS, wanted, strict=True) if share}
+    for members in order:
+        lacking = {
+            name: share * len(pairs) - len(splits[name]) for name, share in zip(SPLITS, wanted, strict=True) if share
+        }
+        splits[max(lacking, key=lacking.get)] += members
+    if empty := [name for name, members in splits.items() if not members]:
+        raise UserError(f"--group {group}: {len(groups)} groups are too few, nothing is left for {', '.join(empty)}")
+    return {name: sorted(members) for name, members in splits.items()}
+
+
+def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pairs]) -> None:
+    """Fill in the template. Class weights and the size of the crop come from reading every training pair."""
+    names = [name for name, value in table.values.items() if value is not None and value != IGNORED]
+    data = DataConfig(format="list", root=root, classes=names)
+    dataset = SegmentationDataset([(root / picture, root / label) for picture, label in splits["train"]], data)
+    counts, bad = read_all(dataset, device.cores(), "train")
+    if bad:
+        raise UserError(f"{len(bad)} of {len(dataset)} training pairs cannot be used, such as\n  {bad[0]}")
+    shapes = [read_label(root / label).shape for _, label in splits["train"][:50]]
+    crop = [max(32, min(512, int(side) // 32 * 32)) for side in np.median(shapes, axis=0)]
+    weights = ", ".join(f"{weight:.2f}" for weight in class_weights(counts[: len(names)]))
+    values = {
+        "root": root,
+        **{name: f"{name}.lst" for name in splits},
+        "classes": f"[{', '.join(map(quoted, names))}]",
+        "palette": [list(table.colours[name]) for name in names] if table.colours else "[]",
+        "crop_size": crop,
+        "class_weights": f"[{weights}]  # by the classes' shares of the training pixels; [] for none",
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    text = text[text.index("data:") :]
+    for key, value in values.items():
+        text, found = re.subn(rf"^  {key}: .*$", lambda _: f"  {key}: {value}", text, flags=re.MULTILINE)  # noqa: B023
+        if found != 1:
+            raise AssertionError(f"{TEMPLATE}: {found} lines {key}:")
+    command = f"#   python train.py --config {path}\n"
+    errors.write_text(path, f"# Made by scripts/make_lists.py for {root}.\n{command}{text}")
+    load_config(path)
+
+
+def quoted(name: str) -> str:
+    """A name as YAML reads it back."""
+    return name if re.fullmatch(r"[A-Za-z][\w -]*\w", name) and name.lower() not in _YAML_WORDS else f'"{name}"'
+
+
+_YAML_WORDS = ("yes", "no", "on", "off", "true", "false", "null")
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

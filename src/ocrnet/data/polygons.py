@@ -1,0 +1,365 @@
+"""Outlines drawn with annotation programs, and the label pictures that they make.
+
+Read are Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, as CVAT exports
+it. Files come from elsewhere: nothing in them is run, and no name in them may lead out of its folder.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from PIL import Image, ImageDraw
+
+from ocrnet.config import IGNORED
+from ocrnet.data.cityscapes import LABELS
+from ocrnet.data.datasets import made_up_colour
+from ocrnet.data.pictures import MAX_PIXELS, read_picture
+from ocrnet.errors import UserError
+
+Points = list[tuple[float, float]]
+_FAR = 1e6  # pixels; what lies beyond is moved here, before the painter's integers overflow
+
+
+@dataclass
+class Shape:
+    """One object: an outline, with holes or without, a line, or a mask. Points are (x, y) in pixels."""
+
+    label: str
+    outline: Points = field(default_factory=list)
+    holes: list[Points] = field(default_factory=list)
+    is_line: bool = False
+    mask: Callable[[], np.ndarray] | None = None
+    """Makes (h, w) bool, when it is needed."""
+    corner: tuple[int, int] = (0, 0)
+    """(x, y) of the mask's top left pixel."""
+
+    def area(self) -> float:
+        """Pixels inside the outline (of a line none) or of the mask."""
+        if self.mask:
+            return float(self.mask().sum())
+        x, y = np.array(self.outline, np.float64).reshape(-1, 2).T
+        return 0.0 if self.is_line else float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
+
+
+class Annotation(NamedTuple):
+    """The objects of one picture; later ones lie over earlier ones."""
+
+    name: str
+    """Of the label picture, without its ending; may lie in folders."""
+    width: int
+    height: int
+    shapes: list[Shape]
+
+
+@dataclass
+class ClassTable:
+    """What becomes of each label."""
+
+    values: dict[str, int | None]
+    """{label: value in the label picture, or None: not drawn}"""
+    background: int = IGNORED
+    """Value of what no object covers."""
+    colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    widths: dict[str, float] = field(default_factory=dict)
+    """Of lines, in pixels; 1 where nothing is said."""
+    suffix: str = ""
+    """Ends the names of the label pictures."""
+
+    def name(self, label: str) -> str | None:
+        """The class that a label means, Cityscapes' «cargroup» a car; None when it is unknown."""
+        return next((name for name in (label, label.removesuffix("group")) if name in self.values), None)
+
+
+def _cityscapes_table(column: str, background: int) -> ClassTable:
+    values = {label.name: getattr(label, column) if label.id >= 0 else None for label in LABELS}
+    return ClassTable(values, background, suffix="_labelIds" if column == "id" else "_labelTrainIds")
+
+
+CITYSCAPES_TABLES = {"labelIds": _cityscapes_table("id", 0), "labelTrainIds": _cityscapes_table("train_id", IGNORED)}
+
+
+def read_classes(path: str) -> ClassTable:
+    """Classes in the order of their label values: a name a line, or YAML with `wire: {color: [255, 80, 0], width: 2}`.
+
+    What no object covers is of the class «background», ignored where there is none. Instead of a file: labelIds or
+    labelTrainIds, Cityscapes' own tables.
+
+    Raises:
+        UserError: no such file, or something else is in it.
+    """
+    if path in CITYSCAPES_TABLES:
+        return CITYSCAPES_TABLES[path]
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        tree = yaml.safe_load(text)
+        if isinstance(tree, str):  # to YAML, names in lines are one string
+            tree = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        known = {"color", "width"}
+        entries = [(str(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
+        if wrong := next((set(about) - known for _, about in entries if set(about) - known), None):
+            raise ValueError(f"{', '.join(map(str, wrong))}: a class has color and width")
+        if not 0 < len(dict(entries)) == len(entries) < IGNORED - 1:
+            raise ValueError(f"{len(entries)} names, of which {len(dict(entries))} differ")
+        table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
+        for name, about in entries:
+            red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour
+            table.colours[name] = red, green, blue
+            table.widths[name] = float(about.get("width", 1))
+    except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: cannot read class names here: {' '.join(str(error).split())}") from None
+    table.background = table.values.get("background", IGNORED)
+    return table
+
+
+def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
+    """What a file of any of the formats says, told by its content.
+
+    Args:
+        name: of the label picture where the file is about one picture, without its ending.
+        images: folder of the pictures, for formats that do not say their size.
+
+    Raises:
+        UserError: the file cannot be read, is of another format, or holds something impossible.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a readable JSON file: {error}") from None
+    keys = set(tree) if isinstance(tree, dict) else set()
+    try:
+        if {"objects", "imgWidth"} <= keys:
+            found = [_cityscapes(tree, name)]
+        elif "shapes" in keys:
+            found = [_labelme(tree, name, images)]
+        elif {"images", "annotations"} <= keys:
+            found = _coco(tree, path.with_suffix(""))
+        elif {"items", "categories"} <= keys:
+            found = [_datumaro(item, tree["categories"]["label"]["labels"]) for item in tree["items"]]
+        elif keys and all(isinstance(entry, dict) for entry in tree.values()):
+            entries = tree.get("_via_img_metadata", tree).values()
+            found = [_via(entry, images) for entry in entries]
+        else:
+            raise ValueError("none of Cityscapes' polygons, LabelMe, COCO, VIA or Datumaro (CVAT)")
+        for annotation in found:
+            _check(annotation)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        reason = f"without {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{path}: not an annotation file, or a damaged one: {reason}") from None
+    return found
+
+
+def _check(annotation: Annotation) -> None:
+    name, width, height, shapes = annotation
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
+        raise ValueError(f"{name} is {width} x {height} pixels")
+    _inside(Path(), name)
+    for shape in shapes:
+        for ring in (shape.outline, *shape.holes):
+            points = np.array(ring, np.float64)
+            if not np.isfinite(points).all():
+                raise ValueError(f"a point of a {shape.label} in {name} is not finite")
+            if np.abs(points).max(initial=0) > _FAR:
+                ring[:] = map(tuple, points.clip(-_FAR, _FAR))
+
+
+def _cityscapes(tree: dict, name: str) -> Annotation:
+    shapes = []
+    for item in tree["objects"]:
+        polygon = item["polygon"]
+        rings = polygon if polygon and isinstance(polygon[0][0], list) else [polygon]  # outline and holes
+        if not item.get("deleted"):
+            outline, *holes = ([(x, y) for x, y in ring] for ring in rings)
+            shapes.append(Shape(str(item["label"]), outline, holes))
+    return Annotation(name.removesuffix("_polygons"), tree["imgWidth"], tree["imgHeight"], shapes)
+
+
+def _labelme(tree: dict, name: str, images: Path) -> Annotation:
+    shapes = []
+    for item in tree["shapes"]:
+        label, points = str(item["label"]), [(float(x), float(y)) for x, y in item["points"]]
+        match item.get("shape_type") or "polygon":
+            case "polygon":
+                shapes.append(Shape(label, points))
+            case "line" | "linestrip":
+                shapes.append(Shape(label, points, is_line=True))
+            case "rectangle":
+                shapes.append(Shape(label, _box(*points[0], *points[1])))
+            case "circle":
+                radius = float(np.hypot(*np.subtract(points[1], points[0])))
+                shapes.append(Shape(label, _ellipse(*points[0], radius, radius)))
+            case "mask":
+                corner = (round(points[0][0]), round(points[0][1]))
+                shapes.append(Shape(label, mask=partial(_base64_mask, item["mask"]), corner=corner))
+            case _:  # points have no area
+                shapes.append(Shape(label))
+    width, height = tree.get("imageWidth"), tree.get("imageHeight")
+    if not (width and height):
+        width, height = _picture_size(images / Path(str(tree["imagePath"]).replace("\\", "/")).name)
+    return Annotation(name, width, height, shapes)
+
+
+def _coco(tree: dict, pictures: Path) -> list[Annotation]:
+    """Instances, the largest first, as COCO has no order; or panoptic segments, whose PNGs are in `pictures`."""
+    names = {category["id"]: str(category["name"]) for category in tree["categories"]}
+    shapes: dict[Any, list[tuple[float, Shape]]] = {image["id"]: [] for image in tree["images"]}
+    for item in tree["annotations"]:
+        found = shapes[item["image_id"]]
+        for segment in item.get("segments_info", ()):
+            inside = partial(_panoptic_mask, _inside(pictures, item["file_name"]), segment["id"])
+            found.append((0.0, Shape(names[segment["category_id"]], mask=inside)))
+        outlines = item.get("segmentation", ())
+        area, label = float(item.get("area", 0)), names[item["category_id"]] if "category_id" in item else ""
+        if isinstance(outlines, dict):
+            found.append((area, Shape(label, mask=partial(_run_length_mask, outlines))))
+        else:
+            found.extend((area, Shape(label, _pairs(flat))) for flat in outlines)
+    return [
+        Annotation(
+            str(Path(image["file_name"]).with_suffix("")),
+            image["width"],
+            image["height"],
+            [shape for _, shape in sorted(shapes[image["id"]], key=lambda entry: -entry[0])],
+        )
+        for image in tree["images"]
+    ]
+
+
+def _datumaro(item: dict, labels: list[dict]) -> Annotation:
+    shapes = []
+    for entry in sorted(item["annotations"], key=lambda entry: entry.get("z_order", 0)):
+        label, kind = labels[entry["label_id"]]["name"], entry["type"]
+        if kind in ("polygon", "polyline"):
+            shapes.append(Shape(label, _pairs(entry["points"]), is_line=kind == "polyline"))
+        elif kind == "mask":
+            shapes.append(Shape(label, mask=partial(_run_length_mask, entry["rle"])))
+        elif kind == "bbox":
+            x, y, width, height = entry["bbox"]
+            shapes.append(Shape(label, _box(x, y, x + width, y + height)))
+        else:
+            shapes.append(Shape(label))
+    height, width = item["image"]["size"]
+    return Annotation(str(item["id"]), width, height, shapes)
+
+
+def _via(entry: dict, images: Path) -> Annotation:
+    regions = entry["regions"]
+    shapes = []
+    for region in regions.values() if isinstance(regions, dict) else regions:  # VIA 1 numbers them
+        about, outline = region["region_attributes"], region["shape_attributes"]
+        if len(about) != 1 and "label" not in about:
+            raise ValueError(f"a region of {entry['filename']} has attributes {list(about)}: name the class's «label»")
+        label, kind = str(about.get("label", next(iter(about.values())))), outline["name"]
+        if kind in ("polygon", "polyline"):
+            points = list(zip(outline["all_points_x"], outline["all_points_y"], strict=True))
+            shapes.append(Shape(label, points, is_line=kind == "polyline"))
+        elif kind == "rect":
+            x, y = outline["x"], outline["y"]
+            shapes.append(Shape(label, _box(x, y, x + outline["width"], y + outline["height"])))
+        elif kind in ("circle", "ellipse"):
+            radii = [outline[key] for key in (("r", "r") if kind == "circle" else ("rx", "ry"))]
+            shapes.append(Shape(label, _ellipse(outline["cx"], outline["cy"], *radii, outline.get("theta", 0.0))))
+        else:
+            shapes.append(Shape(label))
+    return Annotation(
+        str(Path(entry["filename"]).with_suffix("")), *_picture_size(_inside(images, entry["filename"])), shapes
+    )
+
+
+def _pairs(flat: list[float]) -> Points:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> Points:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float, theta: float = 0.0) -> Points:
+    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    across, down = rx * np.cos(turn), ry * np.sin(turn)
+    xs, ys = x + across * np.cos(theta) - down * np.sin(theta), y + across * np.sin(theta) + down * np.cos(theta)
+    return list(zip(xs.tolist(), ys.tolist(), strict=True))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"the name {name!r} leaves the folder")
+    return folder / name
+
+
+def _picture_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: this picture's size is needed (--images names its folder): {error}") from None
+
+
+def _base64_mask(text: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) > 0
+
+
+def _panoptic_mask(path: Path, number: int) -> np.ndarray:
+    return _panoptic_numbers(path) == number
+
+
+@lru_cache(1)
+def _panoptic_numbers(path: Path) -> np.ndarray:
+    """(H, W) int32 of COCO's panoptic PNG: red + 256 green + 65536 blue."""
+    return read_picture(path).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+
+
+def _run_length_mask(coded: dict) -> np.ndarray:
+    """COCO's run lengths: pixels outside and inside in turn, column by column; a list, or a string of 5-bit digits in
+    which each number from the fourth on is the difference to the last but one."""
+    (height, width), counts = coded["size"], coded["counts"]
+    if isinstance(counts, str):
+        numbers, value, shift = [], 0, 0
+        for digit in counts.encode("ascii"):
+            digit -= 48
+            value |= (digit & 31) << shift
+            shift += 5
+            if not digit & 32:
+                value -= (digit & 16) and 1 << shift
+                numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
+                value = shift = 0
+        counts = numbers
+    if min(counts, default=0) < 0 or sum(counts) != height * width or height * width > MAX_PIXELS:
+        raise ValueError(f"a mask's runs have {sum(counts)} pixels, not {width} x {height}")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+
+
+def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
+    """A grey picture of label values, and how many objects had nothing to draw. All labels must be in the table.
+
+    Objects are painted one over another, in their order, as Cityscapes' own program does (Pillow's polygon: a pixel on
+    the outline belongs to the object).
+    """
+    picture = Image.new("L", (annotation.width, annotation.height), table.background)
+    pen, empty = ImageDraw.Draw(picture), 0
+    for shape in annotation.shapes:
+        name = table.name(shape.label)
+        value = table.values[name]
+        if value is None:
+            continue
+        if shape.mask:
+            picture.paste(value, shape.corner, Image.fromarray(shape.mask()))
+        elif len(shape.outline) < 2:
+            empty += 1
+        elif shape.is_line:
+            pen.line(shape.outline, fill=value, width=max(1, round(table.widths.get(name, 1))), joint="curve")
+        elif shape.holes:
+            stencil = Image.new("1", picture.size)
+            ImageDraw.Draw(stencil).polygon(shape.outline, fill=1)
+            for hole in shape.holes:
+                ImageDraw.Draw(stencil).polygon(hole, fill=0)
+            picture.paste(value, mask=stencil)
+        else:
+            pen.polygon(shape.outline, fill=value)
+    return picture, empty
