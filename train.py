@@ -13,6 +13,7 @@ from ocrnet import arguments, checkpoint, device, errors
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
+from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.optim import make_optimizer
 from ocrnet.train_cell import TrainOneStep, make_loss_scaler, set_precision
@@ -33,12 +34,19 @@ def main() -> None:
     network = OCRNet(config.model, classes)
     if config.model.pretrained:
         checkpoint.load_backbone(network.backbone, config.model.pretrained)
+    if config.model.checkpoint:
+        print(checkpoint.load_for_classes(network, config.model.checkpoint, config.data.classes))
+    freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     optimizer = make_optimizer(config.optimizer, loss_network)
     train_step = TrainOneStep(
-        loss_network, optimizer, make_loss_scaler(config.train.loss_scale), config.train.clip_grad
+        loss_network,
+        optimizer,
+        make_loss_scaler(config.train.loss_scale),
+        config.train.clip_grad,
+        config.train.accumulate_steps,
     )
 
     trainer = Trainer(config, train_step, training, validation, stop)

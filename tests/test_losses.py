@@ -1,11 +1,13 @@
 """The loss against its definition in float64 NumPy."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
-from ocrnet.config import OHEMConfig
-from ocrnet.losses import CrossEntropy, HardExamples
+from ocrnet.config import LossConfig, OHEMConfig
+from ocrnet.losses import CrossEntropy, HardExamples, OCRLoss, RegionLoss
 
 WEIGHTS = [1.0, 0.5, 2.0]
 
@@ -75,3 +77,65 @@ def test_hard_examples_of_a_batch_without_a_labelled_pixel_cost_nothing():
     cell = HardExamples(3, OHEMConfig())
     value, gradient = ops.value_and_grad(cell, 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
     assert value.asnumpy() == 0 and not gradient.asnumpy().any()
+
+
+def jaccard_losses(wrong, truth):
+    """Jaccard loss of a class when the pixels in `wrong` (bool) are predicted wrongly, by counting."""
+    predicted = truth ^ wrong
+    union = (predicted | truth).sum()
+    return 1 - (predicted & truth).sum() / union if union else 0.0
+
+
+def region_definition(logits, labels, dice, lovasz):
+    """Both losses in float64; Lovász as the area under the Jaccard loss of the pixels whose error exceeds a bound."""
+    logits = logits.astype(np.float64)
+    softmax = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).transpose(1, 0, 2, 3)
+    valid = labels != 255
+    losses = []
+    for label in np.unique(labels[valid]):
+        likely, truth = softmax[label][valid], labels[valid] == label
+        errors = np.abs(truth - likely)
+        bounds = np.concatenate([[0], np.sort(errors)])
+        area = sum((high - low) * jaccard_losses(errors > low, truth) for low, high in pairwise(bounds))
+        losses.append(dice * (1 - (2 * likely[truth].sum() + 1) / (likely.sum() + truth.sum() + 1)) + lovasz * area)
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize(("dice", "lovasz"), [(1, 0), (0, 1), (0.5, 2)])
+def test_region_losses_and_their_gradients_equal_the_definition(dice, lovasz):
+    logits, labels = example()
+    labels[labels == 2] = 0  # a class that does not occur does not count
+    value, gradient = ops.value_and_grad(RegionLoss(3, dice, lovasz), 0)(Tensor(logits), Tensor(labels))
+    assert value.asnumpy().item() == pytest.approx(region_definition(logits, labels, dice, lovasz), rel=1e-5)
+    expected = np.zeros_like(logits, np.float64)
+    for place in np.ndindex(logits.shape):
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = logits.astype(np.float64)
+            moved[place] += step
+            ends.append(region_definition(moved, labels, dice, lovasz))
+        expected[place] = (ends[0] - ends[1]) / 2e-5
+    assert np.abs(expected).max() > 0.005 and not expected[:, :, 1].any()  # the ignored row
+    np.testing.assert_allclose(gradient.asnumpy(), expected, atol=2e-6)
+
+
+def test_region_losses_without_a_labelled_pixel_cost_nothing_and_perfect_ones_neither():
+    logits, labels = example()
+    value, gradient = ops.value_and_grad(RegionLoss(3, 1, 1), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
+    assert value.asnumpy() == 0 and not gradient.asnumpy().any()
+    sure = 50 * (labels[:, None] == np.arange(3).reshape(1, 3, 1, 1)).astype(np.float32)
+    assert RegionLoss(3, 1, 1)(Tensor(sure), Tensor(labels)).asnumpy() == pytest.approx(0, abs=1e-5)
+
+
+class Logits(nn.Cell):
+    def construct(self, images):
+        return images, 0.5 * images
+
+
+def test_the_main_losses_add_up():
+    logits, labels = example()
+    ohem = OHEMConfig(threshold=0.4, keep=5)
+    both = OCRLoss(Logits(), LossConfig(class_weights=WEIGHTS, ohem=ohem, dice=0.5, lovasz=2), 3, False)
+    alone = OCRLoss(Logits(), LossConfig(class_weights=WEIGHTS, ohem=ohem), 3, False)
+    added = both(Tensor(logits), Tensor(labels))[1].asnumpy() - alone(Tensor(logits), Tensor(labels))[1].asnumpy()
+    assert added == pytest.approx(region_definition(logits, labels, 0.5, 2), rel=1e-4)

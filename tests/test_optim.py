@@ -55,9 +55,15 @@ class Branch(nn.Cell):
 
 
 @pytest.mark.parametrize("decay_bias", [True, False])
-def test_heads_learn_by_their_factor_faster(decay_bias):
+def test_backbone_and_heads_learn_by_their_factors(decay_bias):
     network = Branch()
-    config = OptimizerConfig(momentum=0.9, weight_decay=0.1, decay_norm_and_bias=decay_bias, head_lr_factor=10)
+    config = OptimizerConfig(
+        momentum=0.9,
+        weight_decay=0.1,
+        decay_norm_and_bias=decay_bias,
+        head_lr_factor=10,
+        backbone_lr_factor=0.5,
+    )
     optimizer = make_optimizer(config, network)
     names = [parameter.name for parameter in network.trainable_params()]
     assert names == ["backbone.weight", "backbone.bias", "head.weight", "head.bias"]
@@ -68,6 +74,6 @@ def test_heads_learn_by_their_factor_faster(decay_bias):
         for name in names:
             decay = 0.1 if name.endswith("weight") or decay_bias else 0.0
             velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]
-            expected[name] -= lr * (10 if name.startswith("head") else 1) * velocity[name]
+            expected[name] -= lr * (10 if name.startswith("head") else 0.5) * velocity[name]
     for parameter in network.trainable_params():
         assert parameter.asnumpy().item() == pytest.approx(expected[parameter.name], rel=1e-6), parameter.name

@@ -61,6 +61,7 @@ def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
         ("data: {format: list, classes: [a, b], palette: [[0, 0, 0]]}\n", "data.palette: 1 colours for 2 classes"),
         ("data: {format: list, classes: [a, b], label_map: {0: 0, 9: 2}}\n", "data.label_map: {9: 2} is neither"),
         ("data: {format: list, classes: [a, b], ignore_index: 1}\n", "data.ignore_index: 1 is also class 'b'"),
+        ("model: {pretrained: a.ckpt, checkpoint: b.ckpt}\n", "model.pretrained, model.checkpoint: the checkpoint has"),
         ("loss: {class_weights: [1, 2]}\n", "loss.class_weights: 2 weights for 19 classes"),
         ("seed: !!python/object/apply:os.system [id]\n", "not valid YAML"),
     ],

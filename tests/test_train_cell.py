@@ -31,11 +31,13 @@ class Product(nn.Cell):
         return loss, loss, ops.zeros_like(loss)
 
 
-def make_step(kind: str, clip_grad: float = 0.0, **scale) -> TrainOneStep:
+def make_step(
+    kind: str, clip_grad: float = 0.0, accumulate_steps: int = 1, momentum: float = 0.0, **scale
+) -> TrainOneStep:
     network = Product()
-    optimizer = make_optimizer(OptimizerConfig(momentum=0.0, weight_decay=0.0), network)
+    optimizer = make_optimizer(OptimizerConfig(momentum=momentum, weight_decay=0.0), network)
     scaler = make_loss_scaler(LossScaleConfig(kind=kind, **scale))
-    return TrainOneStep(network, optimizer, scaler, clip_grad).set_train(True)
+    return TrainOneStep(network, optimizer, scaler, clip_grad, accumulate_steps).set_train(True)
 
 
 def batch(value: float) -> tuple[Tensor, Tensor]:
@@ -76,3 +78,34 @@ def test_gradients_are_clipped_by_their_global_norm_after_unscaling(in_mode):
     set_learning_rate(step.optimizer, 0.5)
     step(*batch(4.0))
     assert step.loss_network.weight.asnumpy() == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("in_mode", MODES, indirect=True)
+@pytest.mark.parametrize("kind", ["none", "dynamic"])
+def test_accumulated_batches_make_one_update_with_their_mean(in_mode, kind):
+    step = make_step(kind, accumulate_steps=3, momentum=0.5, window=2)
+    weight, velocity = 1.0, 0.0
+    assert not any("accumulated" in name for name in step.parameters_dict())  # nothing that a checkpoint would ask for
+    for lr, values in ((0.5, (1.0, 2.0, 6.0)), (0.25, (4.0, 0.0, -1.0))):
+        set_learning_rate(step.optimizer, lr)
+        for number, value in enumerate(values):
+            assert step.loss_network.weight.asnumpy() == pytest.approx(weight, rel=1e-6), "before the step is complete"
+            main = step(*batch(value))[0]
+            assert main.asnumpy() == pytest.approx(weight * value, rel=1e-6)
+            assert number == 2 or step.loss_scale() in (1, 256)
+        velocity = 0.5 * velocity + sum(values) / 3
+        weight -= lr * velocity
+    assert step.loss_network.weight.asnumpy() == pytest.approx(weight, rel=1e-6)
+    assert step.loss_scale() == (1 if kind == "none" else 512)  # two good steps, not six
+
+
+@pytest.mark.parametrize("in_mode", MODES, indirect=True)
+def test_an_overflow_in_one_of_the_batches_skips_the_step_and_is_forgotten(in_mode):
+    step = make_step("dynamic", accumulate_steps=2, value=1024)
+    set_learning_rate(step.optimizer, 0.5)
+    step(*batch(1e36))
+    assert not step(*batch(1.0))[2].asnumpy()
+    assert step.loss_network.weight.asnumpy() == 1.0 and step.loss_scale() == 512
+    step(*batch(1.0))
+    assert step(*batch(3.0))[2].asnumpy()
+    assert step.loss_network.weight.asnumpy() == 0.0

@@ -275,7 +275,8 @@ def resume(parameters: dict[str, Parameter], path: Path) -> Progress:
     problems = _assign(parameters, stored)
     if problems:
         raise UserError(
-            f"{path}: does not fit this recipe, resume with the recipe it began with\n  " + "\n  ".join(problems)
+            f"{path}: does not fit this recipe, resume with the recipe it began with (or fine-tune it with "
+            "model.checkpoint)\n  " + "\n  ".join(problems)
         )
     return Progress(**json.loads(stored[_PROGRESS]))
 
@@ -292,6 +293,33 @@ def load_backbone(backbone: nn.Cell, path: Path) -> None:
     problems = _assign(parameters, read_checkpoint(path))
     if problems:
         raise UserError(f"model.pretrained {path}: does not fit this backbone\n  " + "\n  ".join(problems))
+
+
+def load_for_classes(network: nn.Cell, path: Path, classes: list[str]) -> str:
+    """Load a whole network's weights to go on with other classes; say what was loaded and what starts fresh.
+
+    The two classifiers keep the weights they have when their shapes differ, or the names of the classes in a
+    checkpoint that knows them. All else must be there.
+
+    Raises:
+        UserError: as `read_checkpoint`, and when another tensor is missing or has another shape.
+    """
+    stored = read_checkpoint(path)
+    trained_on = str(stored.get(_CLASSES, "")).split("\n")
+    parameters = network.parameters_dict()
+    heads = {name: value for name, value in parameters.items() if ".classifier." in name}
+    same = all(name in stored and stored[name].shape == value.shape for name, value in heads.items())
+    fresh = [] if same and trained_on in (classes, [""]) else list(heads)
+    problems = _assign({name: value for name, value in parameters.items() if name not in fresh}, stored)
+    if problems:
+        raise UserError(f"model.checkpoint {path}: does not fit this network\n  " + "\n  ".join(problems))
+    if not fresh:
+        return f"{path}: all {len(parameters)} tensors loaded, the classifiers with them"
+    before = len(trained_on) if trained_on != [""] else stored[fresh[0]].shape[0] if fresh[0] in stored else "other"
+    return (
+        f"{path}: {len(parameters) - len(fresh)} tensors loaded; fresh for {len(classes)} classes instead of {before}: "
+        + ", ".join(fresh)
+    )
 
 
 def _assign(parameters: dict[str, Parameter], stored: dict[str, Parameter | str]) -> list[str]:

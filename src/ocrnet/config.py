@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ocrnet.data.formats import FORMATS
+from ocrnet.errors import did_you_mean
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
@@ -89,6 +90,10 @@ class DataConfig(Section):
     """(height, width) of training crops."""
     cat_max_ratio: Fraction = 0.75
     """No class may cover more of a crop than this, if 10 more tries find such a crop; 1: any crop will do."""
+    rare_classes: list[str] = []
+    """Names of thin or rare classes; a crop is laid around a pixel of theirs, where there is one, with `rare_crop`."""
+    rare_crop: Fraction = 0.5
+    """Probability of such a crop."""
     pad: Literal["mean", "black"] = "mean"
     """Colour of what a crop lacks at the right and bottom, where a picture is smaller."""
     flip: Fraction = 0.5
@@ -127,6 +132,8 @@ class DataConfig(Section):
             )
         if wrong := [pair for pair in self.flip_pairs if max(pair) >= len(self.classes)]:
             raise ValueError(f"flip_pairs: {wrong} names more than the {len(self.classes)} classes, 0 is the first")
+        if wrong := [name for name in self.rare_classes if name not in self.classes]:
+            raise ValueError(f"rare_classes: {wrong[0]!r} is no class.{did_you_mean(wrong[0], self.classes)}")
         if not self.label_map and self.ignore_index < len(self.classes):
             raise ValueError(f"ignore_index: {self.ignore_index} is also class {self.classes[self.ignore_index]!r}")
         return self
@@ -149,6 +156,13 @@ class ModelConfig(Section):
     backbone: Backbone = "hrnet_w18_small"
     pretrained: Path | None = None
     """Backbone checkpoint: mindcv's, or made by scripts/convert_weights.py --backbone; heads start fresh."""
+    checkpoint: Path | None = None
+    """Checkpoint of a whole network to fine-tune: a run's, or by convert_weights.py. Classifiers of other classes start
+    fresh."""
+    freeze: Literal["none", "backbone"] = "none"
+    """What training leaves as it is: nothing, or the backbone with its BatchNorm statistics."""
+    freeze_norm: bool = False
+    """BatchNorm uses its stored statistics in training, too, for small batches; its weights still learn."""
     fuse: Literal["bilinear", "nearest"] = "bilinear"
     """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's."""
     align_corners: bool = False
@@ -192,6 +206,10 @@ class LossConfig(Section):
     """Mean over the pixels that are not ignored, or over all of them (mmsegmentation)."""
     ohem: OHEMConfig | None = None
     """Online hard example mining in the main loss; null for none."""
+    dice: NonNegative = 0.0
+    """Weight of the Dice loss, added to the main loss."""
+    lovasz: NonNegative = 0.0
+    """Weight of the Lovász-softmax loss, added to the main loss. It sorts pixels: slow with many classes on a CPU."""
 
 
 class OptimizerConfig(Section):
@@ -200,7 +218,9 @@ class OptimizerConfig(Section):
     decay_norm_and_bias: bool = True
     """Whether BatchNorm and bias decay too (they do in the published recipes)."""
     head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
-    """Learning rate of the heads over that of the backbone."""
+    """Learning rate of the heads over that of the schedule."""
+    backbone_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate of the backbone over that of the schedule."""
 
 
 class ScheduleConfig(Section):
@@ -227,7 +247,9 @@ class LossScaleConfig(Section):
 
 class TrainConfig(Section):
     batch_size: Positive = 2
-    """Pictures a step on each card."""
+    """Pictures that a card takes at once."""
+    accumulate_steps: Positive = 1
+    """So many batches make one step: their mean gradient, one update. BatchNorm still sees one batch at a time."""
     total_step: Positive | None = None
     """Steps of the whole run; left out: `epochs`, or 40000 without them. Of the two, what is written later holds."""
     epochs: Positive | None = None
@@ -251,6 +273,11 @@ class TrainConfig(Section):
         if not self.epochs:
             self.total_step = self.total_step or 40000
         return self
+
+    @property
+    def step_pictures(self) -> int:
+        """Pictures a step on each card."""
+        return self.batch_size * self.accumulate_steps
 
     @field_validator("clip_grad", mode="before")
     @classmethod
@@ -321,6 +348,8 @@ class Config(Section):
         weights, classes = len(self.loss.class_weights), len(self.data.classes)
         if weights not in (0, classes):
             raise ValueError(f"loss.class_weights: {weights} weights for {classes} classes")
+        if self.model.pretrained and self.model.checkpoint:
+            raise ValueError("model.pretrained, model.checkpoint: the checkpoint has a backbone of its own. Keep one.")
         return self
 
     def to_yaml(self) -> str:

@@ -1,11 +1,23 @@
 """Mistakes that are the user's to mend: one clear line on stderr, no traceback, a non-zero status."""
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ocrnet.stopping import Stopped
+
+_NO_MEMORY = re.compile(
+    r"out of memory|memory (isn't|is not|not) enough|alloc\w* .*memory.*failed|bad_alloc|"
+    r"could not create a (memory|primitive)",
+    re.IGNORECASE,
+)  # MindSpore's and oneDNN's words for it; the latter says no more than that when its buffers do not fit
+_SPARE = (
+    "Lower train.batch_size (train.accumulate_steps=N then keeps N batches to a step, model.freeze_norm=True the "
+    "BatchNorm of small ones), data.crop_size, or give eval.window=[512,1024] where large pictures are evaluated; "
+    "model.freeze=backbone, train.mix on an accelerator and a smaller model.backbone spare memory, too."
+)
 
 
 class UserError(Exception):
@@ -28,6 +40,12 @@ def run(main: Callable[[], None]) -> int:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        first = (str(error).strip().splitlines() or ["no more memory"])[0]
+        print(f"error: memory ran out ({first}). {_SPARE}", file=sys.stderr)
         return 2
     except Stopped as stop:
         print(stop, file=sys.stderr)

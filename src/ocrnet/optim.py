@@ -29,18 +29,19 @@ def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> nn.Momentum:
     still moves the schedule, and resuming needs the step alone.
     """
     parameters = network.trainable_params()
-    if config.head_lr_factor == 1 and config.decay_norm_and_bias:
+    factors = {True: config.backbone_lr_factor, False: config.head_lr_factor}
+    if set(factors.values()) == {1} and config.decay_norm_and_bias:
         return nn.Momentum(parameters, 0.01, config.momentum, config.weight_decay)
     groups: dict[tuple[float, float], list[Parameter]] = {}
     for parameter in parameters:
-        factor = 1.0 if _in_backbone(parameter) else config.head_lr_factor
+        factor = factors[_in_backbone(parameter)]
         decay = config.weight_decay if config.decay_norm_and_bias or parameter.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
     together = [
         {"params": members, "lr": 0.01 * factor, "weight_decay": decay} for (factor, decay), members in groups.items()
     ]
     optimizer = nn.Momentum([*together, {"order_params": parameters}], 0.01, config.momentum, config.weight_decay)
-    optimizer.head_lr_factor = config.head_lr_factor
+    optimizer.lr_factors = factors
     return optimizer
 
 
@@ -56,4 +57,4 @@ def set_learning_rate(optimizer: nn.Optimizer, lr: float) -> None:
     # the parameters of a group share theirs
     rates = dict(zip(optimizer.learning_rate, optimizer.parameters, strict=True))
     for rate, parameter in rates.items():
-        ops.assign(rate, Tensor(lr if _in_backbone(parameter) else lr * optimizer.head_lr_factor, float32))
+        ops.assign(rate, Tensor(lr * optimizer.lr_factors[_in_backbone(parameter)], float32))

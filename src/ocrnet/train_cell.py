@@ -1,6 +1,6 @@
 """One training step: forward, backward, loss scale, overflow check, clipping, update."""
 
-from mindspore import Parameter, Tensor, amp, float16, float32, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, amp, float16, float32, int32, nn, ops
 
 from ocrnet.config import LossScaleConfig
 
@@ -40,16 +40,27 @@ class TrainOneStep(nn.Cell):
         loss_network: images, labels to (loss, main loss, auxiliary loss).
         loss_scaler: see `make_loss_scaler`.
         clip_grad: largest global norm of the gradients; 0: no clipping.
+        accumulate_steps: so many calls make one step: the last of them updates with the mean of their gradients.
     """
 
     def __init__(
-        self, loss_network: nn.Cell, optimizer: nn.Optimizer, loss_scaler: amp.LossScaler | None, clip_grad: float = 0.0
+        self,
+        loss_network: nn.Cell,
+        optimizer: nn.Optimizer,
+        loss_scaler: amp.LossScaler | None,
+        clip_grad: float = 0.0,
+        accumulate_steps: int = 1,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.loss_network = loss_network
         self.optimizer = optimizer
         self.loss_scaler = loss_scaler
         self.clip_grad = clip_grad
+        self.accumulate_steps = accumulate_steps
+        if accumulate_steps > 1:
+            # not registered with the cell: between steps they are empty, and no checkpoint should ask for them
+            object.__setattr__(self, "sums", ParameterTuple(optimizer.parameters.clone("accumulated", "zeros")))
+            object.__setattr__(self, "summed", Parameter(Tensor(0, int32), "accumulated", requires_grad=False))
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
 
     def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,8 +72,27 @@ class TrainOneStep(nn.Cell):
     def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
         (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
+        updated = Tensor(True)
+        if self.accumulate_steps > 1:
+            if self._accumulate(gradients):
+                main_loss, updated = self._step(main_loss, self.sums)
+        else:
+            main_loss, updated = self._step(main_loss, gradients)
+        return main_loss, auxiliary_loss, updated
+
+    def _accumulate(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """Add to the mean of the step's gradients, and say whether it is complete."""
+        first = self.summed == 0
+        for total, gradient in zip(self.sums, gradients):  # noqa: B905 (a graph knows no strict=)
+            part = gradient / self.accumulate_steps
+            ops.assign(total, ops.where(first, part, total + part))
+        ops.assign(self.summed, (self.summed + 1) % self.accumulate_steps)
+        return self.summed == 0
+
+    def _step(self, main_loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Update, or skip it after an overflow; the loss, now with the update behind it, and whether it was made."""
+        updated = Tensor(True)
         if self.loss_scaler is None:
-            updated = Tensor(True)
             main_loss = ops.depend(main_loss, self._update(gradients))
         else:
             gradients = self.loss_scaler.unscale(gradients)
@@ -70,7 +100,7 @@ class TrainOneStep(nn.Cell):
             if updated:
                 main_loss = ops.depend(main_loss, self._update(gradients))
             main_loss = ops.depend(main_loss, self.loss_scaler.adjust(updated))
-        return main_loss, auxiliary_loss, updated
+        return main_loss, updated
 
     def _update(self, gradients: tuple[Tensor, ...]) -> bool:
         if self.clip_grad > 0:

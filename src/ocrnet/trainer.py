@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ class Trainer:
                 if self.stop.signal or self.progress.step == total:
                     break
                 started = time.monotonic()
-                self._one_step(next(batches), started)
+                self._one_step(batches, started)
         self.log.close()
         self._say_replaced()
         complete = self.progress.step == total and (self.validation is None or self.progress.evaluated == total)
@@ -118,18 +119,23 @@ class Trainer:
 
     def _remaining_samples(self) -> loader.TrainingSamples:
         config = self.config
-        first, batch = self.progress.samples, config.train.batch_size
+        first, batch = self.progress.samples, config.train.step_pictures
         last = first + (config.train.total_step - self.progress.step) * batch
         return loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last)
 
-    def _one_step(self, batch: tuple[Tensor, Tensor], started: float) -> None:
-        config, step, first = self.config, self.progress.step, self.progress.samples
+    def _one_step(self, batches: Iterator[tuple[Tensor, Tensor]], started: float) -> None:
+        config, step = self.config, self.progress.step
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
         optim.set_learning_rate(self.train_step.optimizer, lr)
-        draw_dropout(self.network, config.seed, range(first, first + config.train.batch_size))
-        results = self.train_step(*batch)
+        main = auxiliary = 0
+        for _ in range(config.train.accumulate_steps):
+            batch, first = next(batches), self.progress.samples
+            self.progress.samples += config.train.batch_size
+            draw_dropout(self.network, config.seed, range(first, self.progress.samples))
+            losses = self.train_step(*batch)
+            main, auxiliary, updated = main + losses[0], auxiliary + losses[1], losses[2]
+        results = main / config.train.accumulate_steps, auxiliary / config.train.accumulate_steps, updated
         self.progress.step = step + 1
-        self.progress.samples += config.train.batch_size
         self.bar.update(1)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
@@ -163,7 +169,7 @@ class Trainer:
     def _circumstances(self, step: int) -> str:
         """Loss scale, first pictures of the step's batch, and the checkpoint that stays; ends the run's log."""
         self.log.close()
-        batch = self.config.train.batch_size
+        batch = self.config.train.step_pictures
         first = self.progress.samples - (self.progress.step - step + 1) * batch
         numbers = range(first, first + min(batch, 4))
         names = ", ".join(str(self.training.pairs[self.samples.picture(number)][0]) for number in numbers)
@@ -232,7 +238,7 @@ class Trainer:
         config = self.config
         loss = main + config.loss.auxiliary_weight * auxiliary
         seconds = time.monotonic() - started
-        rate = config.train.batch_size / seconds
+        rate = config.train.step_pictures / seconds
         self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s")
         if not logged:
             return

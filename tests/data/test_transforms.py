@@ -87,3 +87,36 @@ def test_a_picture_smaller_than_the_crop_is_padded():
     assert image.shape == (3, 64, 64) and image.dtype == np.float32
     assert label.shape == (64, 64) and label.dtype == np.int32
     assert (label[20:] == 255).all() and (label[:20, :40] != 255).all()
+
+
+def test_random_crop_finds_rare_classes_as_often_as_asked():
+    label = np.zeros((200, 300), np.uint8)
+    label[150, 290], label[3, 7] = 5, 6
+    picture = np.zeros((200, 300, 3), np.uint8)
+
+    def share(rare: list[int], probability: float) -> tuple[float, float]:
+        crops = [
+            transforms.random_crop(picture, label, (32, 48), 1.0, rng(number), rare, probability)[1]
+            for number in range(300)
+        ]
+        assert all(crop.shape == (32, 48) for crop in crops)
+        return tuple(np.mean([(crop == value).any() for crop in crops]) for value in (5, 6))
+
+    assert max(share([5, 6], 0.0)) < 0.05
+    assert sum(share([5, 6], 1.0)) == 1 and 0.35 < share([5, 6], 1.0)[0] < 0.65
+    assert 0.4 < share([5], 0.5)[0] < 0.6
+    assert transforms.random_crop(picture, label, (500, 500), 1.0, rng(), [5], 1.0)[1].shape == (200, 300)
+    # a class that is not there changes nothing but the one number drawn
+    other = transforms.random_crop(picture, label, (32, 48), 1.0, rng(3), [9], 1.0)[1]
+    assert other.shape == (32, 48)
+
+
+def test_rare_classes_are_named_in_the_recipe():
+    config = DataConfig(format="list", classes=["ground", "wire"], rare_classes=["wire"], rare_crop=1, crop_size=(8, 8))
+    label = np.zeros((64, 64), np.uint8)
+    label[40, 50] = 1
+    picture = np.zeros((64, 64, 3), np.uint8)
+    config.scale_range = (1.0, 1.0)
+    assert all((transforms.training_pair(picture, label, config, rng(n))[1] == 1).sum() == 1 for n in range(20))
+    with pytest.raises(ValueError, match=r"rare_classes: 'wires' is no class\. Did you mean wire\?"):
+        DataConfig(format="list", classes=["ground", "wire"], rare_classes=["wires"])

@@ -83,7 +83,7 @@ def total_steps(config: TrainConfig, pictures: int, ranks: int = 1) -> int:
     """
     if config.epochs is None:
         return config.total_step
-    batch = config.batch_size * ranks
+    batch = config.step_pictures * ranks
     if pictures < batch:
         raise UserError(f"{pictures} training pictures are fewer than a step of {batch}: lower train.batch_size")
     return config.epochs * (pictures // batch)

@@ -4,7 +4,7 @@ picture: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and th
 mmsegmentation's OCRNet recipes: random resize, random crop, flip, photometric distortion, normalise, pad.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -20,7 +20,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 def training_pair(picture: np.ndarray, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
     """The whole training pipeline: (3, h, w) float32 and (h, w) int32, h and w of `config.crop_size`."""
     picture, label = random_resize(picture, label, config.resize_base, config.scale_range, rng, config.keep_ratio)
-    picture, label = random_crop(picture, label, config.crop_size, config.cat_max_ratio, rng)
+    rare = [config.classes.index(name) for name in config.rare_classes]
+    picture, label = random_crop(picture, label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
     if rng.random() < config.flip:
         picture, label = picture[:, ::-1], swap_classes(label[:, ::-1], config.flip_pairs)
     if config.photometric:
@@ -60,20 +61,36 @@ def random_resize(
 
 
 def random_crop(
-    picture: np.ndarray, label: np.ndarray, size: tuple[int, int], cat_max_ratio: float, rng: Generator
+    picture: np.ndarray,
+    label: np.ndarray,
+    size: tuple[int, int],
+    cat_max_ratio: float,
+    rng: Generator,
+    rare: Sequence[int] = (),
+    rare_probability: float = 0.0,
 ) -> Pair:
     """Cut out (height, width) `size`, or less where the picture is smaller.
 
     With `cat_max_ratio` below 1, up to 10 more places are tried until there are two classes and none covers more than
-    that share of the labelled pixels.
+    that share of the labelled pixels. With `rare_probability` the place is one that holds a certain pixel, drawn among
+    those of the `rare` classes if there are any, and no other is tried.
     """
     height, width = min(size[0], label.shape[0]), min(size[1], label.shape[1])
 
-    def place() -> tuple[slice, slice]:
-        top = rng.integers(0, label.shape[0] - height + 1)
-        left = rng.integers(0, label.shape[1] - width + 1)
+    def place(row: int | None = None, column: int | None = None) -> tuple[slice, slice]:
+        top, left = start(label.shape[0], height, row), start(label.shape[1], width, column)
         return slice(top, top + height), slice(left, left + width)
 
+    def start(whole: int, part: int, held: int | None) -> int:
+        low, high = (0, whole - part) if held is None else (max(0, held - part + 1), min(held, whole - part))
+        return rng.integers(low, high + 1)
+
+    if rare and rng.random() < rare_probability:
+        rows, columns = np.isin(label, rare).nonzero()
+        if len(rows):
+            chosen = rng.integers(len(rows))
+            window = place(rows[chosen], columns[chosen])
+            return picture[window], label[window]
     window = place()
     for _ in range(10 if cat_max_ratio < 1 else 0):
         counts = np.bincount(label[window].ravel(), minlength=IGNORED + 1)[:IGNORED]

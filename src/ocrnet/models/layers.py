@@ -85,6 +85,16 @@ def start_convolutions(cell: nn.Cell) -> None:
             part.weight.set_data(initializer(Normal(sigma), part.weight.shape, part.weight.dtype))
 
 
+def freeze(network: nn.Cell, part: str, norm: bool) -> None:
+    """Take the `backbone` (or "none") out of training, weights and BatchNorm statistics; with `norm` all statistics."""
+    for name, parameter in network.parameters_and_names():
+        if part != "none" and name.startswith(f"{part}."):
+            parameter.requires_grad = False
+    for name, cell in network.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d) and (norm or (part != "none" and name.startswith(f"{part}."))):
+            cell.use_batch_statistics = False
+
+
 class Dropout2d(nn.Cell):
     """Sets whole channels of (N, C, H, W) to 0 in training, each with probability `rate`, and scales the rest.
 
