@@ -9,7 +9,7 @@ import numpy as np
 
 from ocrnet.config import IGNORED, DataConfig
 from ocrnet.data.formats import FORMATS
-from ocrnet.data.pictures import BadFile, read_label, read_picture
+from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
 from ocrnet.errors import UserError
 
 _INVALID = 254  # a label value that means nothing; class indices stay below it
@@ -44,8 +44,13 @@ class SegmentationDataset:
         Raises:
             BadFile: a file is missing or unreadable, the sizes differ, or a label value is no class.
         """
+        picture, label = self.open(index)
+        return picture[:, :], label
+
+    def open(self, index: int) -> tuple[Picture, np.ndarray | None]:
+        """As `read`, with a picture that is decoded no further than the windows that are asked for."""
         picture_path, label_path = self.pairs[index]
-        picture = read_picture(picture_path)
+        picture = PictureFile(picture_path)
         if label_path is None:
             return picture, None
         raw = read_label(label_path)

@@ -1,0 +1,39 @@
+"""A picture file gives the same pixels whole and in part, and a PNG is decoded no further than it must."""
+
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ocrnet.data.pictures import BadFile, PictureFile, read_picture
+
+
+@pytest.mark.parametrize("kind", ["rgb.png", "grey.png", "palette.png", "alpha.png", "turned.png", "photograph.jpg"])
+def test_a_window_is_what_the_whole_picture_has_there(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    modes = {"grey.png": "L", "palette.png": "P", "alpha.png": "RGBA"}
+    image = Image.fromarray(pixels).convert(modes.get(kind, "RGB"))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    image.save(tmp_path / kind, exif=exif if kind == "turned.png" else None)
+    whole = read_picture(tmp_path / kind)
+    if kind == "rgb.png":
+        np.testing.assert_array_equal(whole, pixels)
+    picture = PictureFile(tmp_path / kind)
+    assert picture.shape == whole.shape
+    for rows, columns in ((slice(20, 90), slice(5, 60)), (slice(0, 200), slice(None)), (slice(10, 20), slice(9, 10))):
+        np.testing.assert_array_equal(picture[rows, columns], whole[rows, columns])
+    if kind == "rgb.png":
+        assert len(picture._decoded) == 200
+
+
+def test_a_png_with_rows_missing_is_refused(tmp_path):
+    path = tmp_path / "short.png"
+    Image.new("RGB", (40, 20)).save(path)
+    data = bytearray(path.read_bytes())
+    data[20:24] = (30).to_bytes(4, "big")  # a header that promises more rows than there are
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(BadFile, match=r"short\.png: not a readable picture"):
+        read_picture(path)
