@@ -16,7 +16,7 @@ def test_a_window_is_what_the_whole_picture_has_there(tmp_path, kind):
     image = Image.fromarray(pixels).convert(modes.get(kind, "RGB"))
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
-    image.save(tmp_path / kind, exif=exif if kind == "turned.png" else None)
+    image.save(tmp_path / kind, **({"exif": exif} if kind in ("turned.png", "photograph.jpg") else {}))
     whole = read_picture(tmp_path / kind)
     if kind == "rgb.png":
         np.testing.assert_array_equal(whole, pixels)

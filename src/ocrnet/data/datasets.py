@@ -96,6 +96,10 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
         UserError: the folder or list is missing, the split is empty, or a picture has no label. With
             `on_bad_sample: skip`, training pairs whose files are missing are left to the loader.
     """
+    if split == "train" and config.packed:
+        from ocrnet.data.packed import PackedDataset  # which is made of what is here
+
+        return PackedDataset(config.packed, config)
     dataset = find_pairs(config, split)
     if split == "train" and config.on_bad_sample == "skip":
         return dataset
