@@ -23,7 +23,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # ha
 warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PLAIN = bytes((8, 2, 0, 0, 0))  # the end of the header: 8 bits, RGB, rows from top to bottom
+_GREY, _RGB, _PALETTE = 0, 2, 3  # colour types of PNG
 _JPEG = b"\xff\xd8"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # between scans; 0 is a stuffed byte, D0-D7 are restarts
 
@@ -47,7 +47,7 @@ class Picture(Protocol):
 
 
 class PictureFile:
-    """A picture that is decoded when a window of it is asked for; a PNG no further down than that.
+    """A picture that is decoded when a window of it is asked for; a PNG no further than that.
 
     Raises:
         BadFile: the file is missing, damaged, too large or no picture. What only decoding shows is raised then.
@@ -55,47 +55,62 @@ class PictureFile:
 
     def __init__(self, path: Path) -> None:
         self._path, self._data = path, _read(path, "picture")
-        (height, width), parts = _measure(path, self._data)
-        plain = parts and parts[b"IHDR"][8:] == _PLAIN and parts.keys().isdisjoint((b"eXIf", b"acTL", b"tRNS"))
-        self._parts = parts if plain else None
-        self._decoded = np.empty((0, width, 3), np.uint8)
-        # other kinds are decoded for their size: a photograph may say that it lies on its side
-        self.shape = (height, width, 3) if plain else self._decode(height).shape
+        (height, width), self._parts = _measure(path, self._data)
+        self._whole: np.ndarray | None = None
+        if _plain(self._parts, _RGB):
+            self.shape = (height, width, 3)
+        else:  # decoded for its size: a photograph may say that it lies on its side
+            self._whole = _decode(path, self._data, cv2.IMREAD_COLOR_RGB)
+            self.shape = self._whole.shape
 
     def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
         """(h, w, 3) uint8 RGB."""
-        rows = self.shape[0] if window[0].stop is None else window[0].stop
-        return (self._decoded if rows <= len(self._decoded) else self._decode(rows))[window]
-
-    def _decode(self, rows: int) -> np.ndarray:
-        try:
-            data = _top(self._parts, rows) if self._parts else self._data
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        except (cv2.error, zlib.error) as error:
-            raise BadFile("unreadable", f"{self._path}: not a readable picture: {error}") from None
-        if picture is None:
-            raise BadFile("unreadable", f"{self._path}: not a readable picture (damaged or cut short?)")
-        self._decoded = picture
-        return picture
+        if self._whole is not None:
+            return self._whole[window]
+        (top, bottom, _), (left, right, _) = map(slice.indices, window, self.shape)
+        return _png_window(self._path, self._parts, top, bottom, right)[:, left:]
 
 
-def _top(parts: dict[bytes, bytes], rows: int) -> bytes:
-    """The PNG of the first `rows` of a plain one, not compressed.
+def _plain(parts: dict[bytes, bytes], *kinds: int) -> bool:
+    """Whether a PNG has 8 bits a value, one of the colour types, no interlacing and nothing that changes its pixels."""
+    plain = parts and parts[b"IHDR"][8:] in [bytes((8, kind, 0, 0, 0)) for kind in kinds]
+    return bool(plain) and parts.keys().isdisjoint((b"eXIf", b"acTL", b"tRNS"))
 
-    No PNG decoder stops before the last row, and the one in OpenCV inflates at half of the speed that this does.
+
+def _decode(path: Path, data: bytes, flags: int) -> np.ndarray:
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise BadFile("unreadable", f"{path}: not a readable picture: {error.err}") from None
+    if picture is None:
+        raise BadFile("unreadable", f"{path}: not a readable picture (damaged or cut short?)")
+    return picture
+
+
+def _png_window(path: Path, parts: dict[bytes, bytes], top: int, bottom: int, right: int) -> np.ndarray:
+    """Rows `top` to `bottom` and the columns up to `right` of a plain PNG, (h, w, 3) or, of a grey one, (h, w).
+
+    Inflated here, at twice the speed of OpenCV's zlib, and no further than `bottom`. What OpenCV gets is a PNG without
+    compression of what a pixel needs: those to its left, above it and between, up to a row that does not look above.
     """
     (width,) = struct.unpack_from(">I", parts[b"IHDR"])
-    size = rows * (1 + 3 * width)
-    pixels = memoryview(zlib.decompressobj().decompress(parts[b"IDAT"], size))
-    if len(pixels) < size:
-        raise zlib.error("it ends before its last row")
+    channels = 3 if parts[b"IHDR"][9] == _RGB else 1
+    stride = 1 + channels * width
+    try:
+        inflated = zlib.decompressobj().decompress(parts[b"IDAT"], bottom * stride)
+        rows = np.frombuffer(inflated, np.uint8).reshape(bottom, stride)
+    except (zlib.error, ValueError) as error:
+        raise BadFile("unreadable", f"{path}: not a readable picture: {error}") from None
+    first = int(np.flatnonzero(rows[: top + 1, 0] < 2)[-1:].sum())  # filter 0: none, 1: the left neighbour's; or row 0
+    pixels = np.ascontiguousarray(rows[first:, : 1 + channels * right]).reshape(-1).data
     body = [b"\x78\x01"]
-    for place in range(0, size, 65535):
+    for place in range(0, len(pixels), 65535):
         block = pixels[place : place + 65535]
-        body += [struct.pack("<BHH", place + 65535 >= size, len(block), len(block) ^ 65535), block]
+        body += [struct.pack("<BHH", place + 65535 >= len(pixels), len(block), len(block) ^ 65535), block]
     body.append(struct.pack(">I", zlib.adler32(pixels)))
-    header = struct.pack(">II", width, rows) + _PLAIN
-    return b"".join((_PNG, *_part(b"IHDR", header), *_part(b"IDAT", *body), *_part(b"IEND")))
+    header = struct.pack(">IIBBBBB", right, bottom - first, 8, _RGB if channels == 3 else _GREY, 0, 0, 0)
+    data = b"".join((_PNG, *_part(b"IHDR", header), *_part(b"IDAT", *body), *_part(b"IEND")))
+    return _decode(path, data, cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE)[top - first :]
 
 
 def _part(name: bytes, *body: bytes) -> tuple[bytes, ...]:
@@ -120,7 +135,9 @@ def read_label(path: Path) -> np.ndarray:
         except (OSError, ValueError) as error:
             raise BadFile("unreadable", f"{path}: not a readable label picture: {error}") from None
     data = _read(path, "label picture")
-    _measure(path, data)
+    (height, width), parts = _measure(path, data)
+    if _plain(parts, _GREY, _PALETTE):
+        return _png_window(path, parts, 0, height, width)
     try:
         with _open(data) as image:
             values = np.asarray(image)
