@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 from ocrnet import arguments, checkpoint, device, errors
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, open_dataset, palette
+from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix, near_boundaries
 from ocrnet.models.ocrnet import OCRNet
@@ -32,6 +33,7 @@ def parse() -> tuple[argparse.Namespace, Config]:
     parser.add_argument(
         "--visualize", type=arguments.boolean, default=False, help="True: write picture | label | prediction"
     )
+    add_flags(parser)
     args, config = arguments.parse(parser)
     args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     if args.split == "test" and (args.result_json or args.report):
@@ -52,7 +54,8 @@ def main() -> None:
     matrix, boundary = ConfusionMatrix(dataset.classes), ConfusionMatrix(dataset.classes)
     gallery = Gallery(config) if args.report else None
     colours, values = palette(config.data), file_values(config.data)
-    predicted = predict_dataset(Predictor(network, config), dataset, config.eval.batch_size)
+    predictor = Predictor(network, config, engine=make_engine(args, network, config))
+    predicted = predict_dataset(predictor, dataset, config.eval.batch_size)
     for number, (name, picture, label, prediction) in enumerate(predicted):
         if label is not None:
             matrix.update(label, prediction)
