@@ -10,6 +10,7 @@ from ocrnet.stopping import StopRequest
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
 from ocrnet import arguments, checkpoint, device, errors
+from ocrnet.compile_cache import compile_step
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
 from ocrnet.losses import OCRLoss
@@ -23,6 +24,7 @@ from ocrnet.trainer import Trainer
 def main() -> None:
     parser = arguments.recipe_parser("Train OCRNet.")
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
+    parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
     args, config = arguments.parse(parser)
 
     target = device.init(config.device_target, config.ms_mode, config.seed)
@@ -49,6 +51,8 @@ def main() -> None:
         config.train.accumulate_steps,
     )
 
+    if args.compile_cache and config.ms_mode == 0:
+        compile_step(train_step, config, args.compile_cache)
     trainer = Trainer(config, train_step, training, validation, stop)
     trainer.prepare(args.resume_ckpt)
     print(f"OCRNet {config.model.backbone} on {target}: {len(training)} pictures, {classes} classes, {config.save_dir}")
