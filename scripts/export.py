@@ -31,17 +31,15 @@ class AtImageSize(nn.Cell):
         return self.cell(images, images.shape[2:])
 
 
-def write_mindir(network: OCRNet, shape: tuple[int | None, ...], argmax: bool, path: Path) -> None:
+def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: bool, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "onnx":
+        path.write_bytes(onnx_graph.onnx_model(network, shape, argmax).SerializeToString())
+        return
     logits = MainLogits(network, network.align_corners)
-    batch, height, width = shape
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        images = Tensor(shape=[batch, 3, height, width], dtype=ms.float32) if None in shape else None
-        if images is None:
-            images = ops.zeros((batch, 3, height, width), ms.float32)
-        ms.export(AtImageSize(Classes(logits) if argmax else logits), images, file_name=str(path), file_format="MINDIR")
-    except OSError as error:
-        raise errors.UserError(f"{path}: cannot write this file: {error.strerror}") from None
+    size = shape[0], 3, *shape[1:]
+    images = Tensor(shape=size, dtype=ms.float32) if None in size else ops.zeros(size, ms.float32)
+    ms.export(AtImageSize(Classes(logits) if argmax else logits), images, file_name=str(path), file_format="MINDIR")
 
 
 def main() -> None:
@@ -62,10 +60,10 @@ def main() -> None:
     ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     checkpoint.load_weights(network, ckpt_path, config.data.classes)
     fold_batch_norm(network)
-    if args.format == "onnx":
-        onnx_graph.write(onnx_graph.onnx_model(network, shape, args.argmax), args.output)
-    else:
-        write_mindir(network, shape, args.argmax, args.output)
+    try:
+        write(network, args.format, shape, args.argmax, args.output)
+    except OSError as error:
+        raise errors.UserError(f"{args.output}: cannot write this file: {error.strerror}") from None
     size = args.output.stat().st_size / 1e6
     print(
         f"{args.output}: {size:.1f} MB, images ({', '.join(str(side or 'any') for side in (shape[0], 3, *shape[1:]))})"

@@ -20,8 +20,6 @@ PRECISIONS = {"mindspore": ("fp32",), "onnxruntime": ("fp32",), "openvino": ("fp
 _EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino"}
 _CALIBRATION = 64  # training pictures whose activations set the ranges of int8
 
-Runner = Callable[[np.ndarray], np.ndarray]
-
 
 def _module(name: str):
     try:
@@ -49,7 +47,7 @@ class Engine:
         self.network, self.precision, self.calibration = fold_batch_norm(network), precision, calibration
         self._open = {"onnxruntime": self._open_onnxruntime, "openvino": self._open_openvino}[name]
         self._runtime = _module(name)
-        self._runners: dict[bool, Runner] = {}
+        self._runners: dict[bool, Callable[[np.ndarray], np.ndarray]] = {}
 
     def logits(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """(N, 3, h, w) float32 to (N, classes, *size), as `inference.MainLogits`."""
@@ -68,13 +66,13 @@ class Engine:
             self._runners[argmax] = self._open(model.SerializeToString())
         return self._runners[argmax](images)
 
-    def _open_onnxruntime(self, model: bytes) -> Runner:
+    def _open_onnxruntime(self, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         session = self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return lambda images: session.run(None, {"images": images})[0]
 
-    def _open_openvino(self, model: bytes) -> Runner:
+    def _open_openvino(self, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
         core = self._runtime.Core()
         read = core.read_model(model)
         with device.all_instructions():  # asked at the first of these calls

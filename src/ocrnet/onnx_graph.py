@@ -4,8 +4,6 @@ MindSpore's exporter knows no bilinear resize. Here each kind of cell has a meth
 batch, height and width are fixed or free.
 """
 
-from pathlib import Path
-
 import numpy as np
 from mindcv.models import hrnet as mindcv_hrnet
 from mindspore import nn
@@ -16,8 +14,6 @@ from ocrnet.models.hrnet import BasicBlock, Bottleneck, HRModule, HRNet
 from ocrnet.models.layers import ConvBNReLU, Dropout2d
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.resnet import ResNet
-
-OPSET = 17
 
 
 def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None], argmax: bool):
@@ -45,18 +41,10 @@ def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None]
     batch, height, width = (side or free for side, free in zip(shape, ("batch", "height", "width"), strict=True))
     classes = network.ocr_head.classifier.out_channels
     outputs = [batch, height, width] if argmax else [batch, classes, height, width]
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "OCRNet",
-            [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, height, width])],
-            [helper.make_tensor_value_info(name, kind, outputs)],
-            graph.weights,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=8,
-        producer_name="ocrnet",
-    )
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, height, width])]
+    output = [helper.make_tensor_value_info(name, kind, outputs)]
+    whole = helper.make_graph(graph.nodes, "OCRNet", inputs, output, graph.weights)
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="ocrnet")
     checker.check_model(model)
     return model
 
@@ -117,20 +105,10 @@ class _Graph:
         raise TypeError(f"no ONNX nodes for {type(cell).__name__}")
 
     def convolution(self, cell: nn.Conv2d, x: str) -> str:
-        kernel = cell.kernel_size
-        padding = cell.padding if isinstance(cell.padding, tuple) else (cell.padding,) * 4  # top, bottom, left, right
-        weights = [self.constant(cell.weight.asnumpy())]
-        if cell.has_bias:
-            weights.append(self.constant(cell.bias.asnumpy()))
-        return self.add(
-            "Conv",
-            x,
-            *weights,
-            kernel_shape=list(kernel),
-            strides=list(cell.stride),
-            dilations=list(cell.dilation),
-            pads=[padding[0], padding[2], padding[1], padding[3]],
-        )
+        weights = [cell.weight, cell.bias] if cell.has_bias else [cell.weight]
+        top, bottom, left, right = cell.padding if isinstance(cell.padding, tuple) else (cell.padding,) * 4
+        how = dict(strides=cell.stride, dilations=cell.dilation, pads=[top, left, bottom, right])
+        return self.add("Conv", x, *[self.constant(weight.asnumpy()) for weight in weights], **how)
 
     def block(self, cell: BasicBlock | Bottleneck, x: str) -> str:
         shortcut = x if cell.down_sample is None else self.cell(cell.down_sample, x)
@@ -190,7 +168,7 @@ class _Graph:
         scale = self.constant(np.float32(cell.key_channels**-0.5))
         relation = self.add("Softmax", self.add("Mul", self.add("MatMul", query, key), scale), axis=2)
         context = self.add("Transpose", self.add("MatMul", relation, value), perm=[0, 2, 1])
-        shape = self.add("Concat", self.constant([0, 0]), self.size(pixels), axis=0)  # 0: as it is
+        shape = self.add("Concat", self.constant([0, 0]), self.add("Shape", pixels, start=2), axis=0)  # 0: as it is
         context = self.cell(cell.out, self.add("Reshape", context, shape))
         return self.cell(cell.join, self.add("Concat", context, pixels, axis=1))
 
@@ -198,23 +176,10 @@ class _Graph:
         """(N, C, h, w) to (N, C, h * w)."""
         return self.add("Reshape", x, self.constant([0, 0, -1]))
 
-    def size(self, x: str) -> str:
-        """Height and width of (N, C, h, w)."""
-        return self.add("Shape", x, start=2)
-
     def resize(self, x: str, like: str, align_corners: bool, mode: str = "bilinear") -> str:
         """To the height and width of `like`."""
-        sizes = self.add("Concat", self.add("Shape", x, end=2), self.size(like), axis=0)
+        sizes = self.add("Concat", self.add("Shape", x, end=2), self.add("Shape", like, start=2), axis=0)
         how = dict(mode="linear", coordinate_transformation_mode="align_corners" if align_corners else "half_pixel")
         if mode == "nearest":
             how = dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
         return self.add("Resize", x, "", "", sizes, **how)
-
-
-def write(model, path: Path) -> None:
-    """Raises UserError when the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise UserError(f"{path}: cannot write this file: {error.strerror}") from None
