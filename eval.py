@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, open_dataset, palette
+from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix, near_boundaries
 from ocrnet.models.ocrnet import OCRNet
@@ -33,6 +34,7 @@ def parse() -> tuple[argparse.Namespace, Config]:
     parser.add_argument(
         "--visualize", type=arguments.boolean, default=False, help="True: write picture | label | prediction"
     )
+    add_flags(parser)
     args, config = arguments.parse(parser)
     args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     if args.split == "test" and (args.result_json or args.report):
@@ -44,6 +46,7 @@ def main() -> None:
     args, config = parse()
     with cloud.job(args, config):
         evaluate(args, config)
+    collectives.barrier()  # no rank leaves before the others are done
 
 
 def evaluate(args: argparse.Namespace, config: Config) -> None:
@@ -58,7 +61,8 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     matrix, boundary = ConfusionMatrix(dataset.classes), ConfusionMatrix(dataset.classes)
     gallery = Gallery(config) if args.report else None
     colours, values = palette(config.data), file_values(config.data)
-    predicted = predict_dataset(Predictor(network, config), dataset, config.eval.batch_size)
+    predictor = Predictor(network, config, engine=make_engine(args, network, config))
+    predicted = predict_dataset(predictor, dataset, config.eval.batch_size)
     ranks = launcher.ranks()
     for number, (name, picture, label, prediction) in zip(count(ranks.rank, ranks.size), predicted, strict=False):
         if label is not None:
@@ -76,7 +80,6 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     parts = collectives.gather((matrix, boundary, gallery))
     if ranks.first:
         summarise(args, config, parts)
-    collectives.barrier()
 
 
 def summarise(args: argparse.Namespace, config: Config, parts: list[tuple]) -> None:

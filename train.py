@@ -12,6 +12,7 @@ from ocrnet.stopping import StopRequest
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
 from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
+from ocrnet.compile_cache import compile_step
 from ocrnet.config import Config
 from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
@@ -27,10 +28,12 @@ from ocrnet.trainer import Trainer
 def main() -> None:
     parser = arguments.recipe_parser("Train OCRNet.")
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
+    parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
     args, config = arguments.parse(parser)
 
     with cloud.job(args, config) as checkpoint_saved:
         train(args, config, checkpoint_saved)
+    collectives.barrier()  # no rank leaves before the others are done
 
 
 def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
@@ -61,12 +64,13 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
         config.train.accumulate_steps,
     )
 
+    if args.compile_cache and config.ms_mode == 0:
+        compile_step(train_step, config, args.compile_cache)
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
     cards = f"{ranks.size} x {target}" if ranks.size > 1 else target
     print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} pictures, {classes} classes, {config.save_dir}")
     trainer.train()
-    collectives.barrier()  # no rank leaves before the others are done
 
 
 if __name__ == "__main__":

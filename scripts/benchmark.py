@@ -1,97 +1,281 @@
-"""Time OCRNet beside a 2048 x 2048 x 2048 matrix product on the same machine, in turn, in one run.
+"""Time OCRNet and, with --peer, mmsegmentation at the same work, in turn, in one run.
 
-    python scripts/benchmark.py                      # forward of W18-small on 1x3x512x1024
-    python scripts/benchmark.py --work training      # training step, batch 2 of 256x512
+    python scripts/benchmark.py --work forward      # 1x3x512x1024, classes of every pixel
+    python scripts/benchmark.py --work engines      # the same by ONNX Runtime and OpenVINO
+    python scripts/benchmark.py --work training     # a step of 2 crops of 256x512
+    python scripts/benchmark.py --work compile      # the first training step, without and with --compile_cache
+    python scripts/benchmark.py --work pipeline     # samples of 512x1024 from 1024x2048 PNG pairs, 1 and 2 workers
+    python scripts/benchmark.py --work packed       # the same from a packed file
+    python scripts/benchmark.py --work training --peer peer/bin/python      # see requirements-peer.txt
 
-Prints medians and the peak memory of this process, and writes JSON with --output.
+Each contender is a process of its own that waits while another works; a 2048x2048x2048 matrix product of NumPy is
+timed after each round. Medians, least and most, the ratio to the first of the peer's rows, peak memory of the process,
+and for networks the time that their multiply-adds would take at the product's rate; --output FILE.json: all numbers.
 """
 
 import argparse
 import json
 import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
 
 from ocrnet import device, errors
-from ocrnet.config import Config
+
+SAMPLES = 32  # of a data pipeline in one repeat
+WORKS = {
+    # work: (our contenders, the peer's work and contenders)
+    "forward": (["mindspore"], "forward", ["eager", "channels_last"]),
+    "engines": (
+        ["mindspore", "onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "openvino-int8"],
+        "forward",
+        ["eager", "channels_last"],
+    ),
+    "training": (["mindspore"], "training", ["eager", "channels_last"]),
+    "compile": (["cold", "cached"], "", []),
+    "pipeline": (["1-worker", "2-workers"], "pipeline", [str(SAMPLES)]),
+    "packed": (["1-worker", "packed"], "pipeline", [str(SAMPLES)]),
+}
+Work = Callable[[], object]
 
 
-def forward(config: Config) -> Callable[[], object]:
-    """One 1x3x512x1024 picture through the network, in evaluation mode."""
-    from mindspore import Tensor
+def images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
+
+def forward(how: str, backbone: str) -> Work:
+    """Classes of one 512x1024 picture."""
+    from ocrnet.config import ModelConfig
+    from ocrnet.engines import Engine
+    from ocrnet.inference import Classes, CompileWhatRepeats, MainLogits
     from ocrnet.models.ocrnet import OCRNet
 
-    network = OCRNet(config.model, len(config.data.classes)).set_train(False)
-    images = Tensor(np.random.default_rng(0).normal(size=(1, 3, 512, 1024)).astype(np.float32))
-    return lambda: network(images)[0].asnumpy()
+    network = OCRNet(ModelConfig(backbone=backbone), 19).set_train(False)
+    batch, size = images(1, 3, 512, 1024), (512, 1024)
+    if how == "mindspore":
+        classes = CompileWhatRepeats(Classes(MainLogits(network, False)), first=True)
+    else:
+        calibration = (image[None] for image in images(4, 3, 512, 1024))
+        classes = Engine(network, *how.split("-"), calibration=calibration).classes
+    return lambda: classes(batch, size)
 
 
-def training(config: Config) -> Callable[[], object]:
-    """One training step on 2 crops of 256x512."""
+def training(how: str, backbone: str, cache: Path | None = None) -> Work:
+    """One step on 2 crops of 256x512."""
     from mindspore import Tensor
 
+    from ocrnet.compile_cache import compile_step
+    from ocrnet.config import Config
     from ocrnet.losses import OCRLoss
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.optim import make_optimizer
     from ocrnet.train_cell import TrainOneStep
 
-    classes = len(config.data.classes)
-    rng = np.random.default_rng(0)
-    loss_network = OCRLoss(OCRNet(config.model, classes), config.loss, classes, config.model.align_corners)
+    config = Config(model={"backbone": backbone}, data={"crop_size": (256, 512)})
+    loss_network = OCRLoss(OCRNet(config.model, 19), config.loss, 19, align_corners=False)
     step = TrainOneStep(loss_network, make_optimizer(config.optimizer, loss_network), None).set_train(True)
-    images = Tensor(rng.normal(size=(2, 3, 256, 512)).astype(np.float32))
-    labels = Tensor(rng.integers(0, classes, (2, 256, 512)).astype(np.int32))
-    return lambda: step(images, labels)[0].asnumpy()
+    if cache:
+        compile_step(step, config, cache)
+    batch = Tensor(images(2, 3, 256, 512))
+    labels = Tensor(np.random.default_rng(0).integers(0, 19, (2, 256, 512)).astype(np.int32))
+    return lambda: step(batch, labels)[0].asnumpy()
 
 
-def seconds(work: Callable[[], object]) -> float:
+def pipeline(how: str, data: Path) -> Work:
+    """Batches of 2 as a training gets them."""
+    from ocrnet.config import DataConfig
+    from ocrnet.data.datasets import open_dataset
+    from ocrnet.data.loader import TrainingSamples, training_batches
+
+    config = DataConfig(root=data, workers=2 if how == "2-workers" else 1)
+    config.packed = data / "train.packed" if how == "packed" else None
+    dataset = open_dataset(config, "train")
+    return lambda: list(training_batches(TrainingSamples(dataset, config, 0, 2, 0, SAMPLES), 2))
+
+
+def serve(work: str, how: str, backbone: str, data: Path) -> None:
+    """Be a contender: warm up, say so, and answer every line with seconds and peak memory."""
+    device.init("CPU" if work in ("pipeline", "packed") else None, 0, seed=0)
+    if work in ("pipeline", "packed"):
+        run = pipeline(how, data)
+    else:
+        run = training(how, backbone) if work == "training" else forward(how, backbone)
+    for _ in range(2):
+        run()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(seconds(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, flush=True)
+
+
+def first_step(how: str, backbone: str, data: Path) -> None:
+    """Seconds and peak memory of building, compiling and doing one training step, less a second step."""
+    device.init(None, 0, seed=0)
+    built: list[Work] = []
+
+    def start() -> None:
+        built.append(training("mindspore", backbone, data if how == "cached" else None))
+        built[0]()
+
+    spent = seconds(start)
+    print(spent - seconds(built[0]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def seconds(work: Work) -> float:
     """Wall time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
+class Contender:
+    """A process that does one piece of work whenever it is asked."""
+
+    def __init__(self, name: str, command: list, once: bool = False) -> None:
+        self.name, self.command, self.once = name, list(map(str, command)), once
+        self.seconds: list[float] = []
+        self.peak_GB = 0.0
+        self.process = None if once else self._start()
+        if self.process:
+            self._wait_for("ready")
+
+    def _start(self) -> subprocess.Popen:
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return subprocess.Popen(self.command, **pipes)
+
+    def _wait_for(self, *beginnings: str) -> str:
+        for line in self.process.stdout:
+            if line.startswith(beginnings):
+                return line
+        raise errors.UserError(f"{self.name}: ended too early; see what {' '.join(self.command)} says")
+
+    def run(self) -> None:
+        if self.once:
+            self.process = self._start()
+        else:
+            self.process.stdin.write("again\n")
+            self.process.stdin.flush()
+        spent, peak = map(float, self._wait_for(*"0123456789").split())
+        self.seconds.append(spent)
+        self.peak_GB = max(self.peak_GB, peak)
+        if self.once:
+            self.close()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def contenders(args: argparse.Namespace, data: Path) -> Iterator[Contender]:
+    ours, peer_work, theirs = WORKS[args.work]
+    for how in ours:
+        command = [sys.executable, __file__, "--serve", args.work, how, args.backbone, data]
+        yield Contender(f"ocrnet {how}", command, once=args.work == "compile")
+    for how in theirs if args.peer else []:
+        command = [args.peer, Path(__file__).with_name("benchmark_peer.py"), peer_work, how, args.backbone, data]
+        yield Contender(f"mmsegmentation {how if peer_work != 'pipeline' else '1-worker'}", command)
+
+
+def make_data(folder: Path, packed: bool) -> None:
+    """Eight 1024x2048 street scenes, and the packed file."""
+    script = ROOT / "scripts" / "make_demo_data.py"
+    size = ["--train", 8, "--val", 1, "--width", 2048, "--height", 1024]
+    subprocess.run(list(map(str, [sys.executable, script, "--output", folder, *size])), check=True, capture_output=True)
+    if packed:
+        from ocrnet.config import DataConfig
+        from ocrnet.data.datasets import open_dataset
+        from ocrnet.data.packed import pack
+
+        dataset = open_dataset(DataConfig(root=folder), "train")
+        pack(dataset, folder / "train.packed", range(len(dataset)))
+
+
+def gflop(work: str, backbone: str) -> float | None:
+    """Of the network's multiply-adds; a training step takes three times those of a forward."""
+    from ocrnet.config import ModelConfig
+    from ocrnet.models.complexity import count_flops
+    from ocrnet.models.ocrnet import OCRNet
+
+    if work not in ("forward", "engines", "training"):
+        return None
+    device.init("CPU", 1)
+    network = OCRNet(ModelConfig(backbone=backbone), 19)
+    return (count_flops(network, 512, 1024) if work != "training" else 6 * count_flops(network, 256, 512)) / 1e9
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", choices=["forward", "training"], default="forward")
+    parser.add_argument("--work", choices=list(WORKS), default="forward")
     parser.add_argument("--backbone", default="hrnet_w18_small")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--device_target", choices=device.TARGETS)
-    parser.add_argument("--ms_mode", type=int, choices=[0, 1], default=0)
-    parser.add_argument("--output", metavar="FILE.json")
+    parser.add_argument("--peer", metavar="PYTHON", help="of an environment with mmsegmentation")
+    parser.add_argument("--output", metavar="FILE.json", type=Path)
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.serve:
+        work, how, backbone, data = args.serve
+        return (first_step if work == "compile" else lambda *rest: serve(work, *rest))(how, backbone, Path(data))
 
-    target = device.init(args.device_target, args.ms_mode, seed=0)
-    config = Config(model={"backbone": args.backbone})
-    work = {"forward": forward, "training": training}[args.work](config)
-    matrix = np.random.default_rng(0).normal(size=(2048, 2048)).astype(np.float32)
-
-    compile_seconds = seconds(work)
-    pairs = [(seconds(work), seconds(lambda: matrix @ matrix)) for _ in range(args.repeats)]
-    ours, product = zip(*pairs, strict=True)
-    result = {
-        "work": args.work,
-        "backbone": args.backbone,
-        "device": target,
-        "median_s": statistics.median(ours),
-        "min_s": min(ours),
-        "max_s": max(ours),
-        "matrix_product_median_s": statistics.median(product),
-        "first_call_s": compile_seconds,
-        "peak_memory_GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }
-    for key, value in result.items():
-        print(f"{key:<24} {value:.3f}" if isinstance(value, float) else f"{key:<24} {value}")
+    matrix = images(2048, 2048)
+    products: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="ocrnet-benchmark-") as scratch:
+        if args.work in ("pipeline", "packed"):
+            make_data(Path(scratch), args.work == "packed")
+        rows = list(contenders(args, Path(scratch)))
+        if args.work == "compile":
+            rows[1].run()  # fills the cache
+            rows[1].seconds.clear()
+        for _ in range(args.repeats):
+            for row in rows:
+                row.run()
+                products.append(seconds(lambda: matrix @ matrix))
+        for row in rows:
+            row.close()
+    result = summary(args, rows, products)
     if args.output:
-        errors.write_text(Path(args.output), json.dumps(result, indent=1))
+        errors.write_text(args.output, json.dumps(result, indent=1))
+
+
+def summary(args: argparse.Namespace, rows: list[Contender], products: list[float]) -> dict:
+    """The numbers, printed as a table too."""
+    per = SAMPLES if args.work in ("pipeline", "packed") else 1
+    rate = 2 * 2048**3 / statistics.median(products) / 1e9
+    work_gflop = gflop(args.work, args.backbone)
+    baseline = next((row for row in rows if row.name.startswith("mmsegmentation")), rows[0])
+    table = []
+    for row in rows:
+        spent = [value / per for value in row.seconds]
+        table.append(
+            {
+                "name": row.name,
+                "median_s": statistics.median(spent),
+                "min_s": min(spent),
+                "max_s": max(spent),
+                "ratio": statistics.median(row.seconds) / statistics.median(baseline.seconds),
+                "peak_memory_GB": row.peak_GB,
+                "seconds": spent,
+            }
+        )
+    unit = "s a sample" if per > 1 else "s"
+    print(f"{args.work}, {args.backbone}, {args.repeats} rounds; NumPy's 2048³ product: {rate:.0f} GFLOP/s")
+    if work_gflop:
+        print(f"{work_gflop:.1f} GFLOP take {work_gflop / rate:.3f} s at that rate")
+    print(f"{'':<32}{'median ' + unit:>18}{'least':>9}{'most':>9}{'ratio':>8}{'peak GB':>9}")
+    for row in table:
+        print(
+            f"{row['name']:<32}{row['median_s']:>18.4f}{row['min_s']:>9.4f}{row['max_s']:>9.4f}{row['ratio']:>8.2f}"
+            f"{row['peak_memory_GB']:>9.2f}"
+        )
+    limit = {"gflop": work_gflop, "limit_s": work_gflop and work_gflop / rate}
+    return {"work": args.work, "backbone": args.backbone, "product_s": products, **limit, "rows": table}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 
 from ocrnet import arguments, checkpoint, device, errors, media, progress
 from ocrnet.data.datasets import palette
+from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.train_cell import set_precision
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path)
     parser.add_argument("--strength", type=float, default=0.5, help="of the colours on overlays, 0 to 1 (default 0.5)")
+    add_flags(parser)
     args, config = arguments.parse(parser)
     ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     names = media.find(args.input)
@@ -78,7 +80,7 @@ def main() -> None:
     checkpoint.load_weights(network, ckpt_path, config.data.classes)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
-    predictor = Predictor(network, config, compile_first=False)
+    predictor = Predictor(network, config, compile_first=False, engine=make_engine(args, network, config))
     output = Output(args.output, palette(config.data), args.strength)
 
     failed: list[str] = []

@@ -65,6 +65,8 @@ class DataConfig(Section):
     """Validation split, likewise."""
     test: str = "test"
     """Split without labels, likewise; its list has the picture alone on a line."""
+    packed: Path | None = None
+    """Training pairs as scripts/pack_dataset.py wrote them, read in place of the files of `train`."""
     classes: list[str] = []
     """Class names in the order of the label values. Required for lists, known for the rest."""
     palette: list[tuple[Byte, Byte, Byte]] = []

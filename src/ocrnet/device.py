@@ -23,10 +23,27 @@ def prepare_environment() -> None:
         _choose_fast_convolutions()
 
 
+_LIMIT = "ONEDNN_MAX_CPU_ISA"
+_chosen_here = False
+
+
 def _choose_fast_convolutions() -> None:
     # oneDNN 3.10 in MindSpore 2.10 falls back to a reference loop for every convolution when it sees AVX-512:
     # 0.3 instead of 50-150 GFLOP/s. oneDNN reads this once, at its first primitive.
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    global _chosen_here
+    _chosen_here = _chosen_here or _LIMIT not in os.environ
+    os.environ.setdefault(_LIMIT, "AVX2")
+
+
+@contextmanager
+def all_instructions() -> Iterator[None]:
+    """Inside, what was limited for MindSpore's sake is not: for programs with a oneDNN of their own."""
+    limit = os.environ.pop(_LIMIT, None) if _chosen_here else None
+    try:
+        yield
+    finally:
+        if limit:
+            os.environ[_LIMIT] = limit
 
 
 def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:

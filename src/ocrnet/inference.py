@@ -103,12 +103,16 @@ class Predictor:
 
     Args:
         compile_first: in graph mode, compile for the first size at once; False for a few pictures of any size.
+        engine: an `engines.Engine` to run the network in MindSpore's place.
     """
 
-    def __init__(self, network: nn.Cell, config: Config, compile_first: bool = True) -> None:
+    def __init__(self, network: nn.Cell, config: Config, compile_first: bool = True, engine=None) -> None:
         self.network = network
         self.config = config
         self.views = views(config.eval)
+        if engine:
+            self._logits, self._classes = engine.logits, engine.classes
+            return
         logits = MainLogits(network, config.model.align_corners)
         self._logits = CompileWhatRepeats(logits, compile_first)
         self._classes = CompileWhatRepeats(Classes(logits), compile_first)

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from numpy.random import Generator, Philox
@@ -17,6 +18,11 @@ def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return picture, (columns % 19).astype(np.uint8)
 
 
+def cut(picture: np.ndarray, label: np.ndarray, *arguments) -> tuple[np.ndarray, np.ndarray]:
+    window = transforms.random_window(label, *arguments)
+    return picture[window], label[window]
+
+
 @pytest.mark.parametrize(
     ("size", "box", "expected"),
     [
@@ -30,25 +36,34 @@ def test_pictures_fit_their_box_as_in_mmcv(size, box, expected):
     assert transforms.fit(size, box) == expected
 
 
-def test_random_resize_draws_the_whole_range_and_keeps_the_pair_together():
-    picture, label = coordinates(40, 80)
+def test_random_size_draws_the_whole_range():
     ratios = []
     for number in range(200):
-        resized, resized_label = transforms.random_resize(picture, label, None, (0.5, 2.0), rng(number))
-        assert resized.shape[:2] == resized_label.shape
-        ratios.append(resized_label.shape[1] / 80)
+        width, height = transforms.random_size((40, 80), None, (0.5, 2.0), rng(number))
+        assert abs(width - 2 * height) <= 1
+        ratios.append(width / 80)
     assert 0.5 <= min(ratios) < 0.53 and 1.94 < max(ratios) <= 2.0
-    assert set(np.unique(resized_label)) <= set(range(19))  # nearest: no value between two classes
+
+
+def test_a_resized_window_is_what_resizing_the_whole_picture_gives_within_a_grey_level():
+    noise = rng().integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    for number in range(40):
+        size = transforms.random_size((300, 500), None, (0.3, 3.0), rng(number))
+        window = transforms.random_window(np.zeros(size[::-1], np.uint8), (100, 150), 1.0, rng(number))
+        got = transforms.resize_window(noise, size, window).astype(int)
+        whole = cv2.resize(noise, size, interpolation=cv2.INTER_LINEAR)[window]
+        assert got.shape == whole.shape
+        assert np.abs(got - whole).max() <= 1
 
 
 def test_random_crop_cuts_picture_and_label_at_the_same_place():
     picture, label = coordinates(60, 90)
     places = set()
     for number in range(50):
-        cut, cut_label = transforms.random_crop(picture, label, (32, 48), 0.75, rng(number))
-        assert cut.shape == (32, 48, 3) and cut_label.shape == (32, 48)
-        assert (cut_label == cut[..., 1] % 19).all()
-        places.add((int(cut[0, 0, 0]), int(cut[0, 0, 1])))
+        part, part_label = cut(picture, label, (32, 48), 0.75, rng(number))
+        assert part.shape == (32, 48, 3) and part_label.shape == (32, 48)
+        assert (part_label == part[..., 1] % 19).all()
+        places.add((int(part[0, 0, 0]), int(part[0, 0, 1])))
     assert {row for row, _ in places} & {0, 1, 2} and max(column for _, column in places) > 38
 
 
@@ -56,8 +71,8 @@ def test_random_crop_avoids_crops_that_one_class_fills():
     label = np.zeros((64, 128), np.uint8)
     label[:, 100:] = 1
     picture = np.zeros((64, 128, 3), np.uint8)
-    found = [transforms.random_crop(picture, label, (32, 32), 0.75, rng(n))[1] for n in range(60)]
-    blind = [transforms.random_crop(picture, label, (32, 32), 1.0, rng(n))[1] for n in range(60)]
+    found = [cut(picture, label, (32, 32), 0.75, rng(n))[1] for n in range(60)]
+    blind = [cut(picture, label, (32, 32), 1.0, rng(n))[1] for n in range(60)]
     mixed = [np.mean([(0.25 < crop.mean() < 0.75) for crop in crops]) for crops in (found, blind)]
     assert mixed[0] > 0.7 > mixed[1]
 
@@ -95,19 +110,16 @@ def test_random_crop_finds_rare_classes_as_often_as_asked():
     picture = np.zeros((200, 300, 3), np.uint8)
 
     def share(rare: list[int], probability: float) -> tuple[float, float]:
-        crops = [
-            transforms.random_crop(picture, label, (32, 48), 1.0, rng(number), rare, probability)[1]
-            for number in range(300)
-        ]
+        crops = [cut(picture, label, (32, 48), 1.0, rng(number), rare, probability)[1] for number in range(300)]
         assert all(crop.shape == (32, 48) for crop in crops)
         return tuple(np.mean([(crop == value).any() for crop in crops]) for value in (5, 6))
 
     assert max(share([5, 6], 0.0)) < 0.05
     assert sum(share([5, 6], 1.0)) == 1 and 0.35 < share([5, 6], 1.0)[0] < 0.65
     assert 0.4 < share([5], 0.5)[0] < 0.6
-    assert transforms.random_crop(picture, label, (500, 500), 1.0, rng(), [5], 1.0)[1].shape == (200, 300)
+    assert cut(picture, label, (500, 500), 1.0, rng(), [5], 1.0)[1].shape == (200, 300)
     # a class that is not there changes nothing but the one number drawn
-    other = transforms.random_crop(picture, label, (32, 48), 1.0, rng(3), [9], 1.0)[1]
+    other = cut(picture, label, (32, 48), 1.0, rng(3), [9], 1.0)[1]
     assert other.shape == (32, 48)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ocrnet.config import IGNORED, DataConfig
 from ocrnet.data.formats import FORMATS
-from ocrnet.data.pictures import BadFile, read_label, read_picture
+from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
 from ocrnet.errors import UserError
 
 _INVALID = 254  # a label value that means nothing; class indices stay below it
@@ -44,8 +44,13 @@ class SegmentationDataset:
         Raises:
             BadFile: a file is missing or unreadable, the sizes differ, or a label value is no class.
         """
+        picture, label = self.open(index)
+        return picture[:, :], label
+
+    def open(self, index: int) -> tuple[Picture, np.ndarray | None]:
+        """As `read`, with a picture that is decoded no further than the windows that are asked for."""
         picture_path, label_path = self.pairs[index]
-        picture = read_picture(picture_path)
+        picture = PictureFile(picture_path)
         if label_path is None:
             return picture, None
         raw = read_label(label_path)
@@ -91,6 +96,10 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
         UserError: the folder or list is missing, the split is empty, or a picture has no label. With
             `on_bad_sample: skip`, training pairs whose files are missing are left to the loader.
     """
+    if split == "train" and config.packed:
+        from ocrnet.data.packed import PackedDataset  # which is made of what is here
+
+        return PackedDataset(config.packed, config)
     dataset = find_pairs(config, split)
     if split == "train" and config.on_bad_sample == "skip":
         return dataset

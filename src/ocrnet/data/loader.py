@@ -56,20 +56,19 @@ class TrainingSamples:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         steps, place = divmod(int(index), self.batch)
         number = self.first + steps * self.step + self.rank * self.batch + place
-        rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
         try:
-            pair = self._read(number)
+            return self._make(number)
         except UserError as error:
             self.error = error  # MindSpore hands on a long text only; see `batches`
             raise
-        return transforms.training_pair(*pair, self.config, rng)
 
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The pair of a sample or, with `on_bad_sample: skip`, the next readable one of the data set."""
+    def _make(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """A sample of its pair or, with `on_bad_sample: skip`, of the next readable one of the data set."""
         index = self.picture(number)
         for place in range(index, index + min(len(self.dataset), _NEIGHBOURS)):
+            rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
             try:
-                return self.dataset.read(place % len(self.dataset))
+                return transforms.training_pair(*self.dataset.open(place % len(self.dataset)), self.config, rng)
             except UserError as error:
                 if self.config.on_bad_sample == "stop":
                     raise

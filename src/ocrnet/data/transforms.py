@@ -4,30 +4,37 @@ picture: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and th
 mmsegmentation's OCRNet recipes: random resize, random crop, flip, photometric distortion, normalise, pad.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
 from ocrnet.config import IGNORED, DataConfig, PhotometricConfig
+from ocrnet.data.pictures import Picture
 
 cv2.setNumThreads(0)  # the data threads are the parallelism
 
 Pair = tuple[np.ndarray, np.ndarray]
+Window = tuple[slice, slice]
 
 
-def training_pair(picture: np.ndarray, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
-    """The whole training pipeline: (3, h, w) float32 and (h, w) int32, h and w of `config.crop_size`."""
-    picture, label = random_resize(picture, label, config.resize_base, config.scale_range, rng, config.keep_ratio)
+def training_pair(picture: Picture, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
+    """The whole training pipeline: (3, h, w) float32 and (h, w) int32, h and w of `config.crop_size`.
+
+    The resized label decides what is cut out; of the picture nothing else is read, resized or changed.
+    """
+    size = random_size(label.shape, config.resize_base, config.scale_range, rng, config.keep_ratio)
+    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
     rare = [config.classes.index(name) for name in config.rare_classes]
-    picture, label = random_crop(picture, label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
+    window = random_window(label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
+    label, crop = label[window], resize_window(picture, size, window)
     if rng.random() < config.flip:
-        picture, label = picture[:, ::-1], swap_classes(label[:, ::-1], config.flip_pairs)
+        crop, label = cv2.flip(crop, 1), swap_classes(label[:, ::-1], config.flip_pairs)
     if config.photometric:
-        picture = distort_colours(np.ascontiguousarray(picture), config.photometric, rng)
+        crop = distort_colours(crop, config.photometric, rng)
     fill = normalise(np.zeros((1, 1, 3), np.uint8), config.mean, config.std) if config.pad == "black" else 0.0
-    return pad(normalise(picture, config.mean, config.std), label.astype(np.int32), config.crop_size, fill)
+    return pad(normalise(crop, config.mean, config.std), label.astype(np.int32), config.crop_size, fill)
 
 
 def fit(size: tuple[int, int], box: tuple[int, int], keep_ratio: bool = True) -> tuple[int, int]:
@@ -42,34 +49,30 @@ def fit(size: tuple[int, int], box: tuple[int, int], keep_ratio: bool = True) ->
     return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
 
 
-def random_resize(
-    picture: np.ndarray,
-    label: np.ndarray,
+def random_size(
+    shape: tuple[int, int],
     base: tuple[int, int] | None,
     scale_range: tuple[float, float],
     rng: Generator,
     keep_ratio: bool = True,
-) -> Pair:
-    """Fit into `base` (width, height; the picture's own size if None) times a ratio drawn from `scale_range`."""
-    height, width = label.shape
+) -> tuple[int, int]:
+    """(width, height) that a picture of (height, width) `shape` is resized to: it is fitted into `base` (width, height;
+    the picture's own size if None) times a ratio drawn from `scale_range`.
+    """
     ratio = rng.uniform(*scale_range)
-    base = base or (width, height)
-    size = fit((width, height), (int(base[0] * ratio), int(base[1] * ratio)), keep_ratio)
-    return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), cv2.resize(
-        label, size, interpolation=cv2.INTER_NEAREST
-    )
+    width, height = base or shape[::-1]
+    return fit(shape[::-1], (int(width * ratio), int(height * ratio)), keep_ratio)
 
 
-def random_crop(
-    picture: np.ndarray,
+def random_window(
     label: np.ndarray,
     size: tuple[int, int],
     cat_max_ratio: float,
     rng: Generator,
     rare: Sequence[int] = (),
     rare_probability: float = 0.0,
-) -> Pair:
-    """Cut out (height, width) `size`, or less where the picture is smaller.
+) -> Window:
+    """Where to cut out (height, width) `size`, or less where the picture is smaller.
 
     With `cat_max_ratio` below 1, up to 10 more places are tried until there are two classes and none covers more than
     that share of the labelled pixels. With `rare_probability` the place is one that holds a certain pixel, drawn among
@@ -77,27 +80,51 @@ def random_crop(
     """
     height, width = min(size[0], label.shape[0]), min(size[1], label.shape[1])
 
-    def place(row: int | None = None, column: int | None = None) -> tuple[slice, slice]:
+    def place(row: int | None = None, column: int | None = None) -> Window:
         top, left = start(label.shape[0], height, row), start(label.shape[1], width, column)
         return slice(top, top + height), slice(left, left + width)
 
     def start(whole: int, part: int, held: int | None) -> int:
         low, high = (0, whole - part) if held is None else (max(0, held - part + 1), min(held, whole - part))
-        return rng.integers(low, high + 1)
+        return int(rng.integers(low, high + 1))
 
     if rare and rng.random() < rare_probability:
         rows, columns = np.isin(label, rare).nonzero()
         if len(rows):
             chosen = rng.integers(len(rows))
-            window = place(rows[chosen], columns[chosen])
-            return picture[window], label[window]
+            return place(rows[chosen], columns[chosen])
     window = place()
     for _ in range(10 if cat_max_ratio < 1 else 0):
-        counts = np.bincount(label[window].ravel(), minlength=IGNORED + 1)[:IGNORED]
+        # not np.bincount, which holds the other data threads up
+        counts = cv2.calcHist([label[window]], [0], None, [256], [0, 256])[:IGNORED]
         if np.count_nonzero(counts) > 1 and counts.max() < cat_max_ratio * counts.sum():
             break
         window = place()
-    return picture[window], label[window]
+    return window
+
+
+def resize_window(picture: Picture, size: tuple[int, int], window: Window) -> np.ndarray:
+    """`window` of `picture` resized to (width, height) `size`, made of the pixels around it alone.
+
+    Within one grey level of what cutting it out of the whole resized picture gives (see `_around`).
+    """
+    (rows, down, fy), (columns, across, fx) = map(_around, picture.shape, size[::-1], window)
+    return cv2.resize(picture[rows, columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)[down, across]
+
+
+def _around(length: int, resized: int, part: slice) -> tuple[slice, slice, float]:
+    """One side of a picture: the pixels to read for `part` of its resized form, the place of `part` in what becomes of
+    them, and the factor.
+
+    What is read begins at a whole pixel, and so does what it becomes; the two fit at the first pixel of all and, within
+    1/512 of a pixel, at every 256th place or so. Of these the last is taken that lies so far before the part that the
+    missing neighbour of the first pixel read is not seen.
+    """
+    scale = length / resized
+    sources = np.arange(max(1, part.start - int(np.ceil(0.5 / scale)) + 1)) * scale
+    first = int(np.flatnonzero(np.abs(sources - np.rint(sources)) < 1 / 512)[-1])
+    end = min(length, int(np.ceil((part.stop + 1) * scale)) + 1)
+    return slice(round(first * scale), end), slice(part.start - first, part.stop - first), 1 / scale
 
 
 def swap_classes(label: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
@@ -111,40 +138,45 @@ def swap_classes(label: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
 
 
 def distort_colours(picture: np.ndarray, config: PhotometricConfig, rng: Generator) -> np.ndarray:
-    """Brightness, contrast, saturation and hue, each with `probability`; contrast comes second or last, by a coin."""
+    """Brightness, contrast, saturation and hue, each with `probability`; contrast comes second or last, by a coin.
+
+    All are tables: those before the turn to hue, saturation and value, in it and after it make one look-up each.
+    """
+    same = np.arange(256, dtype=np.uint8)
 
     def chosen() -> bool:
         return rng.random() < config.probability
 
-    def scaled(values: np.ndarray, factor: float = 1.0, shift: float = 0.0) -> np.ndarray:
-        table = np.clip(np.arange(256, dtype=np.float32) * factor + shift, 0, 255).astype(np.uint8)
-        return cv2.LUT(values, table)
+    def scaled(table: np.ndarray, factor: float = 1.0, shift: float = 0.0) -> np.ndarray:
+        return np.clip(table * np.float32(factor) + np.float32(shift), 0, 255).astype(np.uint8)
 
-    def through_hsv(channel: int, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-        hsv[..., channel] = change(np.ascontiguousarray(hsv[..., channel]))
-        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-
+    before = after = saturation = hue = same
     if chosen():
-        picture = scaled(picture, shift=rng.uniform(-config.brightness, config.brightness))
+        before = scaled(before, shift=rng.uniform(-config.brightness, config.brightness))
     contrast_first = rng.random() < 0.5
     if contrast_first and chosen():
-        picture = scaled(picture, rng.uniform(*config.contrast))
+        before = scaled(before, rng.uniform(*config.contrast))
     if chosen():
-        factor = rng.uniform(*config.saturation)
-        picture = through_hsv(1, lambda saturation: scaled(saturation, factor))
+        saturation = scaled(same, rng.uniform(*config.saturation))
     if chosen() and config.hue:
-        turned = ((np.arange(256) + rng.integers(-config.hue, config.hue)) % 180).astype(np.uint8)
-        picture = through_hsv(0, lambda hue: cv2.LUT(hue, turned))
+        hue = ((same + rng.integers(-config.hue, config.hue)) % 180).astype(np.uint8)
     if not contrast_first and chosen():
-        picture = scaled(picture, rng.uniform(*config.contrast))
-    return picture
+        after = scaled(same, rng.uniform(*config.contrast))
+    if before is not same:
+        picture = cv2.LUT(picture, before)
+    if saturation is not same or hue is not same:
+        hsv = cv2.LUT(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV), np.stack([hue, saturation, same], axis=-1)[None])
+        picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return picture if after is same else cv2.LUT(picture, after)
 
 
 def normalise(picture: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """(H, W, 3) uint8 to (3, H, W) float32: (value - mean) / std for each channel."""
-    scale = 1 / np.asarray(std, np.float32)
-    return (picture.transpose(2, 0, 1) - np.asarray(mean, np.float32)[:, None, None]) * scale[:, None, None]
+    """(H, W, 3) uint8 to (3, H, W) float32: (value - mean) / std for each channel, from tables."""
+    planes = np.empty((3, *picture.shape[:2]), np.float32)
+    values = np.arange(256, dtype=np.float32)
+    for plane, channel, average, deviation in zip(planes, cv2.split(picture), mean, std, strict=True):
+        cv2.LUT(channel, (values - np.float32(average)) * np.float32(1 / np.float32(deviation)), dst=plane)
+    return planes
 
 
 def pad(picture: np.ndarray, label: np.ndarray, size: tuple[int, int], fill: np.ndarray | float = 0.0) -> Pair:

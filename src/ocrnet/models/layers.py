@@ -5,7 +5,7 @@ import math
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
-from mindspore.ops import constexpr
+from mindspore.ops import constexpr, functional
 from numpy.random import Generator, Philox
 
 
@@ -13,8 +13,10 @@ def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corne
     """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest.
 
     Bilinear is two products with matrices of two non-zeros a row: its gradient is two products as well, where the
-    framework's own takes 20 ns a pixel and channel on a CPU.
+    framework's own takes 20 ns a pixel and channel on a CPU. Where a graph is exported for any size there is no matrix.
     """
+    if mode == "bilinear" and functional.is_sequence_value_unknown(x.shape):
+        return ops.ResizeBilinearV2(align_corners, not align_corners)(x, size)
     if x.shape[2:] == tuple(size):
         return x
     if mode == "nearest":

@@ -1,0 +1,120 @@
+"""mmsegmentation's OCRNet and data pipeline at the same work, for benchmark.py --peer; runs in the peer's environment.
+
+peer/bin/python scripts/benchmark_peer.py training channels_last      # see requirements-peer.txt
+"""
+
+import os
+import resource
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable
+
+
+class Absent(types.ModuleType):
+    """Compiled operators, which mmcv-lite does not have: mmsegmentation imports some, OCRNet calls none."""
+
+    __path__: tuple = ()
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+warnings.filterwarnings("ignore")
+sys.modules["mmcv.ops"] = Absent("mmcv.ops")
+
+import cv2
+import mmseg
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.datasets import CityscapesDataset
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+RECIPES = {"hrnet_w18_small": "hr18s_4xb2-40k", "hrnet_w18": "hr18_4xb2-40k", "hrnet_w48": "hr48_4xb2-40k"}
+
+
+def recipe(backbone: str) -> Config:
+    folder = os.path.join(os.path.dirname(mmseg.__file__), ".mim", "configs", "ocrnet")
+    return Config.fromfile(os.path.join(folder, f"ocrnet_{RECIPES[backbone]}_cityscapes-512x1024.py"))
+
+
+def alone(tree) -> None:
+    """BatchNorm in place of SyncBatchNorm, as mmsegmentation does itself for one process."""
+    for value in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(value, dict) and value.get("type") == "SyncBN":
+            value["type"] = "BN"
+        if isinstance(value, dict | list | tuple):
+            alone(value)
+
+
+def network(how: str, backbone: str) -> torch.nn.Module:
+    model = recipe(backbone).model
+    model.pretrained = None
+    alone(model)
+    built = MODELS.build(model)
+    return built.to(memory_format=torch.channels_last) if how == "channels_last" else built
+
+
+def forward(how: str, backbone: str, data: str) -> Callable[[], object]:
+    model = network(how, backbone).eval()
+    images = torch.randn(1, 3, 512, 1024)
+
+    @torch.inference_mode()
+    def work():
+        return model.encode_decode(images, [dict(img_shape=(512, 1024))]).argmax(1)
+
+    return work
+
+
+def training(how: str, backbone: str, data: str) -> Callable[[], object]:
+    model = network(how, backbone).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    images, samples = torch.randn(2, 3, 256, 512), []
+    for _ in range(2):
+        samples.append(SegDataSample(gt_sem_seg=PixelData(data=torch.randint(0, 19, (1, 256, 512)))))
+    if how == "channels_last":
+        images = images.to(memory_format=torch.channels_last)
+
+    def work():
+        losses = model.loss(images, samples)
+        optimizer.zero_grad()
+        sum(value for name, value in losses.items() if "loss" in name).backward()
+        optimizer.step()
+
+    return work
+
+
+def pipeline(how: str, backbone: str, data: str) -> Callable[[], object]:
+    """Training samples of 512x1024, one after the other, as one worker of a data loader makes them."""
+    dataset = CityscapesDataset(
+        data_root=data,
+        data_prefix=dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train"),
+        seg_map_suffix="_gtFine_labelIds.png",
+        pipeline=recipe(backbone).train_dataloader.dataset.pipeline,
+    )
+    return lambda: [dataset[number % len(dataset)] for number in range(int(how))]
+
+
+def main() -> None:
+    work, how, backbone, data = sys.argv[1:]
+    cv2.setNumThreads(0)
+    init_default_scope("mmseg")
+    run = {"forward": forward, "training": training, "pipeline": pipeline}[work](how, backbone, data)
+    for _ in range(2):
+        run()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - started
+        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Write a network for other programs: MindIR or ONNX, BatchNorm folded into the convolutions.
+
+    python scripts/export.py --config FILE.yml --ckpt_path FILE.ckpt --format onnx --output ocrnet.onnx
+
+Input `images`: (N, 3, H, W) float32 RGB, normalised with the recipe's data.mean and data.std. Output: logits
+(N, classes, H, W), or with --argmax True the class of each pixel (N, H, W), uint8 in ONNX, int32 in MindIR.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from ocrnet import arguments, checkpoint, device, errors, onnx_graph
+from ocrnet.inference import Classes, MainLogits
+from ocrnet.models.folding import fold_batch_norm
+from ocrnet.models.ocrnet import OCRNet
+
+
+class AtImageSize(nn.Cell):
+    """Logits or classes, as large as the images."""
+
+    def __init__(self, cell: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+
+    def construct(self, images: Tensor) -> Tensor:
+        return self.cell(images, images.shape[2:])
+
+
+def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: bool, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "onnx":
+        path.write_bytes(onnx_graph.onnx_model(network, shape, argmax).SerializeToString())
+        return
+    logits = MainLogits(network, network.align_corners)
+    size = shape[0], 3, *shape[1:]
+    images = Tensor(shape=size, dtype=ms.float32) if None in size else ops.zeros(size, ms.float32)
+    ms.export(AtImageSize(Classes(logits) if argmax else logits), images, file_name=str(path), file_format="MINDIR")
+
+
+def main() -> None:
+    parser = arguments.recipe_parser("Export a network as MindIR or ONNX.")
+    parser.add_argument("--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: the run's best.ckpt")
+    parser.add_argument("--format", choices=["mindir", "onnx"], default="onnx")
+    parser.add_argument("--output", required=True, metavar="FILE", type=Path)
+    parser.add_argument("--batch", type=int, metavar="N", help="left out: any")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="left out: any")
+    parser.add_argument("--argmax", type=arguments.boolean, default=False, help="True: classes instead of logits")
+    args, config = arguments.parse(parser)
+    shape = (args.batch, *(args.size or (None, None)))
+    if min(side or 1 for side in shape) < 1:
+        raise errors.UserError("--batch, --size: at least 1")
+
+    device.init(config.device_target, 0, config.seed)
+    network = OCRNet(config.model, len(config.data.classes))
+    ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
+    checkpoint.load_weights(network, ckpt_path, config.data.classes)
+    fold_batch_norm(network)
+    try:
+        write(network, args.format, shape, args.argmax, args.output)
+    except OSError as error:
+        raise errors.UserError(f"{args.output}: cannot write this file: {error.strerror}") from None
+    size = args.output.stat().st_size / 1e6
+    print(
+        f"{args.output}: {size:.1f} MB, images ({', '.join(str(side or 'any') for side in (shape[0], 3, *shape[1:]))})"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

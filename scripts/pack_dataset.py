@@ -1,0 +1,33 @@
+"""Write a recipe's training pairs, decoded, into one file from which crops are read several times faster.
+
+    python scripts/pack_dataset.py --config FILE.yml --output train.packed
+    python train.py --config FILE.yml --set data.packed=train.packed
+
+The samples of a training are the same with it. The file takes 4 bytes a pixel: 25 GB for Cityscapes. Pack again when
+pictures, labels or `data.label_map` change.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from ocrnet import arguments, errors, progress
+from ocrnet.data.datasets import open_dataset
+from ocrnet.data.packed import pack
+
+
+def main() -> None:
+    parser = arguments.recipe_parser("Pack a recipe's training pairs.")
+    parser.add_argument("--output", required=True, metavar="FILE", type=Path)
+    args, config = arguments.parse(parser)
+    config.data.packed, config.data.on_bad_sample = None, "stop"
+    dataset = open_dataset(config.data, "train")
+    with progress.bar(iterable=range(len(dataset)), total=len(dataset), desc="pack", unit="pair") as numbers:
+        pack(dataset, args.output, numbers)
+    size = args.output.stat().st_size / 1e9
+    print(f"{len(dataset)} pairs, {size:.2f} GB: {args.output}; use it with --set data.packed={args.output}")
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

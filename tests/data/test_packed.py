@@ -1,0 +1,41 @@
+"""A packed data set gives the samples of its files."""
+
+import numpy as np
+import pytest
+
+from ocrnet.config import DataConfig
+from ocrnet.data.datasets import open_dataset
+from ocrnet.data.loader import TrainingSamples
+from ocrnet.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def packed(demo, run_script, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packed") / "train.packed"
+    recipe = "config/ocrnet/config_ocrnet_demo.yml"
+    done = run_script("scripts/pack_dataset.py", "--config", recipe, "--dataset_dir", demo, "--output", path)
+    assert done.returncode == 0 and "12 pairs" in done.stdout, done.stderr
+    return path
+
+
+def test_samples_are_the_same_packed_and_unpacked(demo, packed):
+    config = DataConfig(root=demo, crop_size=(32, 64))
+    files, together = (open_dataset(config.model_copy(update={"packed": path}), "train") for path in (None, packed))
+    assert together.pairs == files.pairs and together.names == files.names
+    samples = [TrainingSamples(dataset, config, 3, 4, 0, 24) for dataset in (files, together)]
+    for number in range(24):
+        for ours, theirs in zip(samples[0][number], samples[1][number], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_is_no_packed_file_or_packed_otherwise_is_refused(demo, packed, tmp_path):
+    def opened(path, **settings):
+        return open_dataset(DataConfig(root=demo, packed=path, **settings), "train")
+
+    with pytest.raises(UserError, match=r"nothing\.packed: cannot read it: No such file"):
+        opened(tmp_path / "nothing.packed")
+    (tmp_path / "half.packed").write_bytes(packed.read_bytes()[:-5000])
+    with pytest.raises(UserError, match=r"half\.packed: no packed data set, or cut short"):
+        opened(tmp_path / "half.packed")
+    with pytest.raises(UserError, match="packed with other classes"):
+        opened(packed, classes=["road"], palette=[], label_map={7: 0})
