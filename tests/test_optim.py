@@ -25,7 +25,7 @@ class Layer(nn.Cell):
     def __init__(self) -> None:
         super().__init__()
         self.weight = Parameter(Tensor(np.full((1, 1), 2.0, np.float32)), name="weight")
-        self.bias = Parameter(Tensor(np.full(1, 2.0, np.float32)), name="bias")
+        self.beta = Parameter(Tensor(np.full(1, 2.0, np.float32)), name="beta")
 
 
 @pytest.mark.parametrize("decay_bias", [True, False])
@@ -33,8 +33,8 @@ def test_momentum_and_weight_decay_are_those_of_pytorch(decay_bias):
     layer = Layer()
     config = OptimizerConfig(momentum=0.9, weight_decay=0.1, decay_norm_and_bias=decay_bias)
     optimizer = make_optimizer(config, layer)
-    expected = {"weight": 2.0, "bias": 2.0}
-    velocity = {"weight": 0.0, "bias": 0.0}
+    expected = {"weight": 2.0, "beta": 2.0}
+    velocity = {"weight": 0.0, "beta": 0.0}
     for lr in (0.5, 0.25):  # v = momentum * v + gradient + decay * w;  w = w - lr * v
         set_learning_rate(optimizer, lr)
         optimizer((Tensor(np.ones((1, 1), np.float32)), Tensor(np.ones(1, np.float32))))
@@ -43,11 +43,11 @@ def test_momentum_and_weight_decay_are_those_of_pytorch(decay_bias):
             velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]
             expected[name] -= lr * velocity[name]
     assert layer.weight.asnumpy().item() == pytest.approx(expected["weight"], rel=1e-6)
-    assert layer.bias.asnumpy().item() == pytest.approx(expected["bias"], rel=1e-6)
+    assert layer.beta.asnumpy().item() == pytest.approx(expected["beta"], rel=1e-6)
 
 
 class Branch(nn.Cell):
-    """A backbone and a head of one weight and one bias each."""
+    """A backbone and a head of one weight and one BatchNorm shift each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_backbone_and_heads_learn_by_their_factors(decay_bias):
     )
     optimizer = make_optimizer(config, network)
     names = [parameter.name for parameter in network.trainable_params()]
-    assert names == ["backbone.weight", "backbone.bias", "head.weight", "head.bias"]
+    assert names == ["backbone.weight", "backbone.beta", "head.weight", "head.beta"]
     expected, velocity = dict.fromkeys(names, 2.0), dict.fromkeys(names, 0.0)
     for lr in (0.05, 0.02):
         set_learning_rate(optimizer, lr)

@@ -31,7 +31,9 @@ def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> nn.Momentum:
     parameters = network.trainable_params()
     factors = {True: config.backbone_lr_factor, False: config.head_lr_factor}
     if set(factors.values()) == {1} and config.decay_norm_and_bias:
-        return nn.Momentum(parameters, 0.01, config.momentum, config.weight_decay)
+        # a group, because without one MindSpore leaves out whatever is called gamma or beta
+        together = [{"params": parameters, "weight_decay": config.weight_decay}]
+        return nn.Momentum(together, 0.01, config.momentum, config.weight_decay)
     groups: dict[tuple[float, float], list[Parameter]] = {}
     for parameter in parameters:
         factor = factors[_in_backbone(parameter)]
