@@ -10,6 +10,7 @@ from ocrnet.config import Config
 
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
 SIZES = {"data.crop_size": "[32,64]", "model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
+SIZES["model.dropout"] = 0.5
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import ocrnet
 from ocrnet import launcher
 from ocrnet.config import Config
 from ocrnet.errors import UserError
+from ocrnet.models.layers import draw_dropout
 from ocrnet.train_cell import TrainOneStep
 
 _WHOLE = "whole.sha256"
@@ -26,12 +27,15 @@ def compile_step(train_step: TrainOneStep, config: Config, folder: Path) -> None
     graph only, in a folder named by all that the graph depends on, and what is there must be what was written.
 
     Raises:
-        UserError: `folder` cannot be written.
+        UserError: `folder` cannot be written, or there are several ranks.
     """
+    if launcher.ranks().size > 1:
+        raise UserError("--compile_cache is for one process; leave it out where several ranks train")
     place = folder / _fingerprint(config)
     batch, size = config.train.batch_size, config.data.crop_size
     images, labels = ops.zeros((batch, 3, *size), ms.float32), ops.zeros((batch, *size), ms.int32)
     train_step.set_train(True)
+    draw_dropout(train_step.loss_network.network, config.seed, range(batch))  # its shape is part of the graph
     try:
         if not (place / _WHOLE).is_file() or (place / _WHOLE).read_text() != _checksum(place):
             shutil.rmtree(place, ignore_errors=True)
@@ -46,10 +50,10 @@ def compile_step(train_step: TrainOneStep, config: Config, folder: Path) -> None
 
 
 def _fingerprint(config: Config) -> str:
-    """Of the program's and mindcv's sources, the versions below them, the recipe, the device and the ranks."""
-    ranks, recipe = launcher.ranks(), config.model_copy(update={"save_dir": Path()}).to_yaml()
+    """Of the program's and mindcv's sources, the versions below them, the recipe and the device."""
+    recipe = config.model_copy(update={"save_dir": Path()}).to_yaml()
     versions = [importlib.metadata.version(name) for name in ("mindspore", "mindcv", "numpy")]
-    facts = [*versions, platform.python_version(), ms.get_context("device_target"), ranks.size, ranks.rank, recipe]
+    facts = [*versions, platform.python_version(), ms.get_context("device_target"), recipe]
     digest = hashlib.sha256("\n".join(map(str, facts)).encode())
     for package in (ocrnet, mindcv.models):
         for file in sorted(Path(package.__file__).parent.rglob("*.py")):
