@@ -37,6 +37,15 @@ def test_a_resumed_run_takes_the_cached_step_and_goes_on_as_without_it(demo, run
     np.testing.assert_array_equal(losses("again"), losses("plain")[2:])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"model": {"dropout": 0.1}}, {"train": {"accumulate_steps": 2}}, {"train": {"loss_scale": {"kind": "dynamic"}}}],
+)
+def test_a_step_whose_state_a_cached_graph_would_not_find_is_not_cached(settings, tmp_path, capsys):
+    compile_cache.compile_step(None, Config(**settings), tmp_path)
+    assert "compiled anew" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
 def test_the_folders_name_depends_on_the_recipe_but_not_on_where_its_output_goes(tmp_path, monkeypatch):
     def name(**settings):
         return compile_cache._fingerprint(Config(**settings))

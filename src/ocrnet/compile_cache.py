@@ -22,12 +22,21 @@ _WHOLE = "whole.sha256"
 def compile_step(train_step: TrainOneStep, config: Config, folder: Path) -> None:
     """Compile `train_step` in graph mode, or take what an equal program left in `folder`.
 
-    MindSpore numbers what it caches in the order of compiling and trusts most of it. So the cache is on for this one
-    graph only, in a folder named by all that the graph depends on, and what is there must be what was written.
+    MindSpore numbers what it cached in the order of compiling and trusts most of it. So the cache is on for this one
+    graph only, in a folder named by all that the graph depends on, and what is there must be what was written. A graph
+    from the cache finds its parameters among those of the cell; where some are not registered there, as dropout's, it
+    would keep to the values it was written with, so such a step is compiled anew.
 
     Raises:
         UserError: `folder` cannot be written.
     """
+    model, train = config.model, config.train
+    if model.dropout or model.aux_dropout or train.loss_scale.kind != "none" or train.accumulate_steps > 1:
+        print("--compile_cache: not with dropout, a loss scale or accumulated steps; the step is compiled anew")
+        return
+    if launcher.ranks().size > 1:
+        print("--compile_cache: for one process only; the step is compiled anew")
+        return
     place = folder / _fingerprint(config)
     batch, size = config.train.batch_size, config.data.crop_size
     images, labels = ops.zeros((batch, 3, *size), ms.float32), ops.zeros((batch, *size), ms.int32)
@@ -46,10 +55,10 @@ def compile_step(train_step: TrainOneStep, config: Config, folder: Path) -> None
 
 
 def _fingerprint(config: Config) -> str:
-    """Of the program's and mindcv's sources, the versions below them, the recipe, the device and the ranks."""
-    ranks, recipe = launcher.ranks(), config.model_copy(update={"save_dir": Path()}).to_yaml()
+    """Of the program's and mindcv's sources, the versions below them, the recipe and the device."""
+    recipe = config.model_copy(update={"save_dir": Path()}).to_yaml()
     versions = [importlib.metadata.version(name) for name in ("mindspore", "mindcv", "numpy")]
-    facts = [*versions, platform.python_version(), ms.get_context("device_target"), ranks.size, ranks.rank, recipe]
+    facts = [*versions, platform.python_version(), ms.get_context("device_target"), recipe]
     digest = hashlib.sha256("\n".join(map(str, facts)).encode())
     for package in (ocrnet, mindcv.models):
         for file in sorted(Path(package.__file__).parent.rglob("*.py")):
