@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import cv2
 import numpy as np
 
-from ocrnet import arguments, checkpoint, device, errors, media, progress
+from ocrnet import arguments, checkpoint, collectives, device, errors, launcher, media, progress
 from ocrnet.data.datasets import palette
 from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor
@@ -84,7 +84,9 @@ def main() -> None:
     output = Output(args.output, palette(config.data), args.strength)
 
     failed: list[str] = []
-    for path, name in progress.bar(iterable=names.items(), total=len(names), desc="predict", unit="file"):
+    ranks = launcher.ranks()
+    mine = list(names.items())[ranks.rank :: ranks.size]
+    for path, name in progress.bar(iterable=mine, desc="predict", unit="file"):
         try:
             if video := media.open_video(path):
                 output.video(name, video, predictor)
@@ -93,6 +95,7 @@ def main() -> None:
                 output.picture(name, picture, predictor([picture])[0])
         except errors.UserError as error:
             failed.append(str(error))
+    failed = sum(collectives.gather(failed), [])
     print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
     if failed:
         raise errors.UserError(f"{len(failed)} of {len(names)} files could not be segmented\n  " + "\n  ".join(failed))

@@ -169,6 +169,15 @@ def test_evaluation_counts_each_picture_once_whatever_the_remainder(mpirun, run_
 
 
 @needs_mpirun
+def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path):
+    pictures = sorted((demo / "leftImg8bit" / "val").rglob("*.png"))[:3]
+    flags = ["--config", RECIPE, "--ckpt_path", untrained.path, *untrained.flags, "--ms_mode", 1]
+    status, out, err = finish(mpirun("scripts/predict.py", *flags, "--input", *pictures, "--output", tmp_path))
+    assert status == 0, err
+    assert out.startswith("3 of 3 files segmented") and len(list((tmp_path / "mask").glob("*.png"))) == 3
+
+
+@needs_mpirun
 def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_path):
     shutil.copytree(demo, tmp_path / "data")
     config = load_config(ROOT / RECIPE, {"data.root": (str(tmp_path / "data"), "")})
