@@ -95,7 +95,7 @@ def main() -> None:
                 output.picture(name, picture, predictor([picture])[0])
         except errors.UserError as error:
             failed.append(str(error))
-    failed = sum(collectives.gather(failed), [])
+    failed = [problem for part in collectives.gather(failed) for problem in part]
     print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
     if failed:
         raise errors.UserError(f"{len(failed)} of {len(names)} files could not be segmented\n  " + "\n  ".join(failed))
