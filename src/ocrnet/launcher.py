@@ -54,8 +54,9 @@ def leave(status: int) -> None:
     """
     own_scheduler = "OMPI_COMM_WORLD_RANK" in os.environ and "MS_ROLE" in os.environ
     if ranks().size > 1 and (status or own_scheduler):
-        if ranks().first and status == 0:
-            time.sleep(1)  # the scheduler goes with rank 0, and a rank that still sees it go ends as if terminated
+        if status == 0:
+            # what this rank has sent may still be on its way in a thread, and the scheduler goes with rank 0, the last
+            time.sleep(3 if ranks().first else 2)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
