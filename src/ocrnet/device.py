@@ -88,6 +88,7 @@ def _join_ranks(target: str) -> None:
         return
     if target == "CPU":
         cluster.join_cluster()
+        ms.set_context(runtime_num_threads=cores())  # left alone, every rank makes threads for the whole machine
     join()
     if launcher.is_scheduler():
         sys.exit(0)
