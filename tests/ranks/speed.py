@@ -1,7 +1,7 @@
-"""What several ranks cost on a CPU: python tests/ranks/speed.py
+"""What several ranks cost on a CPU: python tests/ranks/speed.py [ROUNDS]
 
 The demo's training step (192 x 384, batch 4) in one process with all cores and in two ranks of batch 2, with BatchNorm
-synchronised and without, started in turn three times, and how long the sum of 25 MB over two ranks takes. Medians.
+synchronised and without, started in turn three times (ROUNDS), and how long the sum of 25 MB over two ranks takes. Medians.
 """
 
 import statistics
@@ -61,7 +61,7 @@ def inside(batch: int, synchronised: bool) -> None:
     launcher.leave(0)
 
 
-def main() -> None:
+def main(rounds: int) -> None:
     from test_several_ranks import MPIRUN, loopback_only
 
     two = [*loopback_only(), MPIRUN, "--allow-run-as-root", "-n", "2"]
@@ -71,7 +71,7 @@ def main() -> None:
         "two ranks, synchronised BatchNorm": (two, "2", "True"),
     }
     figures = {name: [] for name in runs}
-    for _ in range(3):
+    for _ in range(rounds):
         for name, (prefix, *arguments) in runs.items():
             command = [*prefix, sys.executable, __file__, *arguments]
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -83,4 +83,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    inside(int(sys.argv[1]), sys.argv[2] == "True") if len(sys.argv) > 1 else main()
+    if len(sys.argv) == 3:
+        inside(int(sys.argv[1]), sys.argv[2] == "True")
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) == 2 else 3)
