@@ -1,7 +1,8 @@
 """What several ranks cost on a CPU: python tests/ranks/speed.py [ROUNDS]
 
 The demo's training step (192 x 384, batch 4) in one process with all cores and in two ranks of batch 2, with BatchNorm
-synchronised and without, started in turn three times (ROUNDS), and how long the sum of 25 MB over two ranks takes. Medians.
+synchronised and without, started in turn three times (ROUNDS), and how long the sum of 25 MB over two ranks takes.
+Medians.
 """
 
 import statistics
