@@ -8,23 +8,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
+from ocrnet import arguments, cloud, collectives, device, errors, launcher
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, open_dataset, palette
 from ocrnet.engines import add_flags, make_engine
-from ocrnet.inference import Predictor, predict_dataset
+from ocrnet.inference import Predictor, load_network, predict_dataset
 from ocrnet.metrics import ConfusionMatrix, near_boundaries
-from ocrnet.models.ocrnet import OCRNet
 from ocrnet.report import Gallery, write_report
-from ocrnet.train_cell import set_precision
 from ocrnet.visualize import side_by_side, write_picture
 
 
 def parse() -> tuple[argparse.Namespace, Config]:
     parser = arguments.recipe_parser("Evaluate OCRNet on a split of its data set.")
-    parser.add_argument(
-        "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the recipe's save_dir"
-    )
+    arguments.add_checkpoint_flag(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="test needs no labels")
     parser.add_argument("--result_json", metavar="FILE", help="write the scores and the confusion matrix")
     parser.add_argument(
@@ -36,7 +32,6 @@ def parse() -> tuple[argparse.Namespace, Config]:
     )
     add_flags(parser)
     args, config = arguments.parse(parser)
-    args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     if args.split == "test" and (args.result_json or args.report):
         raise errors.UserError("--split test: without labels there are no scores for --result_json or --report")
     return args, config
@@ -52,10 +47,7 @@ def main() -> None:
 def evaluate(args: argparse.Namespace, config: Config) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed)
     dataset = open_dataset(config.data, args.split)
-    network = OCRNet(config.model, len(dataset.classes))
-    checkpoint.load_weights(network, args.ckpt_path, dataset.classes)
-    if config.train.mix:
-        set_precision(network, config.train.amp_level)
+    network = load_network(config, args.ckpt_path)
     print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} pictures")
 
     matrix, boundary = ConfusionMatrix(dataset.classes), ConfusionMatrix(dataset.classes)

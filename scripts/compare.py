@@ -20,20 +20,14 @@ Scores = dict[str, float | None]
 
 def evaluate_run(folder: Path) -> dict:
     """What `--result_json` writes, for the best checkpoint of a run."""
-    from ocrnet import checkpoint
     from ocrnet.data.datasets import open_dataset
-    from ocrnet.inference import Predictor, evaluate
-    from ocrnet.models.ocrnet import OCRNet
+    from ocrnet.inference import Predictor, evaluate, load_network
     from ocrnet.recipes import load_config
-    from ocrnet.train_cell import set_precision
 
     config = load_config(folder / "config.yml")
     device.init(config.device_target, config.ms_mode, config.seed)
     dataset = open_dataset(config.data, "val")
-    network = OCRNet(config.model, len(dataset.classes))
-    checkpoint.load_weights(network, folder / "checkpoint" / "best.ckpt", dataset.classes)
-    if config.train.mix:
-        set_precision(network, config.train.amp_level)
+    network = load_network(config, folder / "checkpoint" / "best.ckpt")
     return evaluate(Predictor(network, config), dataset, config.eval.batch_size).to_dict()
 
 

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from ocrnet import arguments, checkpoint, device, errors, onnx_graph
-from ocrnet.inference import Classes, MainLogits
+from ocrnet import arguments, device, errors, onnx_graph
+from ocrnet.inference import Classes, MainLogits, load_network
 from ocrnet.models.folding import fold_batch_norm
 from ocrnet.models.ocrnet import OCRNet
 
@@ -44,7 +44,7 @@ def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: boo
 
 def main() -> None:
     parser = arguments.recipe_parser("Export a network as MindIR or ONNX.")
-    parser.add_argument("--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: the run's best.ckpt")
+    arguments.add_checkpoint_flag(parser)
     parser.add_argument("--format", choices=["mindir", "onnx"], default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
     parser.add_argument("--batch", type=int, metavar="N", help="left out: any")
@@ -56,10 +56,8 @@ def main() -> None:
         raise errors.UserError("--batch, --size: at least 1")
 
     device.init(config.device_target, 0, config.seed)
-    network = OCRNet(config.model, len(config.data.classes))
-    ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
-    checkpoint.load_weights(network, ckpt_path, config.data.classes)
-    fold_batch_norm(network)
+    config.train.mix = False  # what is written is in float32
+    network = fold_batch_norm(load_network(config, args.ckpt_path))
     try:
         write(network, args.format, shape, args.argmax, args.output)
     except OSError as error:

@@ -15,12 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import cv2
 import numpy as np
 
-from ocrnet import arguments, checkpoint, collectives, device, errors, launcher, media, progress
+from ocrnet import arguments, collectives, device, errors, launcher, media, progress
 from ocrnet.data.datasets import palette
 from ocrnet.engines import add_flags, make_engine
-from ocrnet.inference import Predictor
-from ocrnet.models.ocrnet import OCRNet
-from ocrnet.train_cell import set_precision
+from ocrnet.inference import Predictor, load_network
 from ocrnet.visualize import colour, overlay, write_picture
 
 
@@ -66,20 +64,16 @@ class Output:
 
 def main() -> None:
     parser = arguments.recipe_parser("Segment pictures and videos.")
-    parser.add_argument("--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: the run's best.ckpt")
+    arguments.add_checkpoint_flag(parser)
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path)
     parser.add_argument("--strength", type=float, default=0.5, help="of the colours on overlays, 0 to 1 (default 0.5)")
     add_flags(parser)
     args, config = arguments.parse(parser)
-    ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     names = media.find(args.input)
 
     device.init(config.device_target, config.ms_mode, config.seed)
-    network = OCRNet(config.model, len(config.data.classes))
-    checkpoint.load_weights(network, ckpt_path, config.data.classes)
-    if config.train.mix:
-        set_precision(network, config.train.amp_level)
+    network = load_network(config, args.ckpt_path)
     predictor = Predictor(network, config, compile_first=False, engine=make_engine(args, network, config))
     output = Output(args.output, palette(config.data), args.strength)
 

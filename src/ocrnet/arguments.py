@@ -70,6 +70,13 @@ def recipe_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
+    """--ckpt_path of the programs that use a trained network."""
+    parser.add_argument(
+        "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the recipe's save_dir"
+    )
+
+
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, Config]:
     """Flags and the recipe that they resolve to. With --print_config True the recipe is shown and the program ends.
 
@@ -78,7 +85,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     """
     args, unknown = parser.parse_known_args(argv)
     if args.enable_modelarts:
-        if unknown and ranks().rank == 0:
+        if unknown and ranks().first:
             print(f"ignored, the platform's own: {' '.join(unknown)}")
         beside = Path(sys.argv[0]).resolve().parent / args.config  # the platform may start us from elsewhere
         args.config = args.config if Path(args.config).exists() or not beside.exists() else str(beside)
@@ -101,4 +108,6 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     if args.print_config:
         print(config.to_yaml(), end="")
         sys.exit(0)
+    if "ckpt_path" in args:
+        args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     return args, config

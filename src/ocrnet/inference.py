@@ -7,6 +7,7 @@ whole or window by window, and the views' class probabilities are averaged.
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby, islice, product
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -14,12 +15,27 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ocrnet import collectives, device, launcher, progress
+from ocrnet import checkpoint, collectives, device, launcher, progress
 from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import resize
+from ocrnet.models.ocrnet import OCRNet
+from ocrnet.train_cell import set_precision
+
+
+def load_network(config: Config, path: Path) -> OCRNet:
+    """The recipe's network with the weights of a checkpoint, in the recipe's precision.
+
+    Raises:
+        UserError: the file cannot be read, or is of another network or other classes.
+    """
+    network = OCRNet(config.model, len(config.data.classes))
+    checkpoint.load_weights(network, path, config.data.classes)
+    if config.train.mix:
+        set_precision(network, config.train.amp_level)
+    return network
 
 
 class View(NamedTuple):

@@ -59,8 +59,8 @@ class Trainer:
         self._shown = time.monotonic()
         self._saved = 0  # the step of the last checkpoint
         self._signal = 0  # of a wish to stop that all ranks have heard of
-        # (step, main loss, auxiliary loss, whether the update was made) of the steps since the last report
-        self._unread: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        # (step, what `train_step` gave for each of its batches) of the steps since the last report
+        self._unread: list[tuple[int, list[tuple[Tensor, Tensor, Tensor]]]] = []
 
     def prepare(self, resume_from: str | None) -> None:
         """Make `save_dir` ready and, when asked, go on from a checkpoint: a file, or "auto" for the latest if any.
@@ -146,18 +146,16 @@ class Trainer:
         first = self.progress.samples + self.ranks.rank * config.train.step_pictures
         lr = optim.learning_rate(config.schedule, step, config.train.total_step)
         optim.set_learning_rate(self.train_step.optimizer, lr)
-        main = auxiliary = 0
+        results = []
         for start in range(first, first + size * parts, size):
             draw_dropout(self.network, config.seed, range(start, start + size))
-            losses = self.train_step(*next(batches))
-            main, auxiliary, updated = main + losses[0], auxiliary + losses[1], losses[2]
-        results = main / parts, auxiliary / parts, updated
+            results.append(self.train_step(*next(batches)))
         self.progress.step = step + 1
         self.progress.samples += self.step_samples
         self.bar.update(1)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
-        self._unread.append((step + 1, *results))
+        self._unread.append((step + 1, results))
         if logged or time.monotonic() - self._shown > 1:
             self._shown = time.monotonic()
             main, auxiliary = self._read_results()
@@ -166,8 +164,9 @@ class Trainer:
     def _read_results(self) -> tuple[float, float]:
         """Judge the steps since the last report; the two losses of the last of them."""
         main = auxiliary = math.nan
-        for step, *results in self._unread:
-            main, auxiliary, updated = (result.asnumpy().item() for result in results)
+        for step, results in self._unread:
+            mains, auxiliaries, updates = zip(*([result.asnumpy() for result in part] for part in results), strict=True)
+            main, auxiliary, updated = np.mean(mains).item(), np.mean(auxiliaries).item(), updates[-1].item()
             if updated and not math.isfinite(main + auxiliary):
                 raise UserError(
                     f"step {step}: the loss is {main:g} (main), {auxiliary:g} (auxiliary){self._circumstances(step)} "
