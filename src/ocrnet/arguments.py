@@ -42,7 +42,7 @@ CLOUD_FLAGS = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see python {self.prog} --help)")
+        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def boolean(text: str) -> bool:
@@ -87,13 +87,9 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     if args.enable_modelarts:
         if unknown and ranks().first:
             print(f"ignored, the platform's own: {' '.join(unknown)}")
-        beside = Path(sys.argv[0]).resolve().parent / args.config  # the platform may start us from elsewhere
-        args.config = args.config if Path(args.config).exists() or not beside.exists() else str(beside)
     elif unknown:
         flags = [string for action in parser._actions for string in action.option_strings]
-        raise UserError(
-            f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see python {parser.prog} --help)"
-        )
+        raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see {parser.prog} --help)")
     overrides: dict[str, tuple[Any, str]] = {
         key: (parse_value(value), f"--{flag}")
         for flag, (key, _) in RECIPE_FLAGS.items()

@@ -41,17 +41,7 @@ class PhotometricConfig(Section):
     """Largest shift, in OpenCV's half degrees."""
 
 
-DataFormat = Literal[
-    "cityscapes",
-    "ade20k",
-    "voc2012",
-    "pascal_context_59",
-    "pascal_context_60",
-    "lip",
-    "coco_stuff_10k",
-    "coco_stuff_164k",
-    "list",
-]
+DataFormat = Literal[(*FORMATS, "list")]
 
 
 class DataConfig(Section):
@@ -147,6 +137,7 @@ Backbone = Literal[
     "hrnet_w18",
     "hrnet_w32",
     "hrnet_w48",
+    "hrnet_w64",
     "resnet50_d8",
     "resnet101_d8",
     "resnet50_v1c_d8",

@@ -111,19 +111,28 @@ def _unflatten(entries: Entries) -> dict:
     return tree
 
 
+def find_recipe(path: str | Path) -> Path:
+    """The file, or the one of this name that came with the program: of the clone, or of the installed package."""
+    for home in (Path(), Path(__file__).resolve().parents[2], Path(__file__).resolve().parent / "programs"):
+        if (home / path).is_file():
+            return home / path
+    return Path(path)
+
+
 def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
     """Read a recipe.
 
     Args:
-        path: the YAML file, as the user typed it.
+        path: the YAML file, as the user typed it; see `find_recipe`.
         overrides: {dotted key: (value, the flag that gave it)}; they win over the YAML.
 
     Raises:
         UserError: every mistake in one message, each with its file (or flag), key and mend.
     """
-    entries = _read_yaml(Path(path))
+    path = find_recipe(path)
+    entries = _read_yaml(path)
     _merge(entries, {tuple(key.split(".")): entry for key, entry in (overrides or {}).items()})
-    entries.setdefault(("save_dir",), (f"runs/{Path(path).stem}", "default"))
+    entries.setdefault(("save_dir",), (f"runs/{path.stem}", "default"))
     try:
         return Config(**_unflatten(entries))
     except ValidationError as error:

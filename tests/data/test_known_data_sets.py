@@ -17,6 +17,7 @@ from ocrnet.errors import UserError
 COUNTS = {
     "cityscapes": 19,
     "ade20k": 150,
+    "bdd100k": 19,
     "voc2012": 21,
     "pascal_context_59": 59,
     "pascal_context_60": 60,
@@ -107,6 +108,15 @@ def test_ade20k(tmp_path, root):
     assert dataset.name(0) == "ADE_train_00000001"
     with pytest.raises(UserError, match=r"ADE_val_00000001\.png: label file of picture .* not found"):
         opened("ade20k", tmp_path / root, train="validation")
+
+
+@pytest.mark.parametrize("root", [".", "bdd100k"])
+def test_bdd100k(tmp_path, root):
+    put(tmp_path / root / "images/10k/train/0a1.jpg")
+    put(tmp_path / root / "labels/sem_seg/masks/train/0a1.png", [0, 18, 255, 13])
+    dataset = opened("bdd100k", tmp_path)
+    assert labels(dataset) == [[0, 18, 255, 13]]
+    assert (dataset.name(0), dataset.classes[0], dataset.classes[18]) == ("0a1", "road", "bicycle")
 
 
 @pytest.mark.parametrize("root", [".", "VOCdevkit", "VOCdevkit/VOC2012"])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ocrnet.data import ade20k, cityscapes, coco_stuff, lip, pascal_context, voc2012
+from ocrnet.data import ade20k, bdd100k, cityscapes, coco_stuff, lip, pascal_context, voc2012
 
 
 class Format(NamedTuple):
@@ -31,6 +31,7 @@ FORMATS = {
         categories=cityscapes.CATEGORIES,
     ),
     "ade20k": Format(ade20k.CLASS_NAMES, ade20k.PALETTE, ade20k.find_pairs, label_map=ade20k.LABEL_MAP),
+    "bdd100k": Format(bdd100k.CLASS_NAMES, bdd100k.PALETTE, bdd100k.find_pairs, categories=bdd100k.CATEGORIES),
     "voc2012": Format(voc2012.CLASS_NAMES, voc2012.PALETTE, voc2012.find_pairs),
     "pascal_context_59": Format(
         pascal_context.CLASS_NAMES[1:],
