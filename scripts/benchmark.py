@@ -149,7 +149,8 @@ class Contender:
 
     def _start(self) -> subprocess.Popen:
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        return subprocess.Popen(self.command, **pipes)
+        with device.all_instructions():  # each chooses for itself
+            return subprocess.Popen(self.command, **pipes)
 
     def _wait_for(self, *beginnings: str) -> str:
         for line in self.process.stdout:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,3 +54,26 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
     folder.save(OCRNet(config.model, 19).parameters_dict(), Progress(step=1), is_best=True)
     flags = [word for key, size in sizes.items() for word in ("--set", f"{key}={size}")]
     return SimpleNamespace(path=folder.best, flags=flags, config=config)
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory) -> Iterator[str]:
+    """A real S3 server with a bucket called `bucket`."""
+    pytest.importorskip("obs", reason="needs the extra obs")
+    from s3_server import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def server(endpoint, monkeypatch):
+    """The SDK's client of the empty bucket; the environment has endpoint and keys."""
+    from s3_server import ENVIRONMENT, client
+
+    for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    sdk = client(endpoint)
+    for entry in sdk.listObjects("bucket").body.contents:
+        sdk.deleteObject("bucket", entry.key)
+    return sdk

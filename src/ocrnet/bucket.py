@@ -1,4 +1,5 @@
-"""Folders to and from a bucket, `obs://bucket/folder` or `s3://`: the only file that knows OBS. Nothing of training.
+"""Folders to and from a bucket, `obs://bucket/folder` or `s3://`: with bucket_client.py the only file that knows OBS.
+Nothing of training.
 
 The bucket itself is the record of what was done: its listing tells sizes and MD5s, an unfinished multipart upload its
 parts. A transfer that was killed at any moment is simply begun again and sends what is missing.
@@ -6,44 +7,32 @@ parts. A transfer that was killed at any moment is simply begun again and sends 
 
 import hashlib
 import os
-import random
 import re
 import shutil
-import ssl
 import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
-from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 from ocrnet import progress
+from ocrnet.bucket_client import Client, Passing, Refused
 from ocrnet.errors import UserError
 
 PART = 8 << 20
 """Bytes. A larger file is sent in parts of this size."""
 _workers = 8
 _rate = 0.0  # bytes a second of each worker; 0: as fast as it goes
-_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 16)  # seconds between the tries of one request: half a minute in all
 _SCRATCH = ".fetching"
 _MD5 = "md5chksum"  # the metadata that Huawei's own tools write
 
 T = TypeVar("T")
 Outdated = Callable[[set[str]], Iterable[str]]
-
-
-class _Passing(Exception):
-    """What may be better at the next try."""
-
-
-class _Refused(UserError):
-    """An answer that another try would not change."""
 
 
 class Stored(NamedTuple):
@@ -123,12 +112,12 @@ def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated:
 
 
 class _Bucket:
-    """One folder of a bucket, through Huawei's SDK."""
+    """One folder of a bucket."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.bucket, _, self.prefix = self.url.partition("://")[2].partition("/")
-        self.sdk, self.client, self.endpoint = _connect()
+        self.prefix = self.url.partition("://")[2].partition("/")[2]
+        self.client = Client(self.url)
         self.moved, self.lock = 0, Lock()
 
     def objects(self) -> dict[str, Stored]:
@@ -136,7 +125,7 @@ class _Bucket:
         found: dict[str, Stored] = {}
         start, more = None, True
         while more:
-            page = self._ask("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
+            page = self.client.ask("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
             for entry in page.contents:
                 name = entry.key.removeprefix(self.prefix)
                 if not entry.key.endswith("/") and (not self.prefix or not name or name[0] == "/"):
@@ -192,7 +181,7 @@ class _Bucket:
             if final:
                 send(last, final)
         for name in outdated(set(stored)):
-            self._ask("deleteObject", self._key(name))
+            self.client.ask("deleteObject", self._key(name))
         for name, uploads in unfinished.items():  # of files that are no more, or that are there already
             for upload in uploads:
                 self._abort(name, upload)
@@ -217,7 +206,7 @@ class _Bucket:
         """MD5 of an object's content; "" when whoever sent it in parts did not write it down."""
         if stored and re.fullmatch("[0-9a-f]{32}", stored.etag):
             return stored.etag
-        return dict(self._ask("getObjectMetadata", self._key(name)).header).get(_MD5, "")
+        return dict(self.client.ask("getObjectMetadata", self._key(name)).header).get(_MD5, "")
 
     def _same(self, file: Path, name: str, stored: Stored) -> bool:
         if not file.is_file() or file.stat().st_size != stored.size:
@@ -233,12 +222,12 @@ class _Bucket:
         def attempt() -> None:
             with part.open("ab+") as file:
                 if file.tell() < stored.size:
-                    start = self.sdk.GetObjectHeader(range=f"{file.tell()}-")
-                    stream = self._request("getObject", self._key(name), headers=start).body
+                    start = self.client.sdk.GetObjectHeader(range=f"{file.tell()}-")
+                    stream = self.client.request("getObject", self._key(name), headers=start).body
                     if stream.etag.strip('"') != stored.etag:
                         raise UserError(f"{self.url}/{name}: was changed while it was fetched; start again")
                     try:
-                        while block := _read(stream.response):
+                        while block := self.client.read(stream.response):
                             file.write(block)
                             self._count(len(block))
                     finally:
@@ -247,9 +236,9 @@ class _Bucket:
                 if file.tell() == stored.size and expected in ("", _digest(file, stored.size)):
                     return
             part.unlink()
-            raise _Passing("what came has not the size and MD5 of what lies there")
+            raise Passing("what came has not the size and MD5 of what lies there")
 
-        self._patiently(attempt)
+        self.client.patiently(attempt)
         _move(part, folder / name)
 
     def _put(self, name: str, file: BinaryIO, stored: Stored | None, unfinished: list[str]) -> bool:
@@ -281,16 +270,18 @@ class _Bucket:
             else:
                 self._abort(name, candidate)
         if not upload:
-            upload = self._ask("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
+            upload = self.client.ask("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
 
         def send(number: int) -> str:
             return self._put_block("uploadPart", key, block(number), {"partNumber": number, "uploadId": upload})
 
         there |= _each(send, [number for number in numbers if number not in there])
-        parts = [self.sdk.CompletePart(number, there[number]) for number in numbers]
+        parts = [self.client.sdk.CompletePart(number, there[number]) for number in numbers]
         try:
-            self._ask("completeMultipartUpload", key, upload, self.sdk.CompleteMultipartUploadRequest(parts))
-        except _Refused as error:  # it may have been heard at an earlier try whose answer was lost
+            self.client.ask(
+                "completeMultipartUpload", key, upload, self.client.sdk.CompleteMultipartUploadRequest(parts)
+            )
+        except Refused as error:  # it may have been heard at an earlier try whose answer was lost
             if name not in self.objects() or self._md5(name) != md5:
                 raise error from None
         if self._md5(name) != md5 and unfinished:
@@ -301,10 +292,10 @@ class _Bucket:
         """Send bytes; the server refuses them when their MD5, which is returned, is wrong."""
         digest = hashlib.md5(data)
         check = b64encode(digest.digest()).decode()
-        whole = {"headers": self.sdk.PutObjectHeader(md5=check, contentLength=len(data))}
+        whole = {"headers": self.client.sdk.PutObjectHeader(md5=check, contentLength=len(data))}
         options |= whole if method == "putContent" else {"md5": check, "partSize": len(data)}
         # a stream, because the SDK makes a text for its log of bytes
-        self._patiently(lambda: self._request(method, key, content=BytesIO(data), **options))
+        self.client.patiently(lambda: self.client.request(method, key, content=BytesIO(data), **options))
         self._count(len(data))
         _pause(len(data))
         return digest.hexdigest()
@@ -313,8 +304,8 @@ class _Bucket:
         """{name: ids of multipart uploads that nobody has completed}."""
         found: dict[str, list[str]] = {}
         prefix = self._key("")
-        request = self.sdk.ListMultipartUploadsRequest(prefix=prefix)
-        for entry in self._ask("listMultipartUploads", multipart=request).body.upload:
+        request = self.client.sdk.ListMultipartUploadsRequest(prefix=prefix)
+        for entry in self.client.ask("listMultipartUploads", multipart=request).body.upload:
             found.setdefault(entry.key.removeprefix(prefix), []).append(entry.uploadId)
         return found
 
@@ -323,75 +314,14 @@ class _Bucket:
         found: dict[int, str] = {}
         more = True
         while more:
-            page = self._ask("listParts", key, upload, partNumberMarker=max(found, default=None)).body
+            page = self.client.ask("listParts", key, upload, partNumberMarker=max(found, default=None)).body
             found |= {part.partNumber: part.etag.strip('"') for part in page.parts}
             more = page.isTruncated
         return found
 
     def _abort(self, name: str, upload: str) -> None:
-        with suppress(_Refused):  # it is done or gone
-            self._ask("abortMultipartUpload", self._key(name), upload)
-
-    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        return self._patiently(lambda: self._request(method, *arguments, **options))
-
-    def _patiently(self, attempt: Callable[[], T]) -> T:
-        for pause in (*_PAUSES, None):
-            try:
-                return attempt()
-            except _Passing as problem:
-                if pause is None:
-                    raise UserError(f"{self.url} at {self.endpoint}: {problem} ({len(_PAUSES) + 1} tries)") from None
-            time.sleep(pause * random.uniform(0.5, 1))  # not all workers at the same moment
-        raise AssertionError
-
-    def _request(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """One request, one try. Raises _Passing or UserError."""
-        try:
-            answer = getattr(self.client, method)(self.bucket, *arguments, **options)
-        except ssl.SSLCertVerificationError as error:
-            mend = "If the server is yours, name its authority's file in OBS_CA_FILE."
-            text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {mend}"
-            raise UserError(text) from None
-        except Exception as error:
-            raise _network(error) from None
-        if answer.status < 300:
-            if answer.body is None and method not in ("deleteObject", "abortMultipartUpload"):
-                raise _Passing("an answer without content")
-            return answer
-        reason = f"{answer.status} {answer.errorCode or answer.reason or ''} {answer.errorMessage or ''}".strip(" .")
-        if answer.status >= 500 or answer.status in (408, 429) or answer.errorCode in ("BadDigest", "RequestTimeout"):
-            raise _Passing(reason)
-        mends = {
-            403: "Are OBS_ACCESS_KEY_ID and OBS_SECRET_ACCESS_KEY right, and may they read and write there?",
-            404: "Is it spelled right, and in the region of this endpoint?",
-        }
-        raise _Refused(f"{self.url}: {self.endpoint} refuses: {reason}. {mends.get(answer.status, '')}".rstrip())
-
-
-def _connect() -> tuple[Any, Any, str]:
-    """The SDK, its client for the server OBS_ENDPOINT with the keys of the environment, and the endpoint."""
-    try:
-        import certifi  # comes with requests, which the SDK needs
-        import obs
-    except ImportError:
-        raise UserError("obs:// and s3:// need the package esdk-obs-python: pip install '.[obs]'") from None
-    needed = ("OBS_ENDPOINT", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")
-    if missing := [name for name in needed if not os.environ.get(name, "").strip()]:
-        raise UserError(f"obs:// and s3:// need {', '.join(missing)} in the environment")
-    endpoint = os.environ["OBS_ENDPOINT"]
-    endpoint = endpoint if "://" in endpoint else f"https://{endpoint}"
-    authorities = os.environ.get("OBS_CA_FILE") or certifi.where()
-    if not Path(authorities).is_file():
-        raise UserError(f"OBS_CA_FILE {authorities}: file not found")
-    # OBS wants the bucket in the host's name and has a signature of its own; other servers want neither
-    other = not (urlsplit(endpoint).hostname or "").startswith("obs.")
-    style = {"path_style": True, "signature": "v4"} if other else {}
-    keys = {"security_provider_policy": "ENV", "ssl_verify": authorities}
-    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # _patiently tries again
-    if client.context:
-        client.context.check_hostname = True  # the SDK leaves it out
-    return obs, client, endpoint
+        with suppress(Refused):  # it is done or gone
+            self.client.ask("abortMultipartUpload", self._key(name), upload)
 
 
 def _moxing() -> Any:
@@ -412,19 +342,6 @@ def _each(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _read(response: Any) -> bytes:
-    try:
-        return response.read(1 << 18)
-    except Exception as error:
-        raise _network(error) from None
-
-
-def _network(error: Exception) -> Exception:
-    """What went wrong on the way, which another try may mend; an OSError of the disk must not come here."""
-    network = isinstance(error, (OSError, HTTPException)) or type(error) is Exception  # the SDK raises plain ones, too
-    return _Passing(str(error) or type(error).__name__) if network else error
 
 
 def _digest(file: BinaryIO, size: int) -> str:

@@ -88,7 +88,12 @@ class Engine:
         def run(images: np.ndarray) -> np.ndarray:
             if images.shape not in compiled:  # a graph of one size is faster than one of any size
                 read.reshape(list(images.shape))
-                compiled[images.shape] = core.compile_model(read, "CPU", settings)
+                try:
+                    compiled[images.shape] = core.compile_model(read, "CPU", settings)
+                except RuntimeError as error:  # half of bf16 is left where ONEDNN_MAX_CPU_ISA hides AVX-512
+                    reason = str(error).strip().splitlines()[-1]
+                    mend = "another --precision, or unset ONEDNN_MAX_CPU_ISA"
+                    raise UserError(f"--precision {self.precision}: not on this CPU; {mend} ({reason})") from None
             return compiled[images.shape](images)[0]
 
         return run

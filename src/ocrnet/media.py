@@ -56,12 +56,17 @@ def read(path: Path) -> np.ndarray:
         UserError: the file is missing or no readable picture.
     """
     picture = read_picture(path)
-    if path.suffix.lower() in _ANIMATED | {".tif", ".tiff"}:
+    if _has_alpha(path):
         stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         if stored is not None and stored.ndim == 3 and stored.shape[2] == 4 and stored.shape[:2] == picture.shape[:2]:
             alpha = stored[..., 3:].astype(np.float32) / np.iinfo(stored.dtype).max
             picture = (picture * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
     return picture
+
+
+def _has_alpha(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
 @dataclass

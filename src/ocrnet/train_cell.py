@@ -32,6 +32,15 @@ def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
     return None
 
 
+_add = ops.MultitypeFuncGraph("add")
+
+
+@_add.register("Tensor", "Number", "Tensor", "Tensor")
+def _add_part(first: Tensor, steps: int, total: Tensor, gradient: Tensor) -> Tensor:
+    part = gradient / steps
+    return ops.assign(total, ops.where(first, part, total + part))
+
+
 class TrainOneStep(nn.Cell):
     """A training step on every device: the mean of the gradients of all ranks, and one decision for all.
 
@@ -64,6 +73,7 @@ class TrainOneStep(nn.Cell):
             object.__setattr__(self, "sums", ParameterTuple(optimizer.parameters.clone("accumulated", "zeros")))
             object.__setattr__(self, "summed", Parameter(Tensor(0, int32), "accumulated", requires_grad=False))
         ranks = launcher.ranks().size
+        self.map = ops.HyperMap()
         self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
         self.over_ranks = MeanOverRanks()
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
@@ -89,9 +99,7 @@ class TrainOneStep(nn.Cell):
     def _accumulate(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """Add to the mean of the step's gradients, and say whether it is complete."""
         first = self.summed == 0
-        for total, gradient in zip(self.sums, gradients):  # noqa: B905 (a graph knows no strict=)
-            part = gradient / self.accumulate_steps
-            ops.assign(total, ops.where(first, part, total + part))
+        self.map(ops.partial(_add, first, self.accumulate_steps), self.sums, gradients)
         ops.assign(self.summed, (self.summed + 1) % self.accumulate_steps)
         return self.summed == 0
 

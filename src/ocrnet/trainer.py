@@ -18,7 +18,7 @@ from ocrnet.data.datasets import SegmentationDataset, palette
 from ocrnet.errors import UserError
 from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix
-from ocrnet.models.layers import draw_dropout
+from ocrnet.models.layers import draw_dropout, dropout_layers
 from ocrnet.run_log import RunLog
 from ocrnet.stopping import Stopped, StopRequest
 from ocrnet.train_cell import TrainOneStep
@@ -48,12 +48,13 @@ class Trainer:
         self.train_step = train_step
         self.training = training
         self.validation = validation
-        self.network = train_step.loss_network.network
+        network = train_step.loss_network.network
+        self.dropout = dropout_layers(network)
         self.stop = stop or StopRequest()
         self.on_saved = on_saved
         self.ranks = launcher.ranks()
         self.step_samples = config.train.step_pictures * self.ranks.size
-        self.predictor = Predictor(self.network, config)
+        self.predictor = Predictor(network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
         self._shown = time.monotonic()
@@ -148,7 +149,7 @@ class Trainer:
         optim.set_learning_rate(self.train_step.optimizer, lr)
         results = []
         for start in range(first, first + size * parts, size):
-            draw_dropout(self.network, config.seed, range(start, start + size))
+            draw_dropout(self.dropout, config.seed, range(start, start + size))
             results.append(self.train_step(*next(batches)))
         self.progress.step = step + 1
         self.progress.samples += self.step_samples

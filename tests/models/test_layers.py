@@ -34,7 +34,7 @@ def test_dropout_belongs_to_the_sample_and_drops_whole_channels():
     images = Tensor(np.ones((2, 400, 3, 5), np.float32))
 
     def step(*samples: int, seed: int = 7) -> np.ndarray:
-        draw_dropout(layer, seed, range(samples[0], samples[-1] + 1))
+        draw_dropout([layer], seed, range(samples[0], samples[-1] + 1))
         return layer(images).asnumpy()
 
     layer.set_train(True)

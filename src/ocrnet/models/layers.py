@@ -24,8 +24,11 @@ def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corne
     batch, channels, height, width = x.shape
     down = _interpolation(size[0], height, align_corners).astype(x.dtype)
     across = _interpolation(size[1], width, align_corners).astype(x.dtype)
-    x = ops.matmul(x.reshape(-1, width), across.T).reshape(batch, channels, height, size[1])
-    return ops.matmul(down, x)
+    x = _by_transposed(ops.reshape(x, (batch * channels * height, width)), across)
+    return ops.matmul(down, ops.reshape(x, (batch, channels, height, size[1])))
+
+
+_by_transposed = ops.MatMul(transpose_b=True)
 
 
 @constexpr
@@ -43,6 +46,15 @@ def _interpolation(out_size: int, in_size: int, align_corners: bool) -> Tensor:
     matrix[rows, low] = 1 - (place - low)
     matrix[rows, high] += place - low
     return Tensor(matrix.astype(np.float32))
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """MindSpore's for (N, C, H, W) alone: its look at other shapes costs the compiler a tenth of its time."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.training and self.use_batch_statistics is None:
+            return self.bn_train(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
+        return self.bn_infer(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
 
 
 class ConvBNReLU(nn.Cell):
@@ -118,12 +130,16 @@ class Dropout2d(nn.Cell):
         return x
 
 
-def draw_dropout(network: nn.Cell, seed: int, samples: range) -> None:
-    """Decide what the next step of `network` drops for each of a run's `samples` (their numbers), one a picture.
+def dropout_layers(network: nn.Cell) -> list[Dropout2d]:
+    """Those that drop anything."""
+    return [cell for _, cell in network.cells_and_names() if isinstance(cell, Dropout2d) and cell.rate > 0]
+
+
+def draw_dropout(layers: list[Dropout2d], seed: int, samples: range) -> None:
+    """Decide what `layers` drop in the next step for each of a run's `samples` (their numbers), one a picture.
 
     As in the data, a sample's number alone decides: neither rank nor an interruption changes it.
     """
-    layers = [cell for _, cell in network.cells_and_names() if isinstance(cell, Dropout2d) and cell.rate > 0]
     if not layers:
         return
     # keys that the data never has: its own lie below 2**62 and from 2**63 on

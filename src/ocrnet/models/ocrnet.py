@@ -5,7 +5,7 @@ from mindspore import Tensor, float32, nn, ops
 from ocrnet.config import ModelConfig
 from ocrnet.models.heads import FCNHead, OCRHead
 from ocrnet.models.hrnet import HRNet
-from ocrnet.models.layers import resize, start_convolutions
+from ocrnet.models.layers import BatchNorm2d, resize, start_convolutions
 from ocrnet.models.resnet import ResNet
 
 
@@ -49,6 +49,9 @@ class OCRNet(nn.Cell):
         )
         for head in (self.aux_head.conv, self.ocr_head.pixels, self.ocr_head.attention):
             start_convolutions(head)
+        for _, cell in self.cells_and_names():
+            if type(cell) is nn.BatchNorm2d:
+                cell.__class__ = BatchNorm2d  # mindcv's blocks make their own
 
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images)

@@ -1,0 +1,110 @@
+"""One bucket's server: requests through Huawei's SDK, tried again while that may help, and errors that say the mend."""
+
+import os
+import random
+import ssl
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from ocrnet.errors import UserError
+
+PAUSES = (0.2, 0.5, 1, 2, 4, 8, 16)
+"""Seconds between the tries of one request: half a minute in all."""
+
+T = TypeVar("T")
+
+
+class Passing(Exception):
+    """What may be better at the next try."""
+
+
+class Refused(UserError):
+    """An answer that another try would not change."""
+
+
+class Client:
+    """Requests to the bucket of a URL; the server and the keys are those of the environment."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.bucket = url.partition("://")[2].partition("/")[0]
+        self.sdk, self._client, self.endpoint = _connect()
+
+    def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return self.patiently(lambda: self.request(method, *arguments, **options))
+
+    def patiently(self, attempt: Callable[[], T]) -> T:
+        for pause in (*PAUSES, None):
+            try:
+                return attempt()
+            except Passing as problem:
+                if pause is None:
+                    raise UserError(f"{self.url} at {self.endpoint}: {problem} ({len(PAUSES) + 1} tries)") from None
+            time.sleep(pause * random.uniform(0.5, 1))  # not all workers at the same moment
+        raise AssertionError
+
+    def request(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """One request, one try. Raises Passing or UserError."""
+        try:
+            answer = getattr(self._client, method)(self.bucket, *arguments, **options)
+        except ssl.SSLCertVerificationError as error:
+            mend = "If the server is yours, name its authority's file in OBS_CA_FILE."
+            text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {mend}"
+            raise UserError(text) from None
+        except Exception as error:
+            raise _network(error) from None
+        if answer.status < 300:
+            if answer.body is None and method not in ("deleteObject", "abortMultipartUpload"):
+                raise Passing("an answer without content")
+            return answer
+        reason = f"{answer.status} {answer.errorCode or answer.reason or ''} {answer.errorMessage or ''}".strip(" .")
+        if answer.status >= 500 or answer.status in (408, 429) or answer.errorCode in ("BadDigest", "RequestTimeout"):
+            raise Passing(reason)
+        mends = {
+            403: "Are OBS_ACCESS_KEY_ID and OBS_SECRET_ACCESS_KEY right, and may they read and write there?",
+            404: "Is it spelled right, and in the region of this endpoint?",
+        }
+        raise Refused(f"{self.url}: {self.endpoint} refuses: {reason}. {mends.get(answer.status, '')}".rstrip())
+
+    @staticmethod
+    def read(response: Any) -> bytes:
+        """The next piece of an object's content. Raises Passing."""
+        try:
+            return response.read(1 << 18)
+        except Exception as error:
+            raise _network(error) from None
+
+
+def _connect() -> tuple[Any, Any, str]:
+    """The SDK, its client for the server OBS_ENDPOINT with the keys of the environment, and the endpoint."""
+    try:
+        import certifi  # comes with requests, which the SDK needs
+        import obs
+    except ImportError:
+        raise UserError("obs:// and s3:// need the package esdk-obs-python: pip install '.[obs]'") from None
+    needed = ("OBS_ENDPOINT", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")
+    if missing := [name for name in needed if not os.environ.get(name, "").strip()]:
+        raise UserError(f"obs:// and s3:// need {', '.join(missing)} in the environment")
+    endpoint = os.environ["OBS_ENDPOINT"]
+    endpoint = endpoint if "://" in endpoint else f"https://{endpoint}"
+    authorities = os.environ.get("OBS_CA_FILE") or certifi.where()
+    if not Path(authorities).is_file():
+        raise UserError(f"OBS_CA_FILE {authorities}: file not found")
+    # OBS wants the bucket in the host's name and has a signature of its own; other servers want neither
+    other = not (urlsplit(endpoint).hostname or "").startswith("obs.")
+    style = {"path_style": True, "signature": "v4"} if other else {}
+    keys = {"security_provider_policy": "ENV", "ssl_verify": authorities}
+    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # _patiently tries again
+    if client.context:
+        client.context.check_hostname = True  # the SDK leaves it out
+    return obs, client, endpoint
+
+
+def _network(error: Exception) -> Exception:
+    """What went wrong on the way, which another try may mend; an OSError of the disk must not come here."""
+    network = isinstance(error, (OSError, HTTPException)) or type(error) is Exception  # the SDK raises plain ones, too
+    return Passing(str(error) or type(error).__name__) if network else error
