@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
 from ocrnet import arguments, cloud, collectives, device, errors, launcher
 from ocrnet.config import Config
-from ocrnet.data.datasets import file_values, open_dataset, palette
+from ocrnet.data.datasets import file_values, palette
+from ocrnet.data.splits import open_dataset
 from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, load_network, predict_dataset
 from ocrnet.metrics import ConfusionMatrix, near_boundaries

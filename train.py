@@ -14,8 +14,8 @@ stop = StopRequest().watch()  # before MindSpore is imported, see there
 from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
 from ocrnet.compile_cache import compile_step
 from ocrnet.config import Config
-from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import total_steps
+from ocrnet.data.splits import open_dataset
 from ocrnet.losses import OCRLoss
 from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet

@@ -93,8 +93,8 @@ def training(how: str, backbone: str, cache: Path | None = None) -> Work:
 def pipeline(how: str, data: Path) -> Work:
     """Batches of 2 as a training gets them."""
     from ocrnet.config import DataConfig
-    from ocrnet.data.datasets import open_dataset
     from ocrnet.data.loader import TrainingSamples, training_batches
+    from ocrnet.data.splits import open_dataset
 
     config = DataConfig(root=data, workers=2 if how == "2-workers" else 1)
     config.packed = data / "train.packed" if how == "packed" else None
@@ -192,8 +192,8 @@ def make_data(folder: Path, packed: bool) -> None:
     subprocess.run(list(map(str, [sys.executable, script, "--output", folder, *size])), check=True, capture_output=True)
     if packed:
         from ocrnet.config import DataConfig
-        from ocrnet.data.datasets import open_dataset
         from ocrnet.data.packed import pack
+        from ocrnet.data.splits import open_dataset
 
         dataset = open_dataset(DataConfig(root=folder), "train")
         pack(dataset, folder / "train.packed", range(len(dataset)))

@@ -18,9 +18,10 @@ import numpy as np
 
 from ocrnet import arguments, errors, progress
 from ocrnet.config import IGNORED
-from ocrnet.data.datasets import SegmentationDataset, find_pairs
+from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.loader import worker_threads
 from ocrnet.data.pictures import BadFile
+from ocrnet.data.splits import find_pairs
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ Scores = dict[str, float | None]
 
 def evaluate_run(folder: Path) -> dict:
     """What `--result_json` writes, for the best checkpoint of a run."""
-    from ocrnet.data.datasets import open_dataset
+    from ocrnet.data.splits import open_dataset
     from ocrnet.inference import Predictor, evaluate, load_network
     from ocrnet.recipes import load_config
 

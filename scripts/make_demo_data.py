@@ -20,7 +20,6 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -29,8 +28,9 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from demo_scene import street, traffic
 from demo_scene.canvas import FAR, WEATHERS, Part, Scene, hue, paint, pick
-from ocrnet import progress
+from ocrnet import errors, progress
 from ocrnet.data.cityscapes import LABELS
+from ocrnet.errors import UserError
 
 CITIES = {"train": ("aldenburg", "lindhafen", "rosental"), "val": ("brunnfeld", "westerau")}
 SIDES = (("wall", "building"), ("building", "fence"), ("trees", "wall"), ("fence", "building"))
@@ -244,12 +244,6 @@ def write_scene(output: Path, seed: int, split: str, index: int, width: int, hei
     (folders[1] / f"{stem}_gtFine_polygons.json").write_text(text, encoding="utf-8")
 
 
-def fail(message: str) -> NoReturn:
-    """Report a mistake of the caller and leave."""
-    print(f"make_demo_data: error: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 def main() -> None:
     """Read the arguments and write both splits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -262,10 +256,10 @@ def main() -> None:
     args = parser.parse_args()
     for name in ("train", "val", "seed"):
         if getattr(args, name) < 0:
-            fail(f"--{name} is {getattr(args, name)}; give 0 or more")
+            raise UserError(f"--{name} is {getattr(args, name)}; give 0 or more")
     for name in ("width", "height"):
         if getattr(args, name) < 64:
-            fail(f"--{name} is {getattr(args, name)}; give at least 64 pixels")
+            raise UserError(f"--{name} is {getattr(args, name)}; give at least 64 pixels")
     counts = {"train": args.train, "val": args.val}
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     try:
@@ -274,7 +268,7 @@ def main() -> None:
             write_scene(args.output, args.seed, split, index, args.width, args.height)
     except OSError as error:
         reason = error.strerror or error
-        fail(f"cannot write to --output {args.output} ({reason}); give a folder you can write to")
+        raise UserError(f"cannot write to --output {args.output} ({reason}); give a folder you can write to") from None
     print(
         f"wrote {args.train} training and {args.val} validation scenes of {args.width} x {args.height} "
         f"to {args.output}; next: "
@@ -283,4 +277,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(errors.run(main))

@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet import arguments, errors, progress
-from ocrnet.data.datasets import open_dataset
 from ocrnet.data.packed import pack
+from ocrnet.data.splits import open_dataset
 
 
 def main() -> None:

@@ -6,6 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # as root (a container) mpirun wants to be asked twice; 20 s to finish a step and save it when the job is stopped
 options=(--allow-run-as-root --quiet)
-if mpirun --version | grep -q ' 4\.'; then options+=(--mca odls_base_sigkill_timeout 20); fi
+if [[ $(mpirun --version) == *'(Open MPI) 4.'* ]]; then options+=(--mca odls_base_sigkill_timeout 20); fi
 if [ -n "${HOSTFILE:-}" ]; then options+=(--hostfile "$HOSTFILE" -x PATH); fi
 exec mpirun "${options[@]}" -n "$1" "${PYTHON:-python}" "${ENTRY:-train.py}" --config "$2" "${@:3}"

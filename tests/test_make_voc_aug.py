@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from ocrnet.config import DataConfig
-from ocrnet.data.datasets import open_dataset
+from ocrnet.data.splits import open_dataset
 
 NAMES = ("2007_000032", "2007_000033", "2008_000002", "2008_000007")  # train, val, and two of SBD's own
 

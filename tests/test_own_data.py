@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.data.datasets import open_dataset
+from ocrnet.data.splits import open_dataset
 from ocrnet.recipes import load_config
 
 CLASSES = "background: {color: [0, 0, 0]}\nroad sign: {color: [200, 0, 0]}\nwire: {color: [255, 80, 0], width: 2}\n"

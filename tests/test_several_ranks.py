@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from ocrnet import cluster, launcher
-from ocrnet.data.datasets import find_pairs
 from ocrnet.data.loader import TrainingSamples
+from ocrnet.data.splits import find_pairs
 from ocrnet.launcher import Ranks
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.recipes import load_config

@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from ocrnet.config import DataConfig
-from ocrnet.data.datasets import open_dataset
+from ocrnet.data.splits import open_dataset
 
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
 _TINY = (

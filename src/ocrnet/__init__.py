@@ -22,11 +22,8 @@ def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cel
     Raises:
         UserError: the recipe or the checkpoint cannot be read, or they do not fit.
     """
-    from ocrnet.checkpoint import load_weights  # here, because `import ocrnet` must come before MindSpore's
-    from ocrnet.models.ocrnet import OCRNet
+    from ocrnet import inference  # here, because `import ocrnet` must come before MindSpore's
     from ocrnet.recipes import load_config
 
-    config = load_config(config_path)
-    network = OCRNet(config.model, len(config.data.classes))
-    load_weights(network, Path(checkpoint_path), config.data.classes)
-    return network.set_train(False)
+    config = load_config(config_path, {"train.mix": (False, "")})
+    return inference.load_network(config, Path(checkpoint_path)).set_train(False)

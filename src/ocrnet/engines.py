@@ -9,7 +9,7 @@ from mindspore import Tensor, nn
 
 from ocrnet import device
 from ocrnet.config import Config
-from ocrnet.data.datasets import open_dataset
+from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.inference import prepare
 from ocrnet.models.folding import fold_batch_norm

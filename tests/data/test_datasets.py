@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from ocrnet.config import DataConfig
-from ocrnet.data.datasets import open_dataset, palette
+from ocrnet.data.datasets import palette
+from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 
 

@@ -10,8 +10,9 @@ from scipy.io import savemat
 
 from ocrnet.config import DataConfig, DataFormat
 from ocrnet.data import coco_stuff, pascal_context, voc2012
-from ocrnet.data.datasets import SegmentationDataset, open_dataset
+from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.formats import FORMATS
+from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 
 COUNTS = {

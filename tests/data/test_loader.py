@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ocrnet.config import DataConfig
-from ocrnet.data.datasets import open_dataset
 from ocrnet.data.loader import TrainingSamples, training_batches, worker_threads
+from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 
 

@@ -96,9 +96,11 @@ def main() -> None:
     spread = [statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(2000)]
     low, high = statistics.quantiles(spread, n=40)[0], statistics.quantiles(spread, n=40)[-1]
     rests, sends = (statistics.median(pair[number] for pair in pairs) for number in (0, 1))
+    total = sum(sends for _, sends in pairs) / sum(rests for rests, _ in pairs)
     print(
         f"{len(pairs)} pairs of {args.steps} steps in {pushes} pushes: a step takes {1000 * rests:.1f} ms, with a push "
-        f"{1000 * sends:.1f} ms; median of the ratios {statistics.median(ratios):.3f} (95 %: {low:.3f} to {high:.3f})"
+        f"{1000 * sends:.1f} ms; median of the ratios {statistics.median(ratios):.3f} (95 %: {low:.3f} to {high:.3f}), "
+        f"ratio of the sums {total:.3f}"
     )
 
 

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 
 from ocrnet.checkpoint import read_checkpoint, save_weights
 from ocrnet.config import Config, DataConfig
-from ocrnet.data.datasets import open_dataset
 from ocrnet.data.pictures import read_label, read_picture
+from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.models.weight_files import read_tensors
 from ocrnet.recipes import load_config

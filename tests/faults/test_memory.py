@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocrnet.checkpoint import save_weights
-from ocrnet.data.datasets import open_dataset
+from ocrnet.data.splits import open_dataset
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.recipes import load_config
 

@@ -110,7 +110,7 @@ def collectives() -> None:
 def training() -> None:
     """All ranks end a training with the same bits."""
     from ocrnet import arguments
-    from ocrnet.data.datasets import open_dataset
+    from ocrnet.data.splits import open_dataset
     from ocrnet.losses import OCRLoss
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.optim import make_optimizer

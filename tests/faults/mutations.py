@@ -1,0 +1,115 @@
+"""Break the program in ten places, one at a time, and see whether a test turns red.
+
+    python tests/faults/mutations.py
+
+Each break is made in a copy of the repository, where the tests of that part are run until the first that fails. Exit
+status 1 when a break stays unnoticed.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Mutation(NamedTuple):
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+MUTATIONS = (
+    Mutation(
+        "mean of the loss over all pixels instead of the valid ones",
+        "losses.py",
+        "ops.maximum(self.over_ranks(weights.sum()), Tensor(1e-6, float32))",
+        "labels.size",
+        "test_losses.py",
+    ),
+    Mutation(
+        "momentum of BatchNorm",
+        "models/layers.py",
+        "BatchNorm2d(out_channels, norm_eps)",
+        "BatchNorm2d(out_channels, norm_eps, 0.99)",
+        "models",
+    ),
+    Mutation(
+        "align_corners the other way round", "models/layers.py", "if align_corners:", "if not align_corners:", "models"
+    ),
+    Mutation(
+        "softmax of the soft regions over the classes", "models/heads.py", "-1), axis=2)", "-1), axis=1)", "models"
+    ),
+    Mutation(
+        "label map: trucks and buses",
+        "data/cityscapes.py",
+        'Label("truck", 27, 14',
+        'Label("truck", 27, 15',
+        "data",
+    ),
+    Mutation(
+        "crop a pixel beside its place",
+        "data/transforms.py",
+        "slice(part.start - first,",
+        "slice(part.start - first + 1,",
+        "data",
+    ),
+    Mutation(
+        "learning rate without its floor",
+        "optim.py",
+        "config.min_lr + (config.lr - config.min_lr) * (1 - step",
+        "config.lr * (1 - step",
+        "test_optim.py",
+    ),
+    Mutation(
+        "confusion matrix with its axes exchanged",
+        "metrics.py",
+        "label[valid].astype(np.int64) * size + prediction[valid]",
+        "prediction[valid].astype(np.int64) * size + label[valid]",
+        "test_metrics.py",
+    ),
+    Mutation(
+        "loss scale forgotten by a checkpoint",
+        "train_cell.py",
+        "if isinstance(value, Parameter)}",
+        "if False}",
+        "test_train_and_eval.py",
+    ),
+    Mutation(
+        "weight decay of BatchNorm and bias", "optim.py", "parameter.ndim > 1", "parameter.ndim > 0", "test_optim.py"
+    ),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        for mutation in MUTATIONS:
+            file = copy / "src" / "ocrnet" / mutation.file
+            text = file.read_text(encoding="utf-8")
+            if text.count(mutation.right) != 1:
+                raise SystemExit(f"{mutation.file}: {text.count(mutation.right)} places look like {mutation.right!r}")
+            file.write_text(text.replace(mutation.right, mutation.wrong), encoding="utf-8")
+            command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"tests/{mutation.tests}"]
+            said = subprocess.run(command, cwd=copy, capture_output=True, text=True).stdout
+            file.write_text(text, encoding="utf-8")
+            red = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+            unnoticed += not red
+            print(f"{mutation.name}: {red[0] if red else 'NOT NOTICED'}", flush=True)
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

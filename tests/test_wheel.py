@@ -1,0 +1,53 @@
+"""The package as people install it: built from the clone, used outside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with what is in the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    clone = folder / "clone"  # setuptools leaves its build/ there
+    for name in ("src", "scripts", "config"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "train.py", "eval.py"):
+        shutil.copy(ROOT / name, clone)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, clone]
+    subprocess.run(command, check=True, cwd=folder)
+    (wheel,) = folder.glob("ocrnet_mindspore-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_commands_find_the_recipes_outside_the_clone(installed, tmp_path):
+    (commands,) = installed.glob("*.dist-info/entry_points.txt")
+    for name in ("train", "evaluate", "predict"):
+        assert f"ocrnet.console:{name}" in commands.read_text()
+        flags = ["--config", "config/ocrnet/config_ocrnet_demo.yml", "--print_config", "True"]
+        flags += ["--input", ".", "--output", "."] if name == "predict" else []
+        code = f"import sys; from ocrnet.console import {name}; sys.exit({name}())"
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert yaml.safe_load(done.stdout)["model"]["backbone"] == "hrnet_tiny"
+
+
+def test_every_recipe_and_template_is_in_the_wheel(installed):
+    def inside(folder: Path, pattern: str) -> set[str]:
+        return {file.relative_to(folder).as_posix() for file in folder.rglob(pattern)}
+
+    assert inside(installed / "ocrnet" / "programs" / "config", "*.yml") == inside(ROOT / "config", "*.yml")
+    assert inside(installed / "ocrnet" / "templates", "*.*") == inside(ROOT / "src" / "ocrnet" / "templates", "*.*")
