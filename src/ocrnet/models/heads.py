@@ -30,6 +30,10 @@ class FCNHead(nn.Cell):
         return self.classifier(self.dropout(self.conv(features)))
 
 
+# a factor that is transposed on the way: on a CPU turning the pixels takes as long as the product
+_transposed_by, _by_transposed = ops.BatchMatMul(transpose_a=True), ops.BatchMatMul(transpose_b=True)
+
+
 def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
     """Object region representations (paper, equation 3).
 
@@ -43,8 +47,7 @@ def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
     batch, channels, _, _ = pixels.shape
     classes = regions.shape[1]
     weights = ops.softmax(regions.astype(float32).reshape(batch, classes, -1), axis=2).astype(pixels.dtype)
-    context = ops.bmm(weights, pixels.reshape(batch, channels, -1).swapaxes(1, 2))
-    return context.swapaxes(1, 2).expand_dims(3)
+    return _by_transposed(pixels.reshape(batch, channels, -1), weights).expand_dims(3)
 
 
 class PixelRegionAttention(nn.Cell):
@@ -68,11 +71,11 @@ class PixelRegionAttention(nn.Cell):
     def construct(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """(N, C, h, w) pixels and (N, C, K, 1) regions to (N, out, h, w)."""
         batch, _, height, width = pixels.shape
-        query = self.query(pixels).reshape(batch, self.key_channels, -1).swapaxes(1, 2)  # N, hw, c
+        query = self.query(pixels).reshape(batch, self.key_channels, -1)  # N, c, hw
         key = self.key(regions).reshape(batch, self.key_channels, -1)  # N, c, K
-        value = self.value(regions).reshape(batch, self.key_channels, -1).swapaxes(1, 2)  # N, K, c
-        relation = ops.softmax(ops.bmm(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
-        context = ops.bmm(relation, value).swapaxes(1, 2).reshape(batch, self.key_channels, height, width)
+        value = self.value(regions).reshape(batch, self.key_channels, -1)  # N, c, K
+        relation = ops.softmax(_transposed_by(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
+        context = _by_transposed(value, relation).reshape(batch, self.key_channels, height, width)
         return self.join(ops.cat((self.out(context), pixels), axis=1))
 
 
