@@ -1,10 +1,13 @@
 """Shapes, published parameter counts, and the OCR head against its equations."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from mindspore import Tensor
 
-from ocrnet.config import ModelConfig
+from ocrnet.config import Backbone, ModelConfig
+from ocrnet.models import hrnet, resnet
 from ocrnet.models.heads import gather_regions
 from ocrnet.models.ocrnet import OCRNet
 
@@ -32,6 +35,12 @@ def test_parameter_counts_are_the_published_ones(backbone, classes):
     counts = tuple(map(millions, (network.backbone, network.aux_head, network.ocr_head, network)))
     for count, published in zip(counts, PUBLISHED[backbone, classes], strict=True):
         assert published is None or count == published
+
+
+def test_the_recipe_knows_every_backbone():
+    assert {*hrnet.DEPTHS, *resnet._DEPTHS} == set(get_args(Backbone))
+    wide = hrnet.HRNet("hrnet_w64")
+    assert wide.out_channels == (64, 128, 256, 512)
 
 
 def test_both_heads_answer_at_a_quarter_of_the_resolution_in_float32():
