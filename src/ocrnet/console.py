@@ -1,21 +1,20 @@
 """The commands of an installed package: ocrnet-train, ocrnet-eval and ocrnet-predict are the clone's entry scripts."""
 
-from ocrnet import errors
+import runpy
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+PROGRAMS = _PACKAGE / "programs" if (_PACKAGE / "programs").is_dir() else _PACKAGE.parents[1]
+"""Holds train.py, eval.py, scripts/ and config/: a folder of the installed package, or the clone."""
 
 
-def train() -> int:
-    from ocrnet.programs import train
-
-    return errors.run(train.main)
+def train() -> None:
+    runpy.run_path(str(PROGRAMS / "train.py"), run_name="__main__")
 
 
-def evaluate() -> int:
-    from ocrnet.programs import eval
-
-    return errors.run(eval.main)
+def evaluate() -> None:
+    runpy.run_path(str(PROGRAMS / "eval.py"), run_name="__main__")
 
 
-def predict() -> int:
-    from ocrnet.programs.scripts import predict
-
-    return errors.run(predict.main)
+def predict() -> None:
+    runpy.run_path(str(PROGRAMS / "scripts" / "predict.py"), run_name="__main__")

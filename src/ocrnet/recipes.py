@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from ocrnet.config import Config, Section
+from ocrnet.console import PROGRAMS
 from ocrnet.errors import UserError, did_you_mean
 
 
@@ -113,10 +114,8 @@ def _unflatten(entries: Entries) -> dict:
 
 def find_recipe(path: str | Path) -> Path:
     """The file, or the one of this name that came with the program: of the clone, or of the installed package."""
-    for home in (Path(), Path(__file__).resolve().parents[2], Path(__file__).resolve().parent / "programs"):
-        if (home / path).is_file():
-            return home / path
-    return Path(path)
+    shipped = PROGRAMS / path
+    return shipped if shipped.is_file() and not Path(path).is_file() else Path(path)
 
 
 def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
