@@ -35,7 +35,7 @@ def test_numbers_without_a_dot_are_numbers(tmp_path):
 
 def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
     base = write(tmp_path, "base.yml", "schedule: {lr: fast}\n")
-    path = write(tmp_path, "run.yml", "__BASE__: base.yml\ntrain: {batchsize: 2}\nmodel: {backbone: hrnet_w64}\n")
+    path = write(tmp_path, "run.yml", "__BASE__: base.yml\ntrain: {batchsize: 2}\nmodel: {backbone: hrnet_w96}\n")
     with pytest.raises(UserError) as error:
         load_config(path, {"train.total_step": (-1, "--total_step")})
     text = str(error.value)
@@ -45,7 +45,7 @@ def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
         in text
     )
     assert f"train.batchsize: unknown key (in {path}). Did you mean batch_size?" in text
-    assert "model.backbone: " in text and "'hrnet_w48'" in text and "got 'hrnet_w64'" in text
+    assert "model.backbone: " in text and "'hrnet_w48'" in text and "got 'hrnet_w96'" in text
     assert "train.total_step: Input should be greater than 0, got -1 (in --total_step)" in text
 
 
