@@ -5,7 +5,10 @@ set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,3p "$0" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 # as root (a container) mpirun wants to be asked twice; 20 s to finish a step and save it when the job is stopped
-options=(--allow-run-as-root --quiet)
-if [[ $(mpirun --version) == *'(Open MPI) 4.'* ]]; then options+=(--mca odls_base_sigkill_timeout 20); fi
+options=(--allow-run-as-root)
+case $(mpirun --version) in
+*'(Open MPI) 4.'*) options+=(--quiet --mca odls_base_sigkill_timeout 20) ;;
+*'(Open MPI) 5.'*) options+=(--prtemca odls_base_sigkill_timeout 20) ;;
+esac
 if [ -n "${HOSTFILE:-}" ]; then options+=(--hostfile "$HOSTFILE" -x PATH); fi
 exec mpirun "${options[@]}" -n "$1" "${PYTHON:-python}" "${ENTRY:-train.py}" --config "$2" "${@:3}"
