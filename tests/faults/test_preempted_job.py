@@ -1,5 +1,6 @@
 """Data from a bucket, outputs to a bucket, killed in between: another machine ends as an undisturbed local run."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -40,7 +41,9 @@ def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, m
 
         job = machine(1)
         while not stored("latest") and job.poll() is None:
-            time.sleep(0.05)
+            for number, seconds in ((signal.SIGSTOP, 0.15), (signal.SIGCONT, 0.05)):  # the sender must come first
+                job.send_signal(number)
+                time.sleep(seconds)
         job.kill()
         said = job.communicate()[0]
         assert job.returncode == -9, said
