@@ -183,6 +183,7 @@ def two_ranks(folder: Path):
             process.communicate()
 
 
+@pytest.mark.slow
 def test_one_process_of_a_machine_fetches_and_the_other_shares_its_fate(endpoint, server, tmp_path, monkeypatch):
     for name in "abc":
         server.putContent("bucket", f"data/{name}", name * 200_000)

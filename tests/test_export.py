@@ -112,6 +112,7 @@ def test_export_writes_what_other_programs_read(untrained, run_script, tmp_path,
             np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_eval_and_predict_take_an_engine(demo, untrained, run_script, tmp_path):
     pytest.importorskip("onnxruntime")
     flags = ["--config", RECIPE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]

@@ -99,6 +99,7 @@ def test_frozen_statistics_give_the_gradients_of_their_formula():
     np.testing.assert_allclose(to_beta.asnumpy(), up.sum((0, 2, 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
     """Same pictures, learning rates, log and weights, where BatchNorm does not look at the batch."""
     flags = [word for key, value in SMALL.items() for word in ("--set", f"model.{key}={value}")]
@@ -122,6 +123,7 @@ def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
         np.testing.assert_allclose(value, weights[1][name], rtol=1e-3, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_where_memory_runs_out_it_says_what_to_lower(demo, tmp_path):
     command = [sys.executable, ROOT / "train.py", "--config", RECIPE, "--dataset_dir", demo, "--save_dir", tmp_path]
     command += ["--set", "data.crop_size=[2048,4096]", "--total_step", "1", "--run_eval", "False"]

@@ -41,6 +41,7 @@ def odd_files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_each_file_gives_its_size_back_and_one_bad_file_stops_nothing(run_script, untrained, odd_files, tmp_path):
     done = run_script(
         "scripts/predict.py", "--config", RECIPE, "--ckpt_path", untrained.path, "--input", odd_files,

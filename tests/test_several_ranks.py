@@ -114,6 +114,7 @@ def test_confusion_matrices_of_ranks_add_up():
     assert total.counts.tolist() == [[1, 0], [2, 1]] and total.images == 2
 
 
+@pytest.mark.slow
 @needs_mpirun
 def test_inside_the_ranks(mpirun, demo, tmp_path):
     """Collectives, synchronised BatchNorm and overflow in both modes, and a training that ends in the same bits."""
@@ -123,6 +124,7 @@ def test_inside_the_ranks(mpirun, demo, tmp_path):
     assert out.splitlines()[-1] == "7 checks passed"
 
 
+@pytest.mark.slow
 @needs_mpirun
 def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_either(mpirun, run_script, demo, tmp_path):
     flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--ms_loss_scaler", "dynamic"]
@@ -152,6 +154,7 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
     assert len(losses(tmp_path / "half")) == 6
 
 
+@pytest.mark.slow
 @needs_mpirun
 def test_evaluation_counts_each_picture_once_whatever_the_remainder(mpirun, run_script, demo, untrained, tmp_path):
     scores = []
@@ -168,6 +171,7 @@ def test_evaluation_counts_each_picture_once_whatever_the_remainder(mpirun, run_
     assert names[0] == names[1] and len(set(names[0])) == 5
 
 
+@pytest.mark.slow
 @needs_mpirun
 def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path):
     pictures = sorted((demo / "leftImg8bit" / "val").rglob("*.png"))[:3]
@@ -177,6 +181,7 @@ def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path
     assert out.startswith("3 of 3 files segmented") and len(list((tmp_path / "mask").glob("*.png"))) == 3
 
 
+@pytest.mark.slow
 @needs_mpirun
 def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_path):
     shutil.copytree(demo, tmp_path / "data")
@@ -193,6 +198,7 @@ def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_pa
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @needs_mpirun
 def test_a_killed_rank_takes_the_job_with_it(mpirun, demo, tmp_path):
     flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1]
@@ -220,6 +226,7 @@ def rank_pid(save_dir: Path, rank: int) -> int | None:
     return None
 
 
+@pytest.mark.slow
 def test_msrun_starts_the_same_training(demo, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

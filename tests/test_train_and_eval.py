@@ -63,6 +63,7 @@ def test_training_writes_checkpoints_log_and_recipe_and_says_little(straight):
     assert not re.search(noise, done.stdout + done.stderr), done.stderr
 
 
+@pytest.mark.slow
 def test_evaluating_sizes_that_are_not_compiled_leaves_training_alone(train, straight, tmp_path):
     flags = "--ms_loss_scaler dynamic --set train.loss_scale.window=3 --run_eval True --set eval.batch_size=2"
     done = train(tmp_path, *flags.split(), "--set", "eval.interval=4")  # the fifth picture is a batch of its own
@@ -89,6 +90,7 @@ def test_tensorboard_has_losses_rates_scores_and_pictures(straight):
     assert [(image.height, image.width) for image in pictures] == [(64, 3 * 128 + 2 * 4)] * 3
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_losses_and_bits(train, straight, tmp_path):
     folder, _ = straight
     done = train(
@@ -106,6 +108,7 @@ def test_a_resumed_run_ends_with_the_same_losses_and_bits(train, straight, tmp_p
     assert '"samples": 32' in ms.load_checkpoint(str(folder / "checkpoint" / "latest.ckpt"))["ocrnet.progress"]
 
 
+@pytest.mark.slow
 def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):
     done = train(tmp_path, "--ms_mode", "1", "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3")
     assert done.returncode == 0, done.stderr
@@ -114,6 +117,7 @@ def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):
         assert pynative == pytest.approx(graph, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["O2", "O3"])
 def test_mixed_precision_trains_within_rounding_of_float32(train, straight, tmp_path, level):
     flags = ["--mix", "True", "--amp_level", level, "--ms_loss_scaler", "static", "--ms_loss_scaler_value", "128"]
@@ -150,6 +154,7 @@ def test_a_fresh_run_sets_an_earlier_one_aside(train, straight, tmp_path):
     assert not (tmp_path / "run" / "checkpoint" / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_resume_auto_goes_on_or_starts(train, straight, tmp_path):
     shutil.copytree(straight[0], tmp_path / "run")
     flags = ["--resume_ckpt", "auto", "--ms_loss_scaler", "dynamic", "--ms_mode", "1"]

@@ -42,6 +42,7 @@ def stored_step(folder: Path, name: str = "latest") -> int:
     return json.loads(stored["ocrnet.progress"])["step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writing", [False, True])
 def test_a_killed_run_ends_as_the_undisturbed_one(undisturbed, demo, tmp_path, writing):
     story = kill_somewhere(demo, tmp_path / "run", 1, random.Random(), writing)
@@ -50,6 +51,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(undisturbed, demo, tmp_path, w
     assert different(undisturbed, outcome(tmp_path / "run")) == [], story
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, demo, tmp_path):
     folder = tmp_path / "run"
     process = start(demo, folder, 1)
@@ -74,6 +76,7 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     assert different(undisturbed, outcome(folder)) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_second_leaves_at_once(demo, tmp_path):
     for presses, statuses in ((1, {130}), (2, {130})):
         folder = tmp_path / f"run{presses}"
@@ -119,6 +122,7 @@ def on_full_disk(small_disk, demo, tmp_path):
     return folder, process, filler
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_and_nothing_else(undisturbed, on_full_disk, tmp_path):
     folder, process, filler = on_full_disk
     while b"Training goes on" not in (tmp_path / "run.txt").read_bytes() and process.poll() is None:
@@ -155,6 +159,7 @@ def train(run_script, demo, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_training_and_the_last_good_checkpoint_stays(train, tmp_path):
     flags = ["--set", "checkpoint.interval=1", "--total_step", "9", "--log_interval", "9"]
     assert train(*flags, "--total_step", "2").returncode == 0
@@ -169,6 +174,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_the_last_good_checkpoint_s
     assert f"The checkpoint of step {stored_step(tmp_path)} stays" in done.stderr
 
 
+@pytest.mark.slow
 def test_overflow_without_end_stops_training(train, demo):
     flags = ["--mix", "True", "--ms_loss_scaler", "static", "--ms_loss_scaler_value", "1e30"]
     done = train(*flags, "--set", "train.overflow_limit=3", "--total_step", "9")
@@ -176,6 +182,7 @@ def test_overflow_without_end_stops_training(train, demo):
     assert "step 3: the gradients overflowed in 3 steps in a row" in done.stderr and "loss scale 1e+30" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_bad_pair_stops_training_or_is_replaced_counted_and_listed(train, demo, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(demo, data)

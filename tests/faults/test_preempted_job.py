@@ -24,6 +24,7 @@ def train(*flags: object) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, monkeypatch):
     local = train("--dataset_dir", demo, "--save_dir", tmp_path / "local")
     with s3_server(tmp_path / "s3") as endpoint:

@@ -47,6 +47,7 @@ def test_logits_are_the_peers(path) -> None:
     check_logits(Golden(path))
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
 def test_all_logits_are_the_peers(path) -> None:
@@ -56,6 +57,7 @@ def test_all_logits_are_the_peers(path) -> None:
 BOTH_MEANS = pytest.mark.parametrize(("key", "average"), [("avg0", "all"), ("avg1", "valid")])
 
 
+@pytest.mark.slow
 @BOTH_MEANS
 def test_gradients_are_mmsegmentations(key: str, average: str) -> None:
     check_gradients(dict(np.load(DATA / "gradients_mmseg_hr18s.npz")), key, average)
@@ -101,6 +103,7 @@ SSSEG = dict(aux_channels=512, aux_kernel=3, context_kernel=3)
 HRNET_OCR = dict(align_corners=True, conv_bias=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "options", "millions"),
     [
