@@ -59,7 +59,6 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory) -> Iterator[str]:
     """A real S3 server with a bucket called `bucket`."""
-    pytest.importorskip("obs", reason="needs the extra obs")
     from s3_server import s3_server
 
     with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:

@@ -53,7 +53,6 @@ def keys(server) -> set[str]:
 
 
 def test_flags_of_the_platform_are_ignored_there_and_refused_elsewhere(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
     monkeypatch.chdir(tmp_path)  # the recipe lies beside train.py
     flags = ["--config", RECIPE, "--init_method", "tcp://127.0.0.1:1", "--rank=0"]
     args, _ = arguments.parse(arguments.recipe_parser(""), [*flags, "--enable_modelarts", "True"])

@@ -98,7 +98,7 @@ def _connect() -> tuple[Any, Any, str]:
     other = not (urlsplit(endpoint).hostname or "").startswith("obs.")
     style = {"path_style": True, "signature": "v4"} if other else {}
     keys = {"security_provider_policy": "ENV", "ssl_verify": authorities}
-    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # _patiently tries again
+    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # `patiently` tries again
     if client.context:
         client.context.check_hostname = True  # the SDK leaves it out
     return obs, client, endpoint
