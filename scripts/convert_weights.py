@@ -54,13 +54,10 @@ def main() -> None:
     tensors, others = read_tensors(file)
     conversion = convert(args.source, tensors, wanted)
     describe(conversion, others, args.list)
-    if problems := conversion.problems:
-        shown = problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
-        raise UserError(
-            f"{file}: does not fill {args.config}'s {'backbone' if args.backbone else 'network'} "
-            f"({config.model.backbone}, {len(config.data.classes)} classes); nothing was written\n  "
-            + "\n  ".join(shown)
-        )
+    if conversion.problems:
+        part = f"{'backbone' if args.backbone else 'network'} ({config.model.backbone}, "
+        part += f"{len(config.data.classes)} classes); nothing was written"
+        raise UserError(f"{file}: does not fill {args.config}'s {part}", conversion.problems)
     if args.backbone:
         backbone = {name.removeprefix("backbone."): value for name, value in conversion.weights.items()}
         checkpoint.save_weights(args.output, backbone)

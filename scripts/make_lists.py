@@ -24,8 +24,8 @@ from check_dataset import class_weights, read_all
 from ocrnet import device, errors
 from ocrnet.config import IGNORED, DataConfig
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.masks import ClassTable, read_classes
 from ocrnet.data.pictures import read_label
-from ocrnet.data.polygons import ClassTable, read_classes
 from ocrnet.errors import UserError
 from ocrnet.recipes import load_config
 

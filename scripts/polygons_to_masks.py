@@ -23,7 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet import device, errors, progress
-from ocrnet.data.polygons import Annotation, ClassTable, draw, read_annotations, read_classes
+from ocrnet.data.annotations import Annotation, read_annotations
+from ocrnet.data.masks import ClassTable, draw, read_classes
 from ocrnet.errors import UserError, did_you_mean
 
 Result = tuple[int, int, Counter, str]

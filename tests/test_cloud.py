@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet import arguments, bucket_client, cloud
+from ocrnet import arguments, bucket_client, cloud, once_a_machine
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
 from s3_server import ENVIRONMENT, weed
@@ -222,8 +222,11 @@ def test_a_rank_does_not_wait_for_ever_for_one_that_never_comes(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     for name, value in (("SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_SIZE", "2")):
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
-    monkeypatch.setattr(cloud, "_PATIENCE", 0.5)
-    with pytest.raises(UserError, match=r"local rank 0 .* did not begin"), cloud._once_a_machine(lambda: None, ()):
+    monkeypatch.setattr(once_a_machine, "_PATIENCE", 0.5)
+    with (
+        pytest.raises(UserError, match=r"local rank 0 .* did not begin"),
+        once_a_machine.once_a_machine(lambda: None, ()),
+    ):
         pass
 
 

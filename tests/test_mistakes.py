@@ -49,7 +49,7 @@ def refused(run_script, demo, tmp_path):
         (["--batch_size", "two"], "train.batch_size: Input should be a valid integer"),
         (["--device_target", "TPU"], "device_target: Input should be 'Ascend', 'GPU' or 'CPU', got 'TPU'"),
         (["--device_target", "Ascend"], "device_target Ascend: not found by this MindSpore (2.10.0). Here: CPU"),
-        (["--dataset_dir", "no/such/folder"], "no/such/folder/leftImg8bit/train"),
+        (["--dataset_dir", "no/such/folder"], "no/such/folder/leftImg8bit"),
         (["--resume_ckpt", "nowhere.ckpt"], "nowhere.ckpt: checkpoint not found"),
         (["--save_dir", "/proc/run"], "save_dir /proc/run: cannot write here"),
     ],

@@ -116,8 +116,8 @@ class _Bucket:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.prefix = self.url.partition("://")[2].partition("/")[2]
         self.client = Client(self.url)
+        self.prefix = self.client.folder
         self.moved, self.lock = 0, Lock()
 
     def objects(self) -> dict[str, Stored]:

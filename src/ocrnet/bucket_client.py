@@ -31,7 +31,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.bucket = url.partition("://")[2].partition("/")[0]
+        self.bucket, _, self.folder = url.partition("://")[2].partition("/")
         self.sdk, self._client, self.endpoint = _connect()
 
     def ask(self, method: str, *arguments: Any, **options: Any) -> Any:

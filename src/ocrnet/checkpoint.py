@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -255,13 +256,10 @@ def load_weights(network: nn.Cell, path: Path, classes: list[str]) -> None:
         UserError: as `read_checkpoint`, and when a tensor is missing or has another shape; all such tensors are named.
     """
     stored = read_checkpoint(path)
-    problems = _assign(network.parameters_dict(), stored)
-    if problems:
-        trained_on = str(stored.get(_CLASSES, "")).split("\n")
-        hint = ""
-        if len(trained_on) != len(classes) and trained_on != [""]:
-            hint = f" It was trained for {len(trained_on)} classes, the recipe has {len(classes)}."
-        raise UserError(f"{path}: does not fit this recipe's network.{hint}\n  " + "\n  ".join(problems))
+    trained_on, hint = str(stored.get(_CLASSES, "")).split("\n"), ""
+    if len(trained_on) != len(classes) and trained_on != [""]:
+        hint = f" It was trained for {len(trained_on)} classes, the recipe has {len(classes)}."
+    _assign(network.parameters_dict(), stored, f"{path}: does not fit this recipe's network.{hint}")
 
 
 def resume(parameters: dict[str, Parameter], path: Path) -> Progress:
@@ -273,12 +271,8 @@ def resume(parameters: dict[str, Parameter], path: Path) -> Progress:
     stored = read_checkpoint(path)
     if _PROGRESS not in stored:
         raise UserError(f"{path}: holds weights but no training state; use it with eval.py")
-    problems = _assign(parameters, stored)
-    if problems:
-        raise UserError(
-            f"{path}: does not fit this recipe, resume with the recipe it began with (or fine-tune it with "
-            "model.checkpoint)\n  " + "\n  ".join(problems)
-        )
+    mend = "resume with the recipe it began with (or fine-tune it with model.checkpoint)"
+    _assign(parameters, stored, f"{path}: does not fit this recipe, {mend}")
     return Progress(**json.loads(stored[_PROGRESS]))
 
 
@@ -291,9 +285,7 @@ def load_backbone(backbone: nn.Cell, path: Path) -> None:
     if path.suffix != ".ckpt":
         raise UserError(f"model.pretrained {path}: make a .ckpt of it with scripts/convert_weights.py --backbone")
     parameters = {name.removeprefix("backbone."): value for name, value in backbone.parameters_dict().items()}
-    problems = _assign(parameters, read_checkpoint(path))
-    if problems:
-        raise UserError(f"model.pretrained {path}: does not fit this backbone\n  " + "\n  ".join(problems))
+    _assign(parameters, read_checkpoint(path), f"model.pretrained {path}: does not fit this backbone")
 
 
 def load_for_classes(network: nn.Cell, path: Path, classes: list[str]) -> str:
@@ -311,9 +303,8 @@ def load_for_classes(network: nn.Cell, path: Path, classes: list[str]) -> str:
     heads = {name: value for name, value in parameters.items() if ".classifier." in name}
     same = all(name in stored and stored[name].shape == value.shape for name, value in heads.items())
     fresh = [] if same and trained_on in (classes, [""]) else list(heads)
-    problems = _assign({name: value for name, value in parameters.items() if name not in fresh}, stored)
-    if problems:
-        raise UserError(f"model.checkpoint {path}: does not fit this network\n  " + "\n  ".join(problems))
+    kept = {name: value for name, value in parameters.items() if name not in fresh}
+    _assign(kept, stored, f"model.checkpoint {path}: does not fit this network")
     if not fresh:
         return f"{path}: all {len(parameters)} tensors loaded, the classifiers with them"
     before = len(trained_on) if trained_on != [""] else stored[fresh[0]].shape[0] if fresh[0] in stored else "other"
@@ -323,17 +314,20 @@ def load_for_classes(network: nn.Cell, path: Path, classes: list[str]) -> str:
     )
 
 
-def _assign(parameters: dict[str, Parameter], stored: dict[str, Parameter | str]) -> list[str]:
-    """Set all parameters, or none and say why not, one line a tensor (20 at most)."""
-    problems = []
-    for name, parameter in parameters.items():
-        value = stored.get(name)
-        if value is None:
-            problems.append(f"{name}: missing in the file")
-        elif tuple(value.shape) != tuple(parameter.shape):
-            problems.append(f"{name}: shape {tuple(value.shape)} in the file, {tuple(parameter.shape)} in the network")
-    if problems:
-        return problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
+def _assign(parameters: dict[str, Parameter], stored: dict[str, Parameter | str], complaint: str) -> None:
+    """Set all parameters, or none: raises UserError with `complaint` and what does not fit."""
+    if problems := misfits({name: parameter.shape for name, parameter in parameters.items()}, stored):
+        raise UserError(complaint, problems)
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(stored[name].asnumpy(), parameter.dtype))
-    return []
+
+
+def misfits(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, Any]) -> list[str]:
+    """A line for each of the `wanted` tensors, {name: shape}, that is not in `stored` or has another shape there."""
+    problems = []
+    for name, shape in wanted.items():
+        if name not in stored:
+            problems.append(f"{name}: missing in the file, shape {tuple(shape)} in the network")
+        elif tuple(stored[name].shape) != tuple(shape):
+            problems.append(f"{name}: shape {tuple(stored[name].shape)} in the file, {tuple(shape)} in the network")
+    return problems

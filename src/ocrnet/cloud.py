@@ -1,11 +1,9 @@
 """A job on ModelArts or OpenI: inputs come before it, outputs go back during it and at its end, however it ends."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 from ocrnet import bucket
 from ocrnet.errors import UserError, run
 from ocrnet.launcher import is_scheduler, ranks
+from ocrnet.once_a_machine import once_a_machine
 
 if TYPE_CHECKING:
     from ocrnet.config import Config
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 _LATEST = "checkpoint/latest.ckpt"
 _NUMBERED = re.compile(r"checkpoint/.+_(\d+)_rank0\.ckpt")
 _STAYS = re.compile(r"(^|/)\.|^earlier\.\d+/|^checkpoint/writing\.|\.linking$")  # hidden, older or half files
-_PATIENCE = 50  # seconds until the process that fetches must have begun
 
 
 @contextlib.contextmanager
@@ -92,7 +90,7 @@ def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
         for url, folder in wanted:
             bucket.fetch(url, folder)
 
-    with _once_a_machine(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
+    with once_a_machine(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
         if weights and trains:
             config.model.pretrained = _checkpoint(weights)
         elif weights:
@@ -148,75 +146,6 @@ def _checkpoint(place: Path) -> Path:
         listed = ", ".join(file.name for file in found) or "none"
         raise UserError(f"--ckpt_url: which checkpoint of these: {listed}? Give the URL of one .ckpt file.")
     return found[0]
-
-
-@contextlib.contextmanager
-def _once_a_machine(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
-    """Local rank 0 calls `fetch`; the other processes wait for it, and fail with it.
-
-    Sockets in Linux's abstract namespace tell them: one is there while it lives, another when it is done. They go with
-    their process, however that ends, so a later job finds nothing of this one's; and nothing has to be answered, which
-    MindSpore, waiting for the other ranks with Python's lock in its hands, would not allow.
-
-    Raises:
-        UserError: as `fetch`; in the others when it fails, dies, or does not begin.
-    """
-    if ranks().size == 1:
-        fetch()
-        yield
-        return
-    launcher = [os.environ.get(name) for name in ("PMIX_NAMESPACE", "MS_SCHED_PORT", "RANK_TABLE_FILE")]
-    job_name = hashlib.sha256(repr((os.getuid(), os.getcwd(), launcher, inputs)).encode()).hexdigest()
-    lives, is_done = f"\0ocrnet-{job_name}", f"\0ocrnet-{job_name}-done"
-    with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as done:
-        if ranks().local_rank:
-            _wait(alive, lives, is_done)
-            yield
-            return
-        try:
-            alive.bind(lives)
-        except OSError:
-            raise UserError("another job with the same inputs and outputs runs on this machine") from None
-        alive.listen(128)
-        try:
-            fetch()
-        except BaseException as error:
-            alive.settimeout(2)  # for those who come late
-            with contextlib.suppress(OSError):
-                while True:
-                    with alive.accept()[0] as other:
-                        other.sendall(str(error).encode())
-            raise
-        done.bind(is_done)
-        done.listen(128)
-        yield
-
-
-def _wait(alive: socket.socket, lives: str, is_done: str) -> None:
-    last = time.monotonic() + _PATIENCE
-    while not _connects(alive, lives):
-        if time.monotonic() > last:
-            raise UserError(f"local rank 0 of this machine did not begin to fetch within {_PATIENCE} s")
-        time.sleep(0.2)
-    alive.settimeout(0.2)
-    while True:
-        with socket.socket(socket.AF_UNIX) as done:
-            if _connects(done, is_done):
-                return
-        with contextlib.suppress(TimeoutError):
-            try:
-                said = alive.recv(1 << 16).decode()
-            except ConnectionError:
-                said = ""
-            raise UserError(f"local rank 0 of this machine could not fetch the inputs: {said or 'it was killed'}")
-
-
-def _connects(channel: socket.socket, address: str) -> bool:
-    try:
-        channel.connect(address)
-    except OSError:
-        return False
-    return True
 
 
 class _Outputs:

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ocrnet import launcher
@@ -24,7 +24,15 @@ _SPARE = (
 
 
 class UserError(Exception):
-    """Something the user can mend. The message names the file, the value and the mend."""
+    """Something the user can mend. The message names the file, the value and the mend.
+
+    Args:
+        details: lines below the message; 20 of them are shown.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        more = [f"and {len(details) - 20} more"] if len(details) > 20 else []
+        super().__init__("\n  ".join([message, *details[:20], *more]))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

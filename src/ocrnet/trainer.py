@@ -261,7 +261,7 @@ class Trainer:
         loss = main + config.loss.auxiliary_weight * auxiliary
         seconds = time.monotonic() - started
         rate = self.step_samples / seconds
-        self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s")
+        self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s", refresh=progress.watched())
         if not logged:
             return
         scale = self.train_step.loss_scale()

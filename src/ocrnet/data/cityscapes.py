@@ -1,15 +1,17 @@
 """Cityscapes label table and file layout.
 
-Source of the table: ``cityscapesscripts/helpers/labels.py`` of
+Source of the table: `cityscapesscripts/helpers/labels.py` of
 https://github.com/mcordts/cityscapesScripts. A train id of 255 is ignored by loss and metric.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
+from ocrnet.data import layout
+
 
 class Label(NamedTuple):
-    """One row of the table; ``color`` is RGB, 0..255."""
+    """One row of the table; `color` is RGB, 0 .. 255."""
 
     name: str
     id: int
@@ -70,19 +72,14 @@ LABEL_MAP: dict[int, int] = {label.id: label.train_id for label in LABELS if lab
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """List the (image, label) files of one split, sorted by image path.
+    """(image, label) files of one split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_labelIds.png.
 
-    The label path is derived from the image name and not checked for existence; it is ``None`` for
-    the split "test", whose labels are withheld.
+    The split "test", whose labels are withheld, has None for them.
     """
-    folder = Path(root) / "leftImg8bit" / split
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder}: set data.root / --dataset_dir to the folder that holds leftImg8bit and gtFine"
-        )
+    root = layout.folder(root, "cityscapes", holds="leftImg8bit")
     pairs: list[tuple[Path, Path | None]] = []
-    for image in sorted(folder.glob("*/*_leftImg8bit.png")):
+    for image in sorted(layout.existing(root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")):
         name = image.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
-        label = Path(root) / "gtFine" / split / image.parent.name / name
+        label = root / "gtFine" / split / image.parent.name / name
         pairs.append((image, None if split == "test" else label))
     return pairs

@@ -5,25 +5,18 @@ Yuan, Chen, Wang: Â«Object-Contextual Representations for Semantic SegmentationÂ
 
 from mindspore import Tensor, float32, nn, ops
 
+from ocrnet.config import ModelConfig
 from ocrnet.models.layers import ConvBNReLU, Dropout2d, classifier
 
 
 class FCNHead(nn.Cell):
     """Auxiliary head: (N, in, h, w) features to (N, classes, h, w) logits, which are the soft object regions."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        num_classes: int,
-        kernel_size: int = 1,
-        dropout: float = 0.0,
-        conv_bias: bool = False,
-        norm_eps: float = 1e-5,
-    ) -> None:
+    def __init__(self, in_channels: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
-        self.conv = ConvBNReLU(in_channels, channels, kernel_size, conv_bias, norm_eps)
-        self.dropout = Dropout2d(dropout, channels, "aux_head.dropout")
+        channels = config.aux_channels or in_channels
+        self.conv = ConvBNReLU(in_channels, channels, config.aux_kernel, config.conv_bias, config.head_norm_eps)
+        self.dropout = Dropout2d(config.aux_dropout, channels, "aux_head.dropout")
         self.classifier = classifier(channels, num_classes)
 
     def construct(self, features: Tensor) -> Tensor:
@@ -53,19 +46,18 @@ def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
 class PixelRegionAttention(nn.Cell):
     """Pixels attend to object regions (paper, equations 4 and 5), then both are joined (equation 6)."""
 
-    def __init__(
-        self, channels: int, key_channels: int, out_channels: int, out_kernel: int, norm_eps: float = 1e-5
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        channels, key_channels = config.head_channels, config.key_channels
 
         def convolution(before: int, after: int, kernel_size: int = 1) -> ConvBNReLU:
-            return ConvBNReLU(before, after, kernel_size, norm_eps=norm_eps)
+            return ConvBNReLU(before, after, kernel_size, norm_eps=config.head_norm_eps)
 
         self.query = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
         self.key = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
         self.value = convolution(channels, key_channels)
         self.out = convolution(key_channels, channels)
-        self.join = convolution(2 * channels, out_channels, out_kernel)
+        self.join = convolution(2 * channels, config.context_channels, config.context_kernel)
         self.key_channels = key_channels
 
     def construct(self, pixels: Tensor, regions: Tensor) -> Tensor:
@@ -80,32 +72,14 @@ class PixelRegionAttention(nn.Cell):
 
 
 class OCRHead(nn.Cell):
-    """(N, in, h, w) features and (N, classes, h, w) soft regions to (N, classes, h, w) logits.
+    """(N, in, h, w) features and (N, classes, h, w) soft regions to (N, classes, h, w) logits."""
 
-    Args:
-        channels: width of the pixel features (512 published).
-        key_channels: width of the attention (256 published).
-        context_channels, context_kernel: of the convolution that joins context and pixels
-            (512, 1 mmsegmentation; 512, 3 sssegmentation; 256, 3 mindspore-lab).
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        channels: int = 512,
-        key_channels: int = 256,
-        context_channels: int = 512,
-        context_kernel: int = 1,
-        dropout: float = 0.0,
-        conv_bias: bool = False,
-        norm_eps: float = 1e-5,
-    ) -> None:
+    def __init__(self, in_channels: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
-        self.pixels = ConvBNReLU(in_channels, channels, 3, conv_bias, norm_eps)
-        self.attention = PixelRegionAttention(channels, key_channels, context_channels, context_kernel, norm_eps)
-        self.dropout = Dropout2d(dropout, context_channels, "ocr_head.dropout")
-        self.classifier = classifier(context_channels, num_classes)
+        self.pixels = ConvBNReLU(in_channels, config.head_channels, 3, config.conv_bias, config.head_norm_eps)
+        self.attention = PixelRegionAttention(config)
+        self.dropout = Dropout2d(config.dropout, config.context_channels, "ocr_head.dropout")
+        self.classifier = classifier(config.context_channels, num_classes)
 
     def construct(self, features: Tensor, regions: Tensor) -> Tensor:
         pixels = self.pixels(features)

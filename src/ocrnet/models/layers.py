@@ -61,23 +61,11 @@ class ConvBNReLU(nn.Cell):
     """Convolution (same size), BatchNorm, ReLU."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 1,
-        has_bias: bool = False,
-        norm_eps: float = 1e-5,
+        self, in_channels: int, out_channels: int, kernel_size: int, has_bias: bool = False, norm_eps: float = 1e-5
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            pad_mode="pad",
-            padding=kernel_size // 2,
-            has_bias=has_bias,
-            bias_init="zeros",
-        )
+        same = dict(pad_mode="pad", padding=kernel_size // 2)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, has_bias=has_bias, bias_init="zeros", **same)
         self.bn = nn.BatchNorm2d(out_channels, norm_eps)
         self.relu = nn.ReLU()
 

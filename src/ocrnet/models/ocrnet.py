@@ -27,26 +27,8 @@ class OCRNet(nn.Cell):
             self.backbone = ResNet(config.backbone)
             aux_in, ocr_in = self.backbone.out_channels[2:]
         self.align_corners = config.align_corners
-        self.aux_head = FCNHead(
-            aux_in,
-            config.aux_channels or aux_in,
-            num_classes,
-            config.aux_kernel,
-            config.aux_dropout,
-            config.conv_bias,
-            config.head_norm_eps,
-        )
-        self.ocr_head = OCRHead(
-            ocr_in,
-            num_classes,
-            config.head_channels,
-            config.key_channels,
-            config.context_channels,
-            config.context_kernel,
-            config.dropout,
-            config.conv_bias,
-            config.head_norm_eps,
-        )
+        self.aux_head = FCNHead(aux_in, num_classes, config)
+        self.ocr_head = OCRHead(ocr_in, num_classes, config)
         for head in (self.aux_head.conv, self.ocr_head.pixels, self.ocr_head.attention):
             start_convolutions(head)
         for _, cell in self.cells_and_names():

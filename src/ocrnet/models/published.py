@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ocrnet.checkpoint import misfits
 from ocrnet.errors import UserError
 
 Rules = tuple[tuple[str, str], ...]
@@ -137,11 +138,7 @@ def convert(source: str, tensors: dict[str, np.ndarray], wanted: dict[str, tuple
         else:
             result.used[name] = ours
             result.weights[ours] = tensors[name]
-    for name, shape in wanted.items():
-        if name not in result.weights:
-            result.problems.append(f"{name}: missing in the file, shape {tuple(shape)} in the network")
-        elif result.weights[name].shape != tuple(shape):
-            result.problems.append(f"{name}: shape {result.weights[name].shape} in the file, {shape} in the network")
+    result.problems = misfits(wanted, result.weights)
     return result
 
 

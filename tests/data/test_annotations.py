@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.data.polygons import CITYSCAPES_TABLES, Annotation, Shape, draw, read_annotations, read_classes
+from ocrnet.data.annotations import Annotation, Shape, read_annotations
+from ocrnet.data.masks import CITYSCAPES_TABLES, draw, read_classes
 from ocrnet.errors import UserError
 
 SQUARE = [[2, 2], [7, 2], [7, 6], [2, 6]]  # with its outline 6 x 5 pixels

@@ -1,4 +1,4 @@
-"""Outlines drawn with annotation programs, and the label pictures that they make.
+"""What annotation programs have drawn: outlines, lines and masks of the objects of a picture.
 
 Read are Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, as CVAT exports
 it. Files come from elsewhere: nothing in them is run, and no name in them may lead out of its folder.
@@ -14,12 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from ocrnet.config import IGNORED
-from ocrnet.data.cityscapes import LABELS
-from ocrnet.data.datasets import made_up_colour
 from ocrnet.data.pictures import MAX_PIXELS, read_picture
 from ocrnet.errors import UserError
 
@@ -56,66 +52,6 @@ class Annotation(NamedTuple):
     width: int
     height: int
     shapes: list[Shape]
-
-
-@dataclass
-class ClassTable:
-    """What becomes of each label."""
-
-    values: dict[str, int | None]
-    """{label: value in the label picture, or None: not drawn}"""
-    background: int = IGNORED
-    """Value of what no object covers."""
-    colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    widths: dict[str, float] = field(default_factory=dict)
-    """Of lines, in pixels; 1 where nothing is said."""
-    suffix: str = ""
-    """Ends the names of the label pictures."""
-
-    def name(self, label: str) -> str | None:
-        """The class that a label means, Cityscapes' «cargroup» a car; None when it is unknown."""
-        return next((name for name in (label, label.removesuffix("group")) if name in self.values), None)
-
-
-def _cityscapes_table(column: str, background: int) -> ClassTable:
-    values = {label.name: getattr(label, column) if label.id >= 0 else None for label in LABELS}
-    return ClassTable(values, background, suffix="_labelIds" if column == "id" else "_labelTrainIds")
-
-
-CITYSCAPES_TABLES = {"labelIds": _cityscapes_table("id", 0), "labelTrainIds": _cityscapes_table("train_id", IGNORED)}
-
-
-def read_classes(path: str) -> ClassTable:
-    """Classes in the order of their label values: a name a line, or YAML with `wire: {color: [255, 80, 0], width: 2}`.
-
-    What no object covers is of the class «background», ignored where there is none. Instead of a file: labelIds or
-    labelTrainIds, Cityscapes' own tables.
-
-    Raises:
-        UserError: no such file, or something else is in it.
-    """
-    if path in CITYSCAPES_TABLES:
-        return CITYSCAPES_TABLES[path]
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
-        if isinstance(tree, str):  # to YAML, names in lines are one string
-            tree = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        known = {"color", "width"}
-        entries = [(str(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
-        if wrong := next((set(about) - known for _, about in entries if set(about) - known), None):
-            raise ValueError(f"{', '.join(map(str, wrong))}: a class has color and width")
-        if not 0 < len(dict(entries)) == len(entries) < IGNORED - 1:
-            raise ValueError(f"{len(entries)} names, of which {len(dict(entries))} differ")
-        table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
-        for name, about in entries:
-            red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour
-            table.colours[name] = red, green, blue
-            table.widths[name] = float(about.get("width", 1))
-    except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: cannot read class names here: {' '.join(str(error).split())}") from None
-    table.background = table.values.get("background", IGNORED)
-    return table
 
 
 def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
@@ -333,33 +269,3 @@ def _run_length_mask(coded: dict) -> np.ndarray:
     if min(counts, default=0) < 0 or sum(counts) != height * width or height * width > MAX_PIXELS:
         raise ValueError(f"a mask's runs have {sum(counts)} pixels, not {width} x {height}")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
-
-
-def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
-    """A grey picture of label values, and how many objects had nothing to draw. All labels must be in the table.
-
-    Objects are painted one over another, in their order, as Cityscapes' own program does (Pillow's polygon: a pixel on
-    the outline belongs to the object).
-    """
-    picture = Image.new("L", (annotation.width, annotation.height), table.background)
-    pen, empty = ImageDraw.Draw(picture), 0
-    for shape in annotation.shapes:
-        name = table.name(shape.label)
-        value = table.values[name]
-        if value is None:
-            continue
-        if shape.mask:
-            picture.paste(value, shape.corner, Image.fromarray(shape.mask()))
-        elif len(shape.outline) < 2:
-            empty += 1
-        elif shape.is_line:
-            pen.line(shape.outline, fill=value, width=max(1, round(table.widths.get(name, 1))), joint="curve")
-        elif shape.holes:
-            stencil = Image.new("1", picture.size)
-            ImageDraw.Draw(stencil).polygon(shape.outline, fill=1)
-            for hole in shape.holes:
-                ImageDraw.Draw(stencil).polygon(hole, fill=0)
-            picture.paste(value, mask=stencil)
-        else:
-            pen.polygon(shape.outline, fill=value)
-    return picture, empty
