@@ -22,7 +22,7 @@ import yaml
 from ocrnet import errors
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import DEPTHS, stage_tables
-from ocrnet.recipes import load_config
+from ocrnet.recipes import load_config, nest
 
 Leaves = dict[str, Any]
 """A config or a recipe, flat: {dotted key: value}."""
@@ -138,13 +138,7 @@ def main() -> None:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"{args.input}: not an OCRNet config as mmsegmentation writes them: {error!r}") from None
     notes += [f"cannot be expressed: {key} = {value!r}" for key, value in theirs.items() if not _ANYWAY.fullmatch(key)]
-    tree: dict = {}
-    for key, value in recipe.items():
-        *sections, last = key.split(".")
-        section = tree
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[last] = value
+    tree = nest({tuple(key.split(".")): value for key, value in recipe.items()})
     lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
     head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
     text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)

@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
+import yaml
 
 from check_dataset import class_weights, read_all
 from ocrnet import device, errors
@@ -132,7 +133,7 @@ def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
     values = {
         "root": root,
         **{name: f"{name}.lst" for name in splits},
-        "classes": f"[{', '.join(map(quoted, names))}]",
+        "classes": yaml.safe_dump(names, default_flow_style=True, allow_unicode=True, width=10**6).strip(),
         "palette": [list(table.colours[name]) for name in names] if table.colours else "[]",
         "crop_size": crop,
         "class_weights": f"[{weights}]  # by the classes' shares of the training pixels; [] for none",
@@ -147,13 +148,6 @@ def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
     errors.write_text(path, f"# Made by scripts/make_lists.py for {root}.\n{command}{text}")
     load_config(path)
 
-
-def quoted(name: str) -> str:
-    """A name as YAML reads it back."""
-    return name if re.fullmatch(r"[A-Za-z][\w -]*\w", name) and name.lower() not in _YAML_WORDS else f'"{name}"'
-
-
-_YAML_WORDS = ("yes", "no", "on", "off", "true", "false", "null")
 
 if __name__ == "__main__":
     sys.exit(errors.run(main))

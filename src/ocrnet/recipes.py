@@ -102,9 +102,10 @@ def _merge(entries: Entries, later: Entries) -> None:
     entries.update(later)
 
 
-def _unflatten(entries: Entries) -> dict:
+def nest(values: dict[tuple[str, ...], Any]) -> dict:
+    """{path of a key: value} as a tree of sections."""
     tree: dict = {}
-    for path, (value, _) in entries.items():
+    for path, value in values.items():
         section = tree
         for key in path[:-1]:
             section = section.setdefault(key, {})
@@ -133,7 +134,7 @@ def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None =
     _merge(entries, {tuple(key.split(".")): entry for key, entry in (overrides or {}).items()})
     entries.setdefault(("save_dir",), (f"runs/{path.stem}", "default"))
     try:
-        return Config(**_unflatten(entries))
+        return Config(**nest({path: value for path, (value, _) in entries.items()}))
     except ValidationError as error:
         mistakes = [_describe(mistake, entries) for mistake in error.errors()]
     head = f"{path}: " if len(mistakes) == 1 else f"{path}: {len(mistakes)} mistakes\n  "
