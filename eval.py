@@ -8,10 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet import arguments, cloud, collectives, device, errors, launcher
+from ocrnet import arguments, device, errors
+from ocrnet.cloud import modelarts
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, palette
 from ocrnet.data.splits import open_dataset
+from ocrnet.distributed import collectives, launcher
 from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, load_network, predict_dataset
 from ocrnet.metrics import ConfusionMatrix, near_boundaries
@@ -40,7 +42,7 @@ def parse() -> tuple[argparse.Namespace, Config]:
 
 def main() -> None:
     args, config = parse()
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         evaluate(args, config)
     collectives.barrier()  # no rank leaves before the others are done
 

@@ -11,11 +11,13 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, checkpoint, cloud, collectives, device, errors, launcher
+from ocrnet import arguments, checkpoint, device, errors
+from ocrnet.cloud import modelarts
 from ocrnet.compile_cache import compile_step
 from ocrnet.config import Config
 from ocrnet.data.loader import total_steps
 from ocrnet.data.splits import open_dataset
+from ocrnet.distributed import collectives, launcher
 from ocrnet.losses import OCRLoss
 from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
     args, config = arguments.parse(parser)
 
-    with cloud.job(args, config) as checkpoint_saved:
+    with modelarts.job(args, config) as checkpoint_saved:
         train(args, config, checkpoint_saved)
     collectives.barrier()  # no rank leaves before the others are done
 

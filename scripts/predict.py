@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import cv2
 import numpy as np
 
-from ocrnet import arguments, collectives, device, errors, launcher, media, progress
+from ocrnet import arguments, device, errors, media, progress
 from ocrnet.data.datasets import palette
+from ocrnet.distributed import collectives, launcher
 from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, load_network
 from ocrnet.visualize import colour, overlay, write_picture

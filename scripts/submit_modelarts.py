@@ -18,8 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from ocrnet import bucket, errors
+from ocrnet import errors
 from ocrnet.arguments import boolean
+from ocrnet.cloud import bucket
 from ocrnet.errors import UserError
 
 KEYS = ("MODELARTS_ENDPOINT", "MODELARTS_PROJECT_ID", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ocrnet.config import Config
+from ocrnet.distributed.launcher import ranks
 from ocrnet.errors import UserError, did_you_mean
-from ocrnet.launcher import ranks
 from ocrnet.recipes import load_config, parse_value
 
 RECIPE_FLAGS = {

@@ -11,8 +11,8 @@ import mindspore as ms
 from mindspore import ops
 
 import ocrnet
-from ocrnet import launcher
 from ocrnet.config import Config
+from ocrnet.distributed import launcher
 from ocrnet.errors import UserError
 from ocrnet.train_cell import TrainOneStep
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ocrnet import cluster, launcher
+from ocrnet.distributed import cluster, launcher
 from ocrnet.errors import UserError
 
 TARGETS = ("Ascend", "GPU", "CPU")

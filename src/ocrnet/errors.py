@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ocrnet import launcher
+from ocrnet.distributed import launcher
 from ocrnet.stopping import Stopped
 
 _NO_MEMORY = re.compile(

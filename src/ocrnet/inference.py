@@ -15,10 +15,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ocrnet import checkpoint, collectives, device, launcher, progress
+from ocrnet import checkpoint, device, progress
 from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.distributed import collectives, launcher
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet

@@ -3,8 +3,8 @@
 import numpy as np
 from mindspore import Tensor, float32, int32, nn, ops
 
-from ocrnet.collectives import MeanOverRanks
 from ocrnet.config import IGNORED, LossConfig, OHEMConfig
+from ocrnet.distributed.collectives import MeanOverRanks
 from ocrnet.models.layers import resize
 
 

@@ -4,7 +4,7 @@ import sys
 
 from tqdm import tqdm
 
-from ocrnet import launcher
+from ocrnet.distributed import launcher
 
 
 def watched() -> bool:

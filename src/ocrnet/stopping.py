@@ -5,7 +5,7 @@ import signal
 import sys
 from threading import Thread
 
-from ocrnet import launcher
+from ocrnet.distributed import launcher
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

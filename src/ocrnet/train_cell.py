@@ -2,9 +2,9 @@
 
 from mindspore import Parameter, ParameterTuple, Tensor, amp, float16, float32, int32, nn, ops
 
-from ocrnet import launcher
-from ocrnet.collectives import MeanGradients, MeanOverRanks
 from ocrnet.config import LossScaleConfig
+from ocrnet.distributed import launcher
+from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks
 
 
 def set_precision(network: nn.Cell, level: str) -> None:

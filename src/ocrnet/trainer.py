@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from mindspore import Parameter, Tensor
 
-from ocrnet import collectives, errors, launcher, optim, progress
+from ocrnet import errors, optim, progress
 from ocrnet.checkpoint import CheckpointFolder, Progress, resume
 from ocrnet.config import Config
 from ocrnet.data import loader
 from ocrnet.data.datasets import SegmentationDataset, palette
+from ocrnet.distributed import collectives, launcher
 from ocrnet.errors import UserError
 from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix

@@ -26,7 +26,8 @@ from s3_server import ENVIRONMENT, client, s3_server
 CHILD = """
 import sys
 from pathlib import Path
-from ocrnet import bucket, errors
+from ocrnet import errors
+from ocrnet.cloud import bucket
 verb, url, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 def main():
     if verb == "fetch":

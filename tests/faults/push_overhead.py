@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from ocrnet import cloud, device
+from ocrnet import device
+from ocrnet.cloud import modelarts
 from s3_server import ENVIRONMENT, s3_server
 
 
@@ -66,7 +67,7 @@ def main() -> None:
         os.environ.update(ENVIRONMENT, OBS_ENDPOINT=endpoint)
         run = Path(name) / "run"
         (run / "checkpoint").mkdir(parents=True)
-        outputs = cloud._Outputs(run, "s3://bucket/run")
+        outputs = modelarts._Outputs(run, "s3://bucket/run")
         for _ in range(10):
             step()
         pairs, pushes = [], 0

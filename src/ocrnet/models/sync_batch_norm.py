@@ -4,7 +4,7 @@ import mindspore as ms
 from mindspore import Tensor, float32, nn, ops
 from mindspore.ops.operations import _inner_ops as inner
 
-from ocrnet import launcher
+from ocrnet.distributed import launcher
 
 
 def synchronise_batch_norm(network: nn.Cell) -> None:

@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from ocrnet import device, progress
-from ocrnet.bucket_client import Client, Passing, Refused
+from ocrnet.cloud.bucket_client import Client, Passing, Refused
 from ocrnet.errors import UserError
 
 PART = 8 << 20

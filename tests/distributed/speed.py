@@ -1,4 +1,4 @@
-"""What several ranks cost on a CPU: python tests/ranks/speed.py [ROUNDS]
+"""What several ranks cost on a CPU: python tests/distributed/speed.py [ROUNDS]
 
 The demo's training step (192 x 384, batch 4) in one process with all cores and in two ranks of batch 2, with BatchNorm
 synchronised and without, started in turn three times (ROUNDS), and how long the sum of 25 MB over two ranks takes.
@@ -12,20 +12,21 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "src"))
 
 STEPS = 15
 
 
 def inside(batch: int, synchronised: bool) -> None:
     """One measurement, within a rank; rank 0 prints seconds: the first step, a step, the sum of 25 MB."""
-    from ocrnet import device, launcher
+    from ocrnet import device
+    from ocrnet.distributed import launcher
 
     device.init("CPU", seed=0)
     import numpy as np
     from mindspore import Tensor, float32, int32, ops
 
-    from ocrnet.collectives import barrier
+    from ocrnet.distributed.collectives import barrier
     from ocrnet.losses import OCRLoss
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.models.sync_batch_norm import synchronise_batch_norm

@@ -13,8 +13,8 @@ import time
 import zlib
 from pathlib import Path
 
+from ocrnet.distributed.launcher import Ranks, ranks
 from ocrnet.errors import UserError
-from ocrnet.launcher import Ranks, ranks
 
 
 def join_cluster() -> None:

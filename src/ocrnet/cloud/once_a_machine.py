@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from ocrnet.distributed.launcher import ranks
 from ocrnet.errors import UserError
-from ocrnet.launcher import ranks
 
 _PATIENCE = 50  # seconds until the process that does the work must have begun
 

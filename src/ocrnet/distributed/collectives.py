@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops.auto_generate import SplitWithSize
 
-from ocrnet import launcher
+from ocrnet.distributed import launcher
 
 Value = TypeVar("Value")
 

@@ -1,4 +1,4 @@
-"""The process that brings a job's ranks together on a CPU under mpirun; rank 0 starts it, see launcher.py."""
+"""The process that brings a job's ranks together on a CPU under mpirun; rank 0 starts it, see cluster.py."""
 
 import ctypes
 import os

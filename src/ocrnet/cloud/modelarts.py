@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocrnet import bucket
+from ocrnet.cloud import bucket
+from ocrnet.cloud.once_a_machine import once_a_machine
+from ocrnet.distributed.launcher import is_scheduler, ranks
 from ocrnet.errors import UserError, run
-from ocrnet.launcher import is_scheduler, ranks
-from ocrnet.once_a_machine import once_a_machine
 
 if TYPE_CHECKING:
     from ocrnet.config import Config
@@ -173,11 +173,11 @@ class _Outputs:
 
     def _send_when_due(self) -> None:
         since = 0
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         while self._due.wait() and not self._ends:
             self._due.clear()
             began = time.time_ns() - 10**9  # a second for clocks that tick slowly
-            command = [sys.executable, "-m", "ocrnet.cloud", str(self.save_dir), self.url, str(since)]
+            command = [sys.executable, "-m", "ocrnet.cloud.modelarts", str(self.save_dir), self.url, str(since)]
             pipe, null = subprocess.PIPE, subprocess.DEVNULL  # its input ends when this process dies
             with subprocess.Popen(command, stdin=pipe, stdout=null, stderr=pipe, env=environment, text=True) as sender:
                 said = sender.stderr.read().rpartition("error: ")[2].strip()
@@ -198,7 +198,7 @@ def _send(save_dir: Path, url: str, since: int = 0) -> None:
 
 
 def _in_background() -> None:
-    """python -m ocrnet.cloud SAVE_DIR URL SINCE"""
+    """python -m ocrnet.cloud.modelarts SAVE_DIR URL SINCE"""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what the training leaves of the processors
     bucket.calmly()
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet import bucket, bucket_client
+from ocrnet.cloud import bucket, bucket_client
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
 from s3_server import ENVIRONMENT, weed

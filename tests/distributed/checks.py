@@ -10,8 +10,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
-from ocrnet import device, launcher
-from ocrnet.collectives import barrier, gather, highest, share
+from ocrnet import device
+from ocrnet.distributed import launcher
+from ocrnet.distributed.collectives import barrier, gather, highest, share
 from ocrnet.models.sync_batch_norm import synchronise_batch_norm
 from ocrnet.train_cell import TrainOneStep
 

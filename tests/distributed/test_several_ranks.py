@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ocrnet import cluster, launcher
 from ocrnet.data.loader import TrainingSamples
 from ocrnet.data.splits import find_pairs
-from ocrnet.launcher import Ranks
+from ocrnet.distributed import cluster, launcher
+from ocrnet.distributed.launcher import Ranks
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.recipes import load_config
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
 _PATH = f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 MPIRUN = shutil.which("mpirun", path=_PATH)
@@ -119,7 +119,7 @@ def test_confusion_matrices_of_ranks_add_up():
 def test_inside_the_ranks(mpirun, demo, tmp_path):
     """Collectives, synchronised BatchNorm and overflow in both modes, and a training that ends in the same bits."""
     flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--total_step", 3, "--batch_size", 2]
-    status, out, err = finish(mpirun("tests/ranks/checks.py", *flags, "--save_dir", tmp_path))
+    status, out, err = finish(mpirun("tests/distributed/checks.py", *flags, "--save_dir", tmp_path))
     assert status == 0, err
     assert out.splitlines()[-1] == "7 checks passed"
 
