@@ -93,13 +93,13 @@ def test_ctrl_c_saves_and_the_second_leaves_at_once(demo, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A tmpfs of 64 MB, where this user may mount one."""
+    """A tmpfs, where this user may mount one, for all that a run keeps: 9 checkpoints of 9 MB at most."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if (
         not shutil.which("mount")
         or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], capture_output=True
+            ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)], capture_output=True
         ).returncode
     ):
         pytest.skip("no right to mount a tmpfs")
