@@ -7,15 +7,11 @@ from tqdm import tqdm
 from ocrnet.distributed import launcher
 
 
-def watched() -> bool:
-    """Whether bars are drawn on a terminal."""
-    return sys.stderr.isatty()
-
-
 def bar(**options) -> tqdm:
     """A tqdm bar on stderr, of rank 0; where nobody watches it is drawn every 10 s only, and not in two places."""
+    watched = sys.stderr.isatty()
     options["disable"] = not launcher.ranks().first
-    return tqdm(mininterval=0.2 if watched() else 10, maxinterval=10, dynamic_ncols=True, **options)
+    return tqdm(mininterval=0.2 if watched else 10, maxinterval=10, dynamic_ncols=True, **options)
 
 
 def say(text: str) -> None:

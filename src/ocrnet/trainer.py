@@ -154,7 +154,6 @@ class Trainer:
             results.append(self.train_step(*next(batches)))
         self.progress.step = step + 1
         self.progress.samples += self.step_samples
-        self.bar.update(1)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
         self._unread.append((step + 1, results))
@@ -162,6 +161,7 @@ class Trainer:
             self._shown = time.monotonic()
             main, auxiliary = self._read_results()
             self._report(step + 1, main, auxiliary, lr, started, logged)
+        self.bar.update(1)
 
     def _read_results(self) -> tuple[float, float]:
         """Judge the steps since the last report; the two losses of the last of them."""
@@ -262,7 +262,7 @@ class Trainer:
         loss = main + config.loss.auxiliary_weight * auxiliary
         seconds = time.monotonic() - started
         rate = self.step_samples / seconds
-        self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s", refresh=progress.watched())
+        self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s", refresh=False)
         if not logged:
             return
         scale = self.train_step.loss_scale()
