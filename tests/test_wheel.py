@@ -45,6 +45,21 @@ def test_the_commands_find_the_recipes_outside_the_clone(installed, tmp_path):
         assert yaml.safe_load(done.stdout)["model"]["backbone"] == "hrnet_tiny"
 
 
+def test_scripts_run_beside_their_neighbours_in_the_wheel(installed, tmp_path):
+    scripts, environment = installed / "ocrnet" / "programs" / "scripts", {**os.environ, "PYTHONPATH": str(installed)}
+    size = ["--train", "1", "--val", "0", "--width", "64", "--height", "64"]
+    for name, flags in (("make_demo_data", ["--output", tmp_path / "demo", *size]), ("make_lists", ["--help"])):
+        done = subprocess.run(
+            [sys.executable, scripts / f"{name}.py", *flags],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert len([*tmp_path.rglob("*_labelIds.png")]) == 1
+
+
 def test_every_recipe_and_template_is_in_the_wheel(installed):
     def inside(folder: Path, pattern: str) -> set[str]:
         return {file.relative_to(folder).as_posix() for file in folder.rglob(pattern)}
