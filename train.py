@@ -11,7 +11,7 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, checkpoint, device, errors
+from ocrnet import arguments, device, errors
 from ocrnet.cloud import modelarts
 from ocrnet.compile_cache import compile_step
 from ocrnet.config import Config
@@ -25,6 +25,7 @@ from ocrnet.models.sync_batch_norm import synchronise_batch_norm
 from ocrnet.optim import make_optimizer
 from ocrnet.train_cell import TrainOneStep, make_loss_scaler, set_precision
 from ocrnet.trainer import Trainer
+from ocrnet.weights import load_backbone, load_for_classes
 
 
 def main() -> None:
@@ -48,9 +49,9 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
     if config.model.pretrained:
-        checkpoint.load_backbone(network.backbone, config.model.pretrained)
+        load_backbone(network.backbone, config.model.pretrained)
     if config.model.checkpoint:
-        print(checkpoint.load_for_classes(network, config.model.checkpoint, config.data.classes))
+        print(load_for_classes(network, config.model.checkpoint, config.data.classes))
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         synchronise_batch_norm(network)

@@ -2,14 +2,12 @@
 
     python scripts/convert_config.py --input ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py --output config/ocrnet/mine.yml
 
-reads the config and those that its _base_ names: numbers, strings, lists, dict(...), sum([...]), lists made with one
-`for`, and names set before. It prints, and writes at the head of the recipe, what a recipe cannot express and what
-needs a hand, such as weights to convert. Exit status 2 when the file cannot be read or describes no OCRNet of ours.
+reads the config and those that its _base_ names (mmengine_config.py says what it understands). It prints, and writes at
+the head of the recipe, what a recipe cannot express and what needs a hand, such as weights to convert. Exit status 2
+when the file cannot be read or describes no OCRNet of ours.
 """
 
 import argparse
-import ast
-import operator
 import re
 import sys
 from pathlib import Path
@@ -19,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import yaml
 
+from mmengine_config import read_config
 from ocrnet import errors
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import DEPTHS, stage_tables
@@ -117,9 +116,6 @@ READ = (
 )
 """What a config tells its program; its other names are variables, logging and hardware."""
 # fmt: on
-_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-
-
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True  # a list that two keys share is written twice
@@ -145,76 +141,6 @@ def main() -> None:
     errors.write_text(args.output, head + text)
     load_config(args.output)
     print("\n".join([*notes, f"{args.output}: {len(notes)} remarks"]))
-
-
-def read_config(path: Path, notes: list[str], chain: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The names that a config sets, over those of its bases. What cannot be read is added to `notes`."""
-    if path.resolve() in chain:
-        raise UserError(f"{path}: _base_ leads back to this file")
-    try:
-        statements = ast.parse(path.read_text(encoding="utf-8")).body
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"{path}: cannot read this config: {error}") from None
-    base: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    for statement in statements:
-        match statement:
-            case ast.Assign(targets=[ast.Name(name)], value=value):
-                try:
-                    own[name] = evaluate(value, {**own, "_base_": base})
-                except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
-                    notes.append(f"not read: {path.name}:{statement.lineno}: {ast.unparse(statement)[:100]}")
-                    continue
-                if name == "_base_":
-                    for other in [own[name]] if isinstance(own[name], str) else own[name]:
-                        base = merge(base, read_config(path.parent / other, notes, (*chain, path.resolve())))
-            case ast.Expr(ast.Constant()):
-                pass
-            case _:
-                notes.append(f"not read: {path.name}:{statement.lineno}: {ast.unparse(statement)[:100]}")
-    own.pop("_base_", None)
-    return merge(base, own)
-
-
-def evaluate(node: ast.AST, names: dict[str, Any]) -> Any:
-    """The value of an expression without running it. Raises ValueError for all but the few kinds that configs need."""
-    match node:
-        case ast.Constant(value):
-            placeholder = re.fullmatch(r"\{\{_base_\.(\w+)\}\}", value) if isinstance(value, str) else None
-            return names["_base_"][placeholder[1]] if placeholder else value
-        case ast.Name(name):
-            return names[name]
-        case ast.Attribute(ast.Name("_base_"), name) | ast.Set([ast.Set([ast.Attribute(ast.Name("_base_"), name)])]):
-            return names["_base_"][name]
-        case ast.List(parts) | ast.Tuple(parts):
-            return [evaluate(part, names) for part in parts]
-        case ast.Dict(keys, values) if None not in keys:
-            return {evaluate(key, names): evaluate(value, names) for key, value in zip(keys, values, strict=True)}
-        case ast.Call(ast.Name("dict"), [], keywords) if all(keyword.arg for keyword in keywords):
-            return {keyword.arg: evaluate(keyword.value, names) for keyword in keywords}
-        case ast.Call(ast.Name("sum"), [numbers], []):
-            return sum(evaluate(numbers, names))
-        case ast.UnaryOp(ast.USub(), operand):
-            return -evaluate(operand, names)
-        case ast.BinOp(left, kind, right) if type(kind) in _OPERATORS:
-            values = evaluate(left, names), evaluate(right, names)
-            if all(isinstance(value, int | float) for value in values):  # 'x' * 10**9 would fill the memory
-                return _OPERATORS[type(kind)](*values)
-        case ast.ListComp(element, [ast.comprehension(ast.Name(name), members, [], 0)]):
-            return [evaluate(element, {**names, name: member}) for member in evaluate(members, names)]
-        case ast.Subscript(whole, place):
-            return evaluate(whole, names)[evaluate(place, names)]
-    raise ValueError(f"line {getattr(node, 'lineno', 0)}")
-
-
-def merge(base: Any, own: Any) -> Any:
-    """mmengine's inheritance: dicts key by key unless `_delete_`, everything else replaces."""
-    if not isinstance(own, dict):
-        return own
-    if not isinstance(base, dict) or own.get("_delete_"):
-        base = {}
-    merged = {key: merge(base.get(key), value) for key, value in own.items() if key != "_delete_"}
-    return {**base, **merged}
 
 
 def flatten(value: Any, path: str = "") -> Leaves:

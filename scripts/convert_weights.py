@@ -15,13 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import checkpoint, errors
+from ocrnet import errors
 from ocrnet.errors import UserError
 from ocrnet.models.download import URLS, fetch
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.published import RULES, Conversion, convert
 from ocrnet.models.weight_files import read_tensors
 from ocrnet.recipes import load_config
+from ocrnet.weights import save_weights
 
 
 def main() -> None:
@@ -60,9 +61,9 @@ def main() -> None:
         raise UserError(f"{file}: does not fill {args.config}'s {part}", conversion.problems)
     if args.backbone:
         backbone = {name.removeprefix("backbone."): value for name, value in conversion.weights.items()}
-        checkpoint.save_weights(args.output, backbone)
+        save_weights(args.output, backbone)
     else:
-        checkpoint.save_weights(args.output, conversion.weights, config)
+        save_weights(args.output, conversion.weights, config)
     print(f"{args.output}: {len(conversion.weights)} tensors")
 
 

@@ -12,10 +12,10 @@ from mindspore import Tensor
 from safetensors.numpy import save_file
 
 import ocrnet
-from ocrnet.checkpoint import load_backbone, load_weights
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import HRNet
 from ocrnet.models.resnet import ResNet
+from ocrnet.weights import load_backbone, load_weights
 from peers import DATA, Golden, golden_input
 
 SCRIPT = "scripts/convert_weights.py"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from ocrnet.checkpoint import load_weights
 from ocrnet.config import ModelConfig
 from ocrnet.engines import Engine
 from ocrnet.inference import Classes, MainLogits
 from ocrnet.models.folding import fold_batch_norm
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.onnx_graph import onnx_model
+from ocrnet.weights import load_weights
 
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
 NETWORKS = {

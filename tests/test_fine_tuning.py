@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from ocrnet.checkpoint import load_for_classes, save_weights
 from ocrnet.config import Config, LossConfig, ModelConfig, OptimizerConfig
 from ocrnet.errors import UserError
 from ocrnet.losses import OCRLoss
@@ -18,6 +17,7 @@ from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.optim import make_optimizer, set_learning_rate
 from ocrnet.train_cell import TrainOneStep
+from ocrnet.weights import load_for_classes, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"

@@ -15,7 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ocrnet import checkpoint, device, progress
+from ocrnet import device, progress
 from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
@@ -24,6 +24,7 @@ from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.train_cell import set_precision
+from ocrnet.weights import load_weights
 
 
 def load_network(config: Config, path: Path) -> OCRNet:
@@ -33,7 +34,7 @@ def load_network(config: Config, path: Path) -> OCRNet:
         UserError: the file cannot be read, or is of another network or other classes.
     """
     network = OCRNet(config.model, len(config.data.classes))
-    checkpoint.load_weights(network, path, config.data.classes)
+    load_weights(network, path, config.data.classes)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
     return network

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from ocrnet.checkpoint import read_checkpoint, save_weights
 from ocrnet.config import Config, DataConfig
 from ocrnet.data.pictures import read_label, read_picture
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.models.weight_files import read_tensors
 from ocrnet.recipes import load_config
+from ocrnet.weights import read_checkpoint, save_weights
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 EACH = 30  # damaged versions of each of the eleven files below

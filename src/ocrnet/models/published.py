@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ocrnet.checkpoint import misfits
 from ocrnet.errors import UserError
+from ocrnet.weights import misfits
 
 Rules = tuple[tuple[str, str], ...]
 """(pattern at the start of the source's name, what stands there in ours). The first that fits counts."""

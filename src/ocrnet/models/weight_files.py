@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import load_file
 
-from ocrnet.checkpoint import read_checkpoint
 from ocrnet.errors import UserError
+from ocrnet.weights import read_checkpoint
 
 Tensors = dict[str, np.ndarray]
 
