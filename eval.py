@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet import arguments, device, errors
+from ocrnet import arguments, device, errors, program
 from ocrnet.cloud import modelarts
 from ocrnet.config import Config
 from ocrnet.data.datasets import file_values, palette
@@ -105,4 +105,4 @@ def summarise(args: argparse.Namespace, config: Config, parts: list[tuple]) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -11,7 +11,7 @@ from ocrnet.stopping import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, device, errors
+from ocrnet import arguments, device, program
 from ocrnet.cloud import modelarts
 from ocrnet.compile_cache import compile_step
 from ocrnet.config import Config
@@ -77,4 +77,4 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

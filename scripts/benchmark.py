@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
 
-from ocrnet import device, errors
+from ocrnet import device, errors, program
 
 SAMPLES = 32  # of a data pipeline in one repeat
 WORKS = {
@@ -280,4 +280,4 @@ def summary(args: argparse.Namespace, rows: list[Contender], products: list[floa
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 
-from ocrnet import arguments, errors, progress
+from ocrnet import arguments, program, progress
 from ocrnet.config import IGNORED
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.loader import worker_threads
@@ -87,4 +87,4 @@ def print_classes(names: list[str], counts: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import yaml
 
 from mmengine_config import read_config
-from ocrnet import errors
+from ocrnet import errors, program
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import DEPTHS, stage_tables
 from ocrnet.recipes import load_config, nest
@@ -268,4 +268,4 @@ def convert_splits(theirs: Leaves, recipe: Leaves, splits: list[str], classes: i
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

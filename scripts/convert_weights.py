@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import errors
+from ocrnet import program
 from ocrnet.errors import UserError
 from ocrnet.models.download import URLS, fetch
 from ocrnet.models.ocrnet import OCRNet
@@ -84,4 +84,4 @@ def describe(conversion: Conversion, others: list[str], every: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from ocrnet import arguments, device, errors, onnx_graph
+from ocrnet import arguments, device, errors, onnx_graph, program
 from ocrnet.inference import Classes, MainLogits, load_network
 from ocrnet.models.folding import fold_batch_norm
 from ocrnet.models.ocrnet import OCRNet
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import demo_scene as draw
-from ocrnet import errors, progress
+from ocrnet import program, progress
 from ocrnet.data.cityscapes import LABELS
 from ocrnet.errors import UserError
 
@@ -229,4 +229,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

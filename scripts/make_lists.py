@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 
 from check_dataset import class_weights, read_all
-from ocrnet import device, errors
+from ocrnet import device, errors, program
 from ocrnet.config import IGNORED, DataConfig
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.masks import ClassTable, read_classes
@@ -150,4 +150,4 @@ def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

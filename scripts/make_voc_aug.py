@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from PIL import Image
 
-from ocrnet import errors, progress
+from ocrnet import errors, program, progress
 from ocrnet.data import layout, voc2012
 from ocrnet.data.mat_labels import read_mat
 from ocrnet.errors import UserError
@@ -67,4 +67,4 @@ def convert(file: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import device, errors
+from ocrnet import device, program
 from ocrnet.config import ModelConfig
 from ocrnet.models.complexity import count_flops, count_parameters
 from ocrnet.models.ocrnet import OCRNet
@@ -65,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import arguments, errors, progress
+from ocrnet import arguments, program, progress
 from ocrnet.data.packed import pack
 from ocrnet.data.splits import open_dataset
 
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import device, errors, progress
+from ocrnet import device, program, progress
 from ocrnet.data.annotations import Annotation, read_annotations
 from ocrnet.data.masks import ClassTable, draw, read_classes
 from ocrnet.errors import UserError, did_you_mean
@@ -113,4 +113,4 @@ def convert(
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

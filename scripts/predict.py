@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import cv2
 import numpy as np
 
-from ocrnet import arguments, device, errors, media, progress
+from ocrnet import arguments, device, errors, media, program, progress
 from ocrnet.data.datasets import palette
 from ocrnet.distributed import collectives, launcher
 from ocrnet.engines import add_flags, make_engine
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from ocrnet import errors
+from ocrnet import program
 from ocrnet.arguments import boolean
 from ocrnet.cloud import bucket
 from ocrnet.errors import UserError
@@ -170,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(program.run(main))

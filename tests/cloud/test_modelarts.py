@@ -150,7 +150,7 @@ import ctypes, sys
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
-from ocrnet import errors
+from ocrnet import program
 from ocrnet.cloud import bucket_client, modelarts
 bucket_client.PAUSES = (0.1,)
 def main():
@@ -161,7 +161,7 @@ def main():
         print(sorted(file.name for file in config.data.root.iterdir()), flush=True)
         if modelarts.ranks().first:
             ctypes.PyDLL(None).sleep(3)  # holds Python's lock, as MindSpore does while it waits for the other ranks
-sys.exit(errors.run(main))
+sys.exit(program.run(main))
 """
 
 

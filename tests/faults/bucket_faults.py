@@ -26,7 +26,7 @@ from s3_server import ENVIRONMENT, client, s3_server
 CHILD = """
 import sys
 from pathlib import Path
-from ocrnet import errors
+from ocrnet import program
 from ocrnet.cloud import bucket
 verb, url, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 def main():
@@ -34,7 +34,7 @@ def main():
         return bucket.fetch(url, folder)
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     bucket.push(folder, names, url, outdated=lambda stored: stored - names)
-sys.exit(errors.run(main))
+sys.exit(program.run(main))
 """
 
 

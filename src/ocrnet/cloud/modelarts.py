@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocrnet import program
 from ocrnet.cloud import bucket
 from ocrnet.cloud.once_a_machine import once_a_machine
 from ocrnet.distributed.launcher import is_scheduler, ranks
-from ocrnet.errors import UserError, run
+from ocrnet.errors import UserError
 
 if TYPE_CHECKING:
     from ocrnet.config import Config
@@ -206,4 +207,4 @@ def _in_background() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(_in_background))
+    sys.exit(program.run(_in_background))
