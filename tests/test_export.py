@@ -86,7 +86,7 @@ def test_low_precision_stays_near():
     assert np.abs(quantized - exact).max() > 0 and np.corrcoef(quantized.ravel(), exact.ravel())[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("kind", ["onnx", "mindir"])
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("mindir", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fixed", [True, False])
 def test_export_writes_what_other_programs_read(untrained, run_script, tmp_path, kind, fixed):
     path = tmp_path / f"network.{kind}"

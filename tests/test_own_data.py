@@ -92,6 +92,7 @@ def test_damaged_files_do_not_stop_the_others(masks, mine):
     assert "video0_00.json: not a readable JSON file" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_fifty_demo_polygon_files_equal_cityscapesscripts(run_script, tmp_path):
     theirs = pytest.importorskip("cityscapesscripts.preparation.json2labelImg")
     run_script(
