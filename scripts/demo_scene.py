@@ -74,7 +74,8 @@ class Scene:
             z: metres, a number or (height, 1): how much of the haze lies before it.
         """
         height, width = self.image.shape[:2]
-        corners = np.concatenate([self.project(part.points).reshape(-1, 2) for part in parts])
+        projected = [self.project(part.points) for part in parts]
+        corners = np.concatenate([points.reshape(-1, 2) for points in projected])
         left, top = np.clip(np.floor(corners.min(0)) - 8, 0, (width, height)).astype(int)
         right, bottom = np.clip(np.ceil(corners.max(0)) + 9, 0, (width, height)).astype(int)
         if right - left < 2 or bottom - top < 2:
@@ -82,10 +83,11 @@ class Scene:
         window, corner = np.s_[top:bottom, left:right], np.array((left, top))
         below = self.image[window]
         layer, cover = below.copy(), np.zeros(below.shape[:2], np.uint8)
-        for part in parts:
+        for part, points in zip(parts, projected, strict=True):
             colour = np.clip(np.asarray(part.colour) * self.weather.light, 0, 255).tolist()
-            self._draw(layer, part, corner, colour)
-            self._draw(cover, part, corner, 255)
+            pixels = max(1, round(part.width * self.focal / np.max(part.points[..., 2]))) if part.width else 0
+            for canvas, value in ((layer, colour), (cover, 255)):
+                _draw(canvas, points - corner, pixels, value)
         relief = 1 + 0.03 * self.grain[0][window] + BLOTCHES.get(label, 0.03) * self.grain[1][window]
         clear = np.exp(-np.broadcast_to(np.float32(z), (height, width))[window] / self.weather.sight)[..., None]
         haze = np.float32(self.weather.haze)
@@ -93,20 +95,11 @@ class Scene:
         self.image[window] = np.clip(below + (seen - below) * (cover[..., None] * np.float32(opacity / 255)), 0, 255)
         if outline is not None:
             cover[:] = 0
-            self._draw(cover, Part(outline, BLACK), corner, 255)
+            _draw(cover, self.project(outline) - corner, 0, 255)
         rims, _ = cv2.findContours((cover > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         rim = max(rims, key=len, default=())
         if label and len(rim) > 2:
             self.objects.append({"label": label, "polygon": (rim[:, 0] + corner).tolist()})
-
-    def _draw(self, canvas: np.ndarray, part: Part, corner: np.ndarray, value) -> None:
-        points = np.round((self.project(part.points) - corner) * 16).astype(np.int32)  # in sixteenths of a pixel
-        shapes = list(points.reshape(-1, *points.shape[-2:]))
-        if part.width:
-            pixels = max(1, round(part.width * self.focal / np.max(part.points[..., 2])))
-            cv2.polylines(canvas, shapes, False, value, pixels, cv2.LINE_AA, 4)
-        else:
-            cv2.fillPoly(canvas, shapes, value, cv2.LINE_AA, 4)
 
     def pick(self, *choices):
         """One of the arguments."""
@@ -115,6 +108,15 @@ class Scene:
     def hue(self, *colours: tuple, spread: float = 12) -> np.ndarray:
         """One of some RGB colours, a little changed."""
         return np.clip(self.pick(*colours) + self.rng.normal(0, spread, 3), 8, 250)
+
+
+def _draw(canvas: np.ndarray, points: np.ndarray, width: int, value) -> None:
+    """Lines `width` pixels wide, or with 0 filled polygons, through (..., corners, 2) pixels."""
+    shapes = list(np.round(points * 16).astype(np.int32).reshape(-1, *points.shape[-2:]))  # in sixteenths of a pixel
+    if width:
+        cv2.polylines(canvas, shapes, False, value, width, cv2.LINE_AA, 4)
+    else:
+        cv2.fillPoly(canvas, shapes, value, cv2.LINE_AA, 4)
 
 
 def quad(x, h, z) -> np.ndarray:
@@ -184,7 +186,8 @@ def building(scene: Scene, x: Span, z: Span, height: float) -> None:
             np.arange(span[0] + bay / 2, span[1] - bay / 3, bay), np.arange(1, height - 2, storey)
         )
         middle, sill = middle.ravel(), sill.ravel()
-        for chosen, tint in ((middle < np.inf, glass), (rng.random(middle.size) < 0.08, (250, 215, 130))):
+        lit = rng.random(middle.size) < 0.08
+        for chosen, tint in ((slice(None), glass), (lit, (250, 215, 130))):
             across, rows = (middle[chosen] - bay / 4, middle[chosen] + bay / 4), (sill[chosen], sill[chosen] + 1.7)
             if not on_side:
                 parts.append(Part(quad(across, rows, z[0]), tint))
@@ -284,7 +287,7 @@ def person(scene: Scene, x: float, z: float) -> None:
     scene.paint("person", body(scene, x, z, (0, 0.88 * k), (0, 1.42 * k), feet, hands, hair), z)
 
 
-def two_wheeler(scene: Scene, label: str, x: float, z: float, ridden: bool) -> None:
+def two_wheeler(scene: Scene, x: float, z: float, label: str, ridden: bool) -> None:
     """A bicycle (thin frame, spoked wheels) or a motorcycle (solid body, fat tyres) from its side."""
     way = scene.pick(-1, 1)
     paintwork = scene.hue((200, 36, 36), (30, 110, 190), (30, 150, 90), (236, 180, 30), (220, 220, 224))
@@ -296,6 +299,7 @@ def two_wheeler(scene: Scene, label: str, x: float, z: float, ridden: bool) -> N
         return Part(flat(x, z, turned(points)), colour, width)
 
     if label == "bicycle":
+        # each twice, half a turn apart: a line through 19 corners leaves a gap between the last and the first
         rims = [disc(x + u, 0.37, z, 0.35, 19, turn) for u in (-0.56, 0.56) for turn in (0, math.pi)]
         parts = [Part(rim, BLACK, 0.075) for rim in rims]
         parts += [Part(rim[[n, n + 9]], (150, 150, 150), 0.02) for rim in rims for n in (0, 3, 6)]
@@ -326,11 +330,11 @@ VEHICLES = {
 }
 
 
-def vehicle(scene: Scene, label: str, x: float, z: float, oncoming: bool) -> None:
+def vehicle(scene: Scene, x: float, z: float, label: str, oncoming: bool) -> None:
     """A car, truck, bus or tram ("train") whose near end is at z, seen from ahead or from behind."""
     length, half, high, colours = VEHICLES[label]
     colour, span, far = scene.hue(*colours), (x - half, x + half), z + length
-    side = inner(scene, span)
+    side, is_car = inner(scene, span), label == "car"
     ground(scene, None, (x - half - 0.2, x + half + 0.2), (z - 0.2, far), BLACK, 0.5)
 
     def end(left: float, right: float, low: float, top: float, colour) -> None:
@@ -342,15 +346,15 @@ def vehicle(scene: Scene, label: str, x: float, z: float, oncoming: bool) -> Non
             parts.append(Part(quad(side, (low, top), (starts, starts + width)), colour))
 
     parts: list[Part] = []
-    if label == "car":
+    if is_car:
         front, back = (0.9, 3.9) if oncoming else (0.3, 3.2)
         parts += box(scene, (x - 0.72, x + 0.72), (high, 1.48), (z + front, z + back), GLASS)
         parts += box(scene, (x - 0.68, x + 0.68), (1.4, 1.5), (z + front, z + back), colour)
     if label != "train":
         end(-0.95, -0.65, 0, 0.5, BLACK)
         end(0.65, 0.95, 0, 0.5, BLACK)
-        flank(0, 0.7 if high > 1 else 0.6, 0.5, length, length - 1.9, 0.8, BLACK)
-    parts += box(scene, span, (0.25 if high < 1 else 0.4, high), (z, far), colour)
+        flank(0, 0.6 if is_car else 0.7, 0.5, length, length - 1.9, 0.8, BLACK)
+    parts += box(scene, span, (0.25 if is_car else 0.4, high), (z, far), colour)
     if label == "truck":
         flank(0.5, 1.0, 0, 1, 1, length, (50, 50, 54))
         if oncoming:
@@ -358,7 +362,7 @@ def vehicle(scene: Scene, label: str, x: float, z: float, oncoming: bool) -> Non
             end(-1, 1, 2.7, high, colour * 0.75)
         for seam in () if oncoming else (-0.6, 0, 0.6):
             end(seam - 0.03, seam + 0.03, 0.9, 3.6, colour * 0.6)
-    elif label != "car":
+    elif not is_car:
         cream = (236, 228, 204) if label == "train" else colour * 0.9
         flank(1.3, 2.8, 0, 1, 1, length, cream)
         end(-1, 1, 1.3, high - 0.4, cream)
@@ -368,9 +372,9 @@ def vehicle(scene: Scene, label: str, x: float, z: float, oncoming: bool) -> Non
     if label == "train":
         roof = [(0, high), (0.6, high + 0.7), (0, high + 1.4)]
         parts.append(Part(flat(x, z + 4, roof), (60, 60, 64), 0.1))
-    if label != "car" and (oncoming or label != "truck"):
+    if not is_car and (oncoming or label != "truck"):
         end(-0.85, 0.85, 1.5, 2.55, GLASS)
     for left in (-0.9, 0.6):
-        end(left, left + 0.3, 0.6, 0.8 if high < 1 else 0.95, (255, 246, 205) if oncoming else (210, 24, 24))
+        end(left, left + 0.3, 0.6, 0.8 if is_car else 0.95, (255, 246, 205) if oncoming else (210, 24, 24))
     end(-0.3, 0.3, 0.42, 0.56, (226, 226, 220))
-    scene.paint(label, parts, z + (0.3 * length if high > 1 else 0))
+    scene.paint(label, parts, z if is_car else z + 0.3 * length)

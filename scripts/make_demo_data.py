@@ -88,9 +88,8 @@ def lay_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) ->
         for z in np.geomspace(3, 50, 16):
             draw.ground(scene, None, edges, (z, z * 1.012), paving * 0.7)
         draw.ground(scene, None, (side * half, side * (half + 0.2)), (1, far), paving * 1.22)
-    draw.ground(
-        scene, "road", (-half, half), (1, far), scene.hue((92, 92, 96), (106, 104, 104), (82, 84, 90), spread=4)
-    )
+    asphalt = scene.hue((92, 92, 96), (106, 104, 104), (82, 84, 90), spread=4)
+    draw.ground(scene, "road", (-half, half), (1, far), asphalt)
     dash, gap = scene.pick((3, 5), (4, 4), (100, 1))
     for z in np.arange(rng.uniform(1, 4), 70, dash + gap):
         draw.ground(scene, None, (-0.08, 0.08), (z, z + dash), draw.WHITE)
@@ -115,16 +114,14 @@ def fill_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -
         z = rng.uniform(9, 15) if side == heavy_side else rng.uniform(7, 12)
         for place in range(4):
             label = heavy if side == heavy_side and place == 0 else "car"
-            queue.append(
-                (z, partial(draw.vehicle, scene, label, side * half * 0.48 + rng.normal(0, 0.15), z, side < 0))
-            )
+            put(draw.vehicle, side * half * 0.48 + rng.normal(0, 0.15), z, label, side < 0)
             z += rng.uniform(9, 22) + draw.VEHICLES[label][0] - 4
     labels = ("bicycle", "motorcycle") if (index + index // 4) % 2 == 0 else ("motorcycle", "bicycle")
     near = scene.pick(-1, 1)
     for label, side, chance in zip(labels, (near, -near), (1.0, 0.5), strict=True):
         x, z = side * rng.uniform(half - 2.2, half - 0.7), rng.uniform(6.0, 8.5)
         if rng.random() < chance:
-            queue.append((z, partial(draw.two_wheeler, scene, label, x, z, rng.random() < 0.85)))
+            put(draw.two_wheeler, x, z, label, rng.random() < 0.85)
     for side, walk in zip((-1, 1), walks, strict=True):
         kerb = side * (half + 0.4)
         for z in (rng.uniform(7.5, 12), *rng.uniform(10, 30, rng.integers(1, 4))):

@@ -74,7 +74,7 @@ def main() -> None:
         mend = did_you_mean(label, table.values) or f" Known: {', '.join(table.values)}."
         problems.append(f"label {label!r} ({count} files) is no class.{mend} --map '{label}=NEW' says what it is")
     if problems:
-        raise UserError("\n  ".join([f"{len(problems)} problems", *problems]))
+        raise UserError(f"{len(problems)} problems", problems)
 
 
 def convert(

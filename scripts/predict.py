@@ -93,7 +93,7 @@ def main() -> None:
     failed = [problem for part in collectives.gather(failed) for problem in part]
     print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
     if failed:
-        raise errors.UserError(f"{len(failed)} of {len(names)} files could not be segmented\n  " + "\n  ".join(failed))
+        raise errors.UserError(f"{len(failed)} of {len(names)} files could not be segmented", failed)
 
 
 if __name__ == "__main__":

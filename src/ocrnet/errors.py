@@ -9,12 +9,11 @@ class UserError(Exception):
     """Something the user can mend. The message names the file, the value and the mend.
 
     Args:
-        details: lines below the message; 20 of them are shown.
+        details: lines below the message.
     """
 
     def __init__(self, message: str, details: Sequence[str] = ()) -> None:
-        more = [f"and {len(details) - 20} more"] if len(details) > 20 else []
-        super().__init__("\n  ".join([message, *details[:20], *more]))
+        super().__init__("\n  ".join([message, *details]))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

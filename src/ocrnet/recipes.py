@@ -137,8 +137,9 @@ def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None =
         return Config(**nest({path: value for path, (value, _) in entries.items()}))
     except ValidationError as error:
         mistakes = [_describe(mistake, entries) for mistake in error.errors()]
-    head = f"{path}: " if len(mistakes) == 1 else f"{path}: {len(mistakes)} mistakes\n  "
-    raise UserError(head + "\n  ".join(mistakes))
+    if len(mistakes) == 1:
+        raise UserError(f"{path}: {mistakes[0]}")
+    raise UserError(f"{path}: {len(mistakes)} mistakes", mistakes)
 
 
 def _describe(mistake: dict, entries: Entries) -> str:

@@ -262,6 +262,7 @@ class Trainer:
         loss = main + config.loss.auxiliary_weight * auxiliary
         seconds = time.monotonic() - started
         rate = self.step_samples / seconds
+        # `bar.update`, which follows, draws it when it is time to
         self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s", refresh=False)
         if not logged:
             return

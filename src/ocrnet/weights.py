@@ -103,7 +103,7 @@ def load_weights(network: nn.Cell, path: Path, classes: list[str]) -> None:
     """Load all weights of `network` from a checkpoint of ours.
 
     Raises:
-        UserError: as `read_checkpoint`, and when a tensor is missing or has another shape; all such tensors are named.
+        UserError: as `read_checkpoint`, and when a tensor is missing or has another shape.
     """
     stored = read_checkpoint(path)
     trained_on, hint = str(stored.get(_CLASSES, "")).split("\n"), ""
@@ -159,11 +159,14 @@ def assign(parameters: dict[str, Parameter], stored: dict[str, Parameter | str],
 
 
 def misfits(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, Any]) -> list[str]:
-    """A line for each of the `wanted` tensors, {name: shape}, that is not in `stored` or has another shape there."""
+    """A line for each of the `wanted` tensors, {name: shape}, that is not in `stored` or has another shape there.
+
+    20 at most, and then how many more.
+    """
     problems = []
     for name, shape in wanted.items():
         if name not in stored:
             problems.append(f"{name}: missing in the file, shape {tuple(shape)} in the network")
         elif tuple(stored[name].shape) != tuple(shape):
             problems.append(f"{name}: shape {tuple(stored[name].shape)} in the file, {tuple(shape)} in the network")
-    return problems
+    return problems if len(problems) <= 20 else [*problems[:20], f"and {len(problems) - 20} more"]

@@ -112,7 +112,7 @@ class Conversion:
     unused: dict[str, str] = field(default_factory=dict)
     """{name in the source: why not}"""
     problems: list[str] = field(default_factory=list)
-    """One line for each tensor of the network that stays empty or has another shape."""
+    """What `misfits` says: tensors of the network that stay empty or have another shape."""
 
 
 def convert(source: str, tensors: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]]) -> Conversion:
