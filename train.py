@@ -15,7 +15,6 @@ from ocrnet import arguments, device, program
 from ocrnet.cloud import modelarts
 from ocrnet.compile_cache import compile_step
 from ocrnet.config import Config
-from ocrnet.data.loader import total_steps
 from ocrnet.data.splits import open_dataset
 from ocrnet.distributed import collectives, launcher
 from ocrnet.losses import OCRLoss
@@ -43,7 +42,6 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
     ranks = launcher.ranks()
-    config.train.total_step, config.train.epochs = total_steps(config.train, len(training), ranks.size), None
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None
 
     classes = len(config.data.classes)
@@ -51,7 +49,7 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     if config.model.pretrained:
         load_backbone(network.backbone, config.model.pretrained)
     if config.model.checkpoint:
-        print(load_for_classes(network, config.model.checkpoint, config.data.classes))
+        print(load_for_classes(network, config.model.checkpoint, config))
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         synchronise_batch_norm(network)

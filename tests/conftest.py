@@ -40,9 +40,10 @@ def run_script():
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> SimpleNamespace:
     """`path` of a checkpoint with fresh weights for a small network of the demo recipe, its `config` and `flags`."""
-    from ocrnet.checkpoint import CheckpointFolder, Progress
+    from ocrnet.checkpoint import CheckpointFolder
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.recipes import load_config
+    from ocrnet.run_progress import Progress
 
     sizes = {"model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
     config = load_config(
@@ -50,7 +51,7 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
     )
     config.save_dir = tmp_path_factory.mktemp("untrained")
     folder = CheckpointFolder(config)
-    folder.create(resuming=False)
+    folder.open(None, {})
     folder.save(OCRNet(config.model, 19).parameters_dict(), Progress(step=1), is_best=True)
     flags = [word for key, size in sizes.items() for word in ("--set", f"{key}={size}")]
     return SimpleNamespace(path=folder.best, flags=flags, config=config)

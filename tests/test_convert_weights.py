@@ -15,6 +15,7 @@ import ocrnet
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import HRNet
 from ocrnet.models.resnet import ResNet
+from ocrnet.recipes import load_config
 from ocrnet.weights import load_backbone, load_weights
 from peers import DATA, Golden, golden_input
 
@@ -53,7 +54,7 @@ def test_a_converted_checkpoint_answers_as_the_peer(tmp_path, golden, recipe, ru
     assert np.abs(main.asnumpy()[:, :, golden.rows] - golden.main).max() <= 5 * golden.error[0]
     assert np.abs(auxiliary.asnumpy()[:, :, golden.auxiliary_rows] - golden.auxiliary).max() <= 5 * golden.error[1]
     with pytest.raises(UserError, match="does not fit"):
-        load_weights(HRNet("hrnet_tiny"), output, [])
+        load_weights(HRNet("hrnet_tiny"), output, load_config(recipe))
 
 
 def test_an_empty_or_misshapen_tensor_is_refused(tmp_path, golden, recipe, run_script) -> None:

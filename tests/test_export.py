@@ -95,7 +95,7 @@ def test_export_writes_what_other_programs_read(untrained, run_script, tmp_path,
     done = run_script("scripts/export.py", "--config", RECIPE, *untrained.flags, *flags)
     assert done.returncode == 0, done.stderr
     cell = OCRNet(untrained.config.model, 19).set_train(False)
-    load_weights(cell, untrained.path, untrained.config.data.classes)
+    load_weights(cell, untrained.path, untrained.config)
     for shape in [(1, 3, 64, 128)] if fixed else [(1, 3, 64, 128), (2, 3, 96, 64)]:
         batch = images(*shape)
         theirs = MainLogits(cell, untrained.config.model.align_corners)(Tensor(batch), shape[2:]).asnumpy()

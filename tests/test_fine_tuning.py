@@ -29,12 +29,15 @@ def values(network) -> dict[str, np.ndarray]:
     return {name: value.asnumpy().copy() for name, value in network.parameters_dict().items()}
 
 
+def configuration(classes: str, **changes: int) -> Config:
+    return Config(data={"format": "list", "classes": [*classes]}, model={**SMALL, **changes})
+
+
 @pytest.fixture
 def five(tmp_path):
     """The file and the weights of a network for five classes."""
     network = values(OCRNet(ModelConfig(**SMALL), 5))
-    config = Config(data={"format": "list", "classes": [*"abcde"]}, model=SMALL)
-    save_weights(tmp_path / "five.ckpt", network, config)
+    save_weights(tmp_path / "five.ckpt", network, configuration("abcde"))
     save_weights(tmp_path / "nameless.ckpt", network)
     return tmp_path / "five.ckpt", network
 
@@ -47,7 +50,7 @@ def five(tmp_path):
 def test_only_the_classifiers_of_other_classes_start_fresh(five, file, classes, fresh):
     network = OCRNet(ModelConfig(**SMALL), len(classes))
     before = values(network)
-    said = load_for_classes(network, five[0].with_stem(file), [*classes])
+    said = load_for_classes(network, five[0].with_stem(file), configuration(classes))
     for name, value in values(network).items():
         expected = before[name] if fresh and name in CLASSIFIERS else five[1][name]
         np.testing.assert_array_equal(value, expected, err_msg=name)
@@ -59,8 +62,13 @@ def test_only_the_classifiers_of_other_classes_start_fresh(five, file, classes, 
 def test_another_network_is_refused_with_its_tensors(five):
     network = OCRNet(ModelConfig(**{**SMALL, "head_channels": 24}), 3)
     before = values(network)
-    with pytest.raises(UserError, match=r"model\.checkpoint .*five\.ckpt: does not fit this network\n  ocr_head"):
-        load_for_classes(network, five[0], [*"abc"])
+    pattern = (
+        r"model\.checkpoint .*five\.ckpt: does not fit this network\n"
+        r"  model\.head_channels: 16 in the checkpoint, 24 in the configuration; set model\.head_channels to 16\n"
+        r"  ocr_head"
+    )
+    with pytest.raises(UserError, match=pattern):
+        load_for_classes(network, five[0], configuration("abc", head_channels=24))
     for name, value in values(network).items():
         np.testing.assert_array_equal(value, before[name])
 

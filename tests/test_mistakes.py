@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.checkpoint import CheckpointFolder, Progress
+from ocrnet.checkpoint import CheckpointFolder
 from ocrnet.config import Config, ModelConfig
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.run_progress import Progress
 
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
 SMALL = {"head_channels": 16, "key_channels": 8, "context_channels": 16}
@@ -22,7 +23,7 @@ def five_classes(tmp_path_factory):
     config = Config(save_dir=tmp_path_factory.mktemp("five"), data={"format": "list", "classes": classes})
     network = OCRNet(ModelConfig(backbone="hrnet_tiny", **SMALL), 5)
     folder = CheckpointFolder(config)
-    folder.create(resuming=False)
+    folder.open(None, {})
     folder.save(network.parameters_dict(), Progress(step=1), is_best=True)
     return folder.best
 

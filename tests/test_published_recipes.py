@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from ocrnet.config import Config, OHEMConfig, TrainConfig
-from ocrnet.data.loader import total_steps
 from ocrnet.errors import UserError
 from ocrnet.recipes import load_config
+from ocrnet.run_progress import Progress
 
 FOLDER = Path(__file__).resolve().parent.parent / "config"
 TRAINING_PICTURES = {
@@ -58,12 +58,18 @@ def test_every_published_run_has_its_recipe_and_no_other():
     }
 
 
+def steps_of_run(config: TrainConfig, images: int, devices: int) -> int:
+    progress, step_samples = Progress(), config.step_pictures * devices
+    progress.start(images, step_samples)
+    return progress.steps_left(config, step_samples)
+
+
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_schedule_ends_at_the_published_step(name):
     cards, pictures, steps, lr, min_lr, weight_decay = PUBLISHED[name]
     config = load(name)
     assert config.train.batch_size * cards == pictures
-    assert total_steps(config.train, TRAINING_PICTURES[config.data.format], cards) == steps
+    assert steps_of_run(config.train, TRAINING_PICTURES[config.data.format], cards) == steps
     assert (config.schedule.kind, config.schedule.power, config.schedule.warmup_steps) == ("poly", 0.9, 0)
     assert (config.schedule.lr, config.schedule.min_lr) == (lr, min_lr)
     assert (config.optimizer.weight_decay, config.optimizer.momentum) == (weight_decay, 0.9)
@@ -139,10 +145,3 @@ def test_steps_and_epochs_replace_each_other_where_written_later(tmp_path):
     with pytest.raises(UserError, match=r"9 steps or 3 epochs\? Keep one"):
         load_config(path)
     assert TrainConfig().total_step == 40_000
-
-
-def test_epochs_drop_the_incomplete_last_batch_of_all_cards():
-    config = TrainConfig(epochs=3, batch_size=4)
-    assert [total_steps(config, 23), total_steps(config, 24), total_steps(config, 24, ranks=2)] == [15, 18, 9]
-    with pytest.raises(UserError, match=r"7 training pictures are fewer than a step of 8.*train\.batch_size"):
-        total_steps(config, 7, ranks=2)

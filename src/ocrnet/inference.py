@@ -34,7 +34,8 @@ def load_network(config: Config, path: Path) -> OCRNet:
         UserError: the file cannot be read, or is of another network or other classes.
     """
     network = OCRNet(config.model, len(config.data.classes))
-    load_weights(network, path, config.data.classes)
+    if note := load_weights(network, path, config):
+        print(note)
     if config.train.mix:
         set_precision(network, config.train.amp_level)
     return network

@@ -5,8 +5,9 @@ from mindspore import Parameter, Tensor, float32, nn, ops
 from ocrnet.config import OptimizerConfig, ScheduleConfig
 
 
-def learning_rate(config: ScheduleConfig, step: int, total_step: int) -> float:
-    """Learning rate of step 0 .. total_step - 1.
+def learning_rate(config: ScheduleConfig, step: float, total_step: float) -> float:
+    """Learning rate of step 0 .. total_step - 1. Where a run was resumed with larger or smaller steps, steps are
+    fractions of those that it began with.
 
     poly: min_lr + (lr - min_lr) * (1 - step / total_step) ** power, as mmsegmentation's PolyLR over iterations.
     linear: a straight line from lr after the warm-up to min_lr (mindspore-lab).

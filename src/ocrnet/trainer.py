@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, Tensor
 
 from ocrnet import errors, optim, progress
-from ocrnet.checkpoint import CheckpointFolder, Progress, resume
+from ocrnet.checkpoint import CheckpointFolder
 from ocrnet.config import Config
 from ocrnet.data import loader
 from ocrnet.data.datasets import SegmentationDataset, palette
@@ -21,6 +21,7 @@ from ocrnet.inference import Predictor, predict_dataset
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import draw_dropout, dropout_layers
 from ocrnet.run_log import RunLog
+from ocrnet.run_progress import Progress
 from ocrnet.stopping import Stopped, StopRequest
 from ocrnet.train_cell import TrainOneStep
 from ocrnet.visualize import side_by_side
@@ -65,31 +66,25 @@ class Trainer:
         self._unread: list[tuple[int, list[tuple[Tensor, Tensor, Tensor]]]] = []
 
     def prepare(self, resume_from: str | None) -> None:
-        """Make `save_dir` ready and, when asked, go on from a checkpoint: a file, or "auto" for the latest if any.
+        """Make `save_dir` ready and, when asked, resume from a checkpoint: a file, or "auto" for the latest if any.
 
         Rank 0 reads and writes; the others get its weights, so they may be on machines that have neither.
         """
         if self.ranks.first:
-            self._prepare_files(resume_from)
+            self.progress, notes = self.checkpoints.open(resume_from, self._parameters())
+            for note in notes:
+                print(note)
+            errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
         self.progress = collectives.gather(self.progress)[0]
         collectives.share(self._parameters())
+        if note := self.progress.start(len(self.training), self.step_samples):
+            print(f"resumed: {note}")
+        left = self.progress.steps_left(self.config.train, self.step_samples)
+        if not left:
+            print(f"nothing is left to train: the run has {self.progress.step} steps, {self.progress.epoch} epochs")
+        self.total = self.progress.step + left
         self._saved = self.progress.step
         self.log = RunLog(self.config.save_dir, self.progress.step, self.ranks.rank)
-
-    def _prepare_files(self, resume_from: str | None) -> None:
-        path = None
-        if resume_from == "auto":
-            path, self.progress = self.checkpoints.resume_newest(self._parameters())
-            if not path:
-                print(f"no checkpoint in {self.checkpoints.path} yet: starting from the beginning")
-        elif resume_from:
-            path = Path(resume_from)
-            self.progress = resume(self._parameters(), path)
-        if path:
-            print(f"going on from {path} after step {self.progress.step}")
-        if moved := self.checkpoints.create(resuming=bool(path)):
-            print(moved)
-        errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
 
     def train(self) -> None:
         """All steps that are left, evaluations and checkpoints between them.
@@ -99,7 +94,7 @@ class Trainer:
             UserError: the loss or the weights are no longer finite, too many steps overflowed, a pair cannot be read,
                 or the last checkpoint cannot be written.
         """
-        config, total = self.config, self.config.train.total_step
+        config, total = self.config, self.total
         self.samples = self._remaining_samples()
         batches = loader.training_batches(self.samples, config.train.batch_size)
         with (
@@ -116,44 +111,49 @@ class Trainer:
             self.train_step.set_train(True)
             while True:
                 self._signal = collectives.highest(self.stop.signal)
-                self._evaluate_and_save()
-                if self._signal or self.progress.step == total:
+                self._save_and_evaluate()
+                if self._signal or self.progress.step >= total:
                     break
                 started = time.monotonic()
                 self._one_step(batches, started)
         self.log.close()
         self._say_replaced()
-        complete = self.progress.step == total and (self.validation is None or self.progress.evaluated == total)
+        complete = self.progress.step >= total and (
+            self.validation is None or self.progress.evaluated == self.progress.step
+        )
         if self._signal and not complete:
             raise Stopped(
                 self._signal,
-                f"stopped after step {self.progress.step}; --resume_ckpt auto goes on from {self.checkpoints.latest}",
+                f"stopped after step {self.progress.step}; --resume_ckpt auto resumes from {self.checkpoints.latest}",
             )
         skipped = f", {self.progress.skipped} steps skipped for overflow" if self.progress.skipped else ""
-        print(f"{total} steps done{skipped}; checkpoints in {self.checkpoints.path}")
+        print(f"{self.progress.step} steps done{skipped}; checkpoints in {self.checkpoints.path}")
 
     def _parameters(self) -> dict[str, Parameter]:
         """All that changes in training: weights, BatchNorm statistics, optimizer, loss scale."""
         return {**self.train_step.parameters_dict(), **self.train_step.loss_scale_parameters()}
 
     def _remaining_samples(self) -> loader.TrainingSamples:
-        config = self.config
-        first, batch = self.progress.samples, config.train.step_pictures
-        last = first + (config.train.total_step - self.progress.step) * self.step_samples
-        return loader.TrainingSamples(self.training, config.data, config.seed, batch, first, last, self.ranks)
+        config, now = self.config, self.progress
+        batch, last = config.train.step_pictures, now.samples + (self.total - now.step) * self.step_samples
+        position = now.epoch, now.epoch_samples
+        return loader.TrainingSamples(
+            self.training, config.data, config.seed, batch, now.samples, last, self.ranks, position
+        )
 
     def _one_step(self, batches: Iterator[tuple[Tensor, Tensor]], started: float) -> None:
         config, step = self.config, self.progress.step
         size, parts = config.train.batch_size, config.train.accumulate_steps
         first = self.progress.samples + self.ranks.rank * config.train.step_pictures
-        lr = optim.learning_rate(config.schedule, step, config.train.total_step)
+        # in steps of the run's beginning, whatever a step is now
+        done, total = (samples / self.progress.step_samples for samples in (self.progress.samples, self.samples.last))
+        lr = optim.learning_rate(config.schedule, done, total)
         optim.set_learning_rate(self.train_step.optimizer, lr)
         results = []
         for start in range(first, first + size * parts, size):
             draw_dropout(self.dropout, config.seed, range(start, start + size))
             results.append(self.train_step(*next(batches)))
-        self.progress.step = step + 1
-        self.progress.samples += self.step_samples
+        self.progress.advance(self.step_samples)
         # Reading a result waits for the device, so it is done once a second, and when it is written down.
         logged = (step + 1) % config.train.log_interval == 0 or step == 0
         self._unread.append((step + 1, results))
@@ -194,41 +194,60 @@ class Trainer:
         kept = f"The checkpoint of step {self._saved} stays." if self._saved else "There is no checkpoint yet."
         return f", loss scale {self.train_step.loss_scale():g}. The batch begins with {names}. {kept}"
 
-    def _evaluate_and_save(self) -> None:
-        """What is due after the steps so far. Asked to stop, it saves and leaves an evaluation to the resumed run."""
+    def _save_and_evaluate(self) -> None:
+        """What is due after the steps so far. Asked to stop, it leaves an evaluation to the resumed run.
+
+        The checkpoint is on the disk before the evaluation, which may fail, and is written again with its score.
+        """
         config, step, now = self.config, self.progress.step, self.progress
-        ends = step == config.train.total_step
+        ends = step >= self.total
         due = self.validation is not None and step > now.evaluated and (step % config.eval.interval == 0 or ends)
-        save = step > self._saved and (step % config.checkpoint.interval == 0 or ends)
-        if not (step and (due or save or (self._signal and step > self._saved))):
+        save = step > self._saved and (due or step % config.checkpoint.interval == 0 or ends or bool(self._signal))
+        if not step or not (due or save):
             return
         if self._unread:
             self._read_results()
-        self._check_weights()
-        best_before, improved = now.best_miou, False
-        if due:
-            try:
-                improved = self._evaluate()
-                now.evaluated = step
-            except Stopped as stop:
-                self._signal = stop.number
-                if step == self._saved:
-                    return
+        if save:
+            self._check_weights()
+            self._save(improved=False)
+        if not due or self._signal:
+            return
+        best = now.best_miou, now.best_step
+        try:
+            improved = self._evaluate()
+        except Stopped as stop:
+            self._signal = stop.number
+            return
+        except Exception:
+            kept = f"step {self._saved} is in {self.checkpoints.path}" if self._saved else "no step has been saved"
+            print(f"\nthe evaluation after step {step} failed: {kept}; --resume_ckpt auto repeats it", file=sys.stderr)
+            raise
+        now.evaluated = step
+        if not self._save(improved):
+            now.best_miou, now.best_step = best  # best.ckpt is still the one that scored this
+
+    def _save(self, improved: bool) -> bool:
+        """Write a checkpoint and hand it on; whether there was room.
+
+        Raises:
+            UserError: it is the last one of the run and cannot be written.
+        """
+        step = self.progress.step
         self._note_replaced()
         self.log.sync()  # first: what the checkpoint stands for is written down when it counts
-        reason = self.checkpoints.save(self._parameters(), now, improved) if self.ranks.first else ""
+        reason = self.checkpoints.save(self._parameters(), self.progress, improved) if self.ranks.first else ""
         reason = collectives.gather(reason)[0]
         if not reason:
             self._saved = step
             self.on_saved()
-            return
-        now.best_miou = best_before  # best.ckpt is still the one that scored this
+            return True
         warning = f"step {step}: no checkpoint could be written in {self.checkpoints.path}: {reason}."
-        if ends or self._signal:
-            raise UserError(f"{warning} The one of step {self._saved} stays; mend this and use --resume_ckpt auto.")
+        if step >= self.total or self._signal:
+            raise UserError(f"{warning} The one of step {self._saved} stays; fix this and use --resume_ckpt auto.")
         self.log.line(warning)
         if self.ranks.first:
             print(f"\nwarning: {warning} Training goes on and tries again at the next interval.", file=sys.stderr)
+        return False
 
     def _check_weights(self) -> None:
         """A checkpoint with NaN in it would take the place of a good one."""
@@ -268,7 +287,7 @@ class Trainer:
             return
         scale = self.train_step.loss_scale()
         self.log.line(
-            f"step {step}/{config.train.total_step}, loss: {loss:.6f}, main: {main:.6f}, aux: {auxiliary:.6f}, "
+            f"step {step}/{self.total}, loss: {loss:.6f}, main: {main:.6f}, aux: {auxiliary:.6f}, "
             f"cur_lr: {lr:.8f}, loss_scale: {scale:g}, cost {1000 * seconds:.1f} ms"
         )
         values = {
@@ -300,7 +319,8 @@ class Trainer:
             raise Stopped(signal)
         matrix = sum(collectives.gather(matrix), ConfusionMatrix(matrix.classes))
         improved = matrix.miou > self.progress.best_miou
-        self.progress.best_miou = max(matrix.miou, self.progress.best_miou)
+        if improved:
+            self.progress.best_miou, self.progress.best_step = matrix.miou, self.progress.step
         self._say(matrix, improved, time.monotonic() - started)
         return improved
 

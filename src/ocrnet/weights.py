@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
+from ocrnet import compatibility
 from ocrnet.config import Config
 from ocrnet.errors import UserError
 
-_CLASSES, _RECIPE, _CHECKSUM = "ocrnet.classes", "ocrnet.recipe", "ocrnet.sha256"
+CONFIG = "ocrnet.recipe"
+"""The entry of a checkpoint that holds the resolved configuration, as YAML."""
+_CLASSES, _CHECKSUM = "ocrnet.classes", "ocrnet.sha256"
 
 
 class DamagedCheckpoint(UserError):
@@ -68,7 +71,7 @@ def _checksum(entries: Mapping[str, Tensor | str]) -> str:
 
 def describe(config: Config) -> dict[str, str]:
     """What a checkpoint says besides numbers: its classes and its recipe."""
-    return {_CLASSES: "\n".join(config.data.classes), _RECIPE: config.to_yaml()}
+    return {_CLASSES: "\n".join(config.data.classes), CONFIG: config.to_yaml()}
 
 
 def cause(error: Exception) -> str:
@@ -82,16 +85,17 @@ def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
     """{tensor name: parameter} and our own entries under `ocrnet.`.
 
     Raises:
-        UserError: the file is missing.
+        UserError: the file is missing, or the machine cannot read it now (rights, open files, memory, input/output).
         DamagedCheckpoint: it is damaged or no checkpoint, or it is ours and its checksum is wrong.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: checkpoint not found")
+    size = _read_through(path)
     try:
         stored = ms.load_checkpoint(str(path))
         ours = any(name.startswith("ocrnet.") for name in stored)
         whole = not ours or stored.get(_CHECKSUM) == _checksum(stored)
     except Exception as error:  # MindSpore raises whatever its parser met
+        if trouble := _machine_trouble(error, size):
+            raise UserError(f"{path}: cannot read this checkpoint now: {trouble}") from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DamagedCheckpoint(f"{path}: not a readable checkpoint, damaged or cut short? ({reason})") from None
     if not whole:
@@ -99,17 +103,51 @@ def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
     return stored
 
 
-def load_weights(network: nn.Cell, path: Path, classes: list[str]) -> None:
-    """Load all weights of `network` from a checkpoint of ours.
+def _read_through(path: Path) -> int:
+    """Read a file once, for its size and to tell trouble of the machine from damage."""
+    try:
+        if not path.is_file():
+            raise UserError(f"{path}: checkpoint not found")
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+            return file.tell()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this checkpoint: {error.strerror}") from None
+
+
+def _machine_trouble(error: BaseException | None, size: int) -> str:
+    """Why a file of `size` bytes could not be read although it may be whole; "" when the file is at fault.
+
+    MindSpore wraps the system's errors, and its parser calls a lack of memory a damaged message.
+    """
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if isinstance(error, MemoryError):
+            return "not enough memory"
+        error = error.__cause__ or error.__context__
+    try:
+        np.empty(4 * size, np.uint8)  # the file, its message, the arrays and MindSpore's tensors
+    except MemoryError:
+        return "not enough memory"
+    return ""
+
+
+def load_weights(network: nn.Cell, path: Path, config: Config) -> str:
+    """Load all weights of `network` from a checkpoint of ours; a line about what may differ from its training, or "".
 
     Raises:
-        UserError: as `read_checkpoint`, and when a tensor is missing or has another shape.
+        UserError: as `read_checkpoint`, and when a tensor is missing or has another shape, or the checkpoint was
+            trained with another configuration of the network, its input or its classes.
     """
     stored = read_checkpoint(path)
     trained_on, hint = str(stored.get(_CLASSES, "")).split("\n"), ""
-    if len(trained_on) != len(classes) and trained_on != [""]:
-        hint = f" It was trained for {len(trained_on)} classes, the recipe has {len(classes)}."
-    assign(network.parameters_dict(), stored, f"{path}: does not fit this recipe's network.{hint}")
+    if len(trained_on) != len(config.data.classes) and trained_on != [""]:
+        hint = f" It was trained for {len(trained_on)} classes, the recipe has {len(config.data.classes)}."
+    problems, note = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "evaluate")
+    assign(network.parameters_dict(), stored, f"{path}: does not fit this recipe's network.{hint}", problems)
+    return note
 
 
 def load_backbone(backbone: nn.Cell, path: Path) -> None:
@@ -124,23 +162,25 @@ def load_backbone(backbone: nn.Cell, path: Path) -> None:
     assign(parameters, read_checkpoint(path), f"model.pretrained {path}: does not fit this backbone")
 
 
-def load_for_classes(network: nn.Cell, path: Path, classes: list[str]) -> str:
+def load_for_classes(network: nn.Cell, path: Path, config: Config) -> str:
     """Load a whole network's weights to go on with other classes; say what was loaded and what starts fresh.
 
     The two classifiers keep the weights they have when their shapes differ, or the names of the classes in a
     checkpoint that knows them. All else must be there.
 
     Raises:
-        UserError: as `read_checkpoint`, and when another tensor is missing or has another shape.
+        UserError: as `read_checkpoint`, and when another tensor is missing or has another shape, or the checkpoint is
+            of a network of another configuration.
     """
     stored = read_checkpoint(path)
-    trained_on = str(stored.get(_CLASSES, "")).split("\n")
+    classes, trained_on = config.data.classes, str(stored.get(_CLASSES, "")).split("\n")
+    problems, _ = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "fine-tune")
     parameters = network.parameters_dict()
     heads = {name: value for name, value in parameters.items() if ".classifier." in name}
     same = all(name in stored and stored[name].shape == value.shape for name, value in heads.items())
     fresh = [] if same and trained_on in (classes, [""]) else list(heads)
     kept = {name: value for name, value in parameters.items() if name not in fresh}
-    assign(kept, stored, f"model.checkpoint {path}: does not fit this network")
+    assign(kept, stored, f"model.checkpoint {path}: does not fit this network", problems)
     if not fresh:
         return f"{path}: all {len(parameters)} tensors loaded, the classifiers with them"
     before = len(trained_on) if trained_on != [""] else stored[fresh[0]].shape[0] if fresh[0] in stored else "other"
@@ -150,9 +190,15 @@ def load_for_classes(network: nn.Cell, path: Path, classes: list[str]) -> str:
     )
 
 
-def assign(parameters: dict[str, Parameter], stored: dict[str, Parameter | str], complaint: str) -> None:
-    """Set all parameters, or none: raises UserError with `complaint` and what does not fit."""
-    if problems := misfits({name: parameter.shape for name, parameter in parameters.items()}, stored):
+def assign(
+    parameters: dict[str, Parameter],
+    stored: dict[str, Parameter | str],
+    complaint: str,
+    problems: Sequence[str] = (),
+) -> None:
+    """Set all parameters, or none: raises UserError with `complaint`, `problems` and what does not fit."""
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    if problems := [*problems, *misfits(shapes, stored)]:
         raise UserError(complaint, problems)
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(stored[name].asnumpy(), parameter.dtype))

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.random import Generator, Philox
 
 from ocrnet import device
-from ocrnet.config import DataConfig, TrainConfig
+from ocrnet.config import DataConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.distributed.launcher import ALONE, Ranks
 from ocrnet.errors import UserError
+from ocrnet.run_progress import epoch_size
 
 _NEIGHBOURS = 20  # so many bad pairs in a row are no accident
 
@@ -23,7 +24,11 @@ class TrainingSamples:
     """What this rank sees of the samples `first` .. `last` - 1 of a run: (3, h, w) float32 and (h, w) int32 labels.
 
     A step takes `batch` samples for each rank: rank 0 the first of them, and so on. An epoch shows every picture once,
-    in an order of its own; those that would make an incomplete last step are left out of that epoch.
+    in an order of its own; those that would make an incomplete last step are left out of that epoch. Where steps had
+    another size before `first`, a step may begin in one epoch and end in the next.
+
+    Args:
+        position: (epoch, samples that it has shown) of sample `first`; default: as if all steps had this size.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class TrainingSamples:
         first: int,
         last: int,
         ranks: Ranks = ALONE,
+        position: tuple[int, int] | None = None,
     ) -> None:
         step = batch * ranks.size
         if len(dataset) < step:
@@ -44,7 +50,9 @@ class TrainingSamples:
             )
         self.dataset, self.config, self.seed, self.first, self.last = dataset, config, seed, first, last
         self.batch, self.step, self.rank, self.ranks = batch, step, ranks.rank, ranks.size
-        self.epoch_size = len(dataset) // step * step
+        self.epoch_size = epoch_size(len(dataset), step)
+        epoch, shown = position or divmod(first, self.epoch_size)
+        self._offset = epoch * self.epoch_size + shown - first
         self.error: UserError | None = None
         self.bad: list[tuple[int, str]] = []
         """(sample number, problem) of the pairs that a neighbour replaced."""
@@ -77,28 +85,14 @@ class TrainingSamples:
         raise UserError(f"{problem} (and so are {_NEIGHBOURS} pairs in a row: data.on_bad_sample is for single ones)")
 
     def picture(self, number: int) -> int:
-        """Index in the data set of sample `number` of the run."""
-        epoch, place = divmod(number, self.epoch_size)
+        """Index in the data set of sample `number` of the run, which is not before `first`."""
+        epoch, place = divmod(number + self._offset, self.epoch_size)
         order = self._order  # one read: another thread may replace it
         if order[0] != epoch:
             # a key that no sample has: sample numbers stay far below 2**63
             rng = Generator(Philox(key=np.array([self.seed, 2**63 + epoch], np.uint64)))
             self._order = order = (epoch, rng.permutation(len(self.dataset)))
         return int(order[1][place])
-
-
-def total_steps(config: TrainConfig, pictures: int, ranks: int = 1) -> int:
-    """Steps of a run over a training split of so many `pictures`; `ranks` cards take a batch each a step.
-
-    Raises:
-        UserError: `train.epochs` is given and the split is smaller than one step.
-    """
-    if config.epochs is None:
-        return config.total_step
-    batch = config.step_pictures * ranks
-    if pictures < batch:
-        raise UserError(f"{pictures} training pictures are fewer than a step of {batch}: lower train.batch_size")
-    return config.epochs * (pictures // batch)
 
 
 def training_batches(samples: TrainingSamples, batch_size: int) -> Iterator[tuple]:
