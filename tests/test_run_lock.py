@@ -11,7 +11,12 @@ from ocrnet.errors import UserError
 from ocrnet.run_lock import lock
 
 SOURCE = str(Path(__file__).resolve().parent.parent / "src")
-HOLD = "import sys, pathlib, ocrnet.run_lock as r; f = r.lock(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
+HOLD = """
+import sys, pathlib, ocrnet.run_lock
+file = ocrnet.run_lock.lock(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+input()
+"""
 
 
 def holder(folder: Path) -> subprocess.Popen:

@@ -95,7 +95,9 @@ plans = st.lists(
         st.integers(1, 4),  # batch size
         st.integers(1, 3),  # ranks
         st.integers(1, 2),  # accumulated steps
-        st.one_of(st.tuples(st.just("epochs"), st.integers(1, 6)), st.tuples(st.just("total_step"), st.integers(1, 40))),
+        st.one_of(
+            st.tuples(st.just("epochs"), st.integers(1, 6)), st.tuples(st.just("total_step"), st.integers(1, 40))
+        ),
         st.integers(0, 12),  # steps until it is killed
     ),
     min_size=1,

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: MindSpore .ckpt files that hold all it needs to be resumed, written so that none is ever lost."""
+"""Checkpoints of a run: MindSpore .ckpt files with all that a resume needs, written so that none is ever lost."""
 
 import json
 import os
@@ -43,21 +43,26 @@ class CheckpointFolder:
         """
         self._lock = lock(self.config.save_dir)
         try:
-            if resume_from == "auto":
-                progress, notes = self._resume_newest(parameters)
-            elif resume_from:
-                progress, notes = self._resume_from(Path(resume_from), parameters)
-            else:
-                progress, notes = Progress(), self._set_earlier_run_aside()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._remove_partial_files()
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UserError(
-                f"save_dir {self.config.save_dir}: cannot write here: {error.strerror}. Choose another --save_dir."
-            ) from None
+            return self._open(resume_from, parameters)
+        except BaseException as error:
+            self._lock.close()
+            if isinstance(error, OSError):
+                reason = f"cannot write here: {error.strerror}. Choose another --save_dir."
+                raise UserError(f"save_dir {self.config.save_dir}: {reason}") from None
+            raise
+
+    def _open(self, resume_from: str | None, parameters: dict[str, Parameter]) -> tuple[Progress, list[str]]:
+        if resume_from == "auto":
+            progress, notes = self._resume_newest(parameters)
+        elif resume_from:
+            progress, notes = self._resume_from(Path(resume_from), parameters)
+        else:
+            progress, notes = Progress(), self._set_earlier_run_aside()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._remove_partial_files()
+        probe = self.path / ".writable"
+        probe.touch()
+        probe.unlink()
         return progress, notes
 
     def numbered(self) -> list[tuple[int, Path]]:

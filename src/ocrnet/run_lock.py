@@ -25,9 +25,7 @@ def lock(folder: Path) -> BinaryIO:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _NAME).open("a+b")  # never truncated before the lock is held: the holder's name is in it
     except OSError as error:
-        raise UserError(
-            f"save_dir {folder}: cannot write here: {error.strerror}. Choose another --save_dir."
-        ) from None
+        raise UserError(f"save_dir {folder}: cannot write here: {error.strerror}. Choose another --save_dir.") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

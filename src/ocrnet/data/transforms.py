@@ -97,7 +97,7 @@ def random_window(
     for _ in range(10 if cat_max_ratio < 1 else 0):
         # not np.bincount, which holds the other data threads up
         counts = cv2.calcHist([label[window]], [0], None, [256], [0, 256])[:IGNORED]
-        if np.count_nonzero(counts) > 1 and counts.max() < cat_max_ratio * counts.sum():
+        if counts.max() < cat_max_ratio * counts.sum():  # so there are two classes at least
             break
         window = place()
     return window
