@@ -53,7 +53,7 @@ def test_a_damaged_validation_image_costs_no_step_and_the_evaluation_is_repeated
     image = sorted((data / "leftImg8bit" / "val").rglob("*.png"))[2]
     whole = image.read_bytes()
     image.write_bytes(whole[:-30])
-    flags = ["--batch_size", "4", "--total_step", "2", "--resume_ckpt", "auto"]
+    flags = ["--batch_size", "4", "--total_step", "3", "--set", "eval.interval=2", "--resume_ckpt", "auto"]
     failed = train(*flags, data=data)
     assert failed.returncode == 2 and f"error: {image}" in failed.stderr and "Traceback" not in failed.stderr
     folder = tmp_path / "checkpoint"
@@ -61,9 +61,9 @@ def test_a_damaged_validation_image_costs_no_step_and_the_evaluation_is_repeated
     assert position(folder / "latest.ckpt")["step"] == 2 and not (folder / "best.ckpt").exists()
     image.write_bytes(whole)
     done = train(*flags, data=data)
-    assert done.returncode == 0 and "step 2: mIoU" in done.stdout and "2 steps done" in done.stdout
-    assert logged_steps(tmp_path) == [1, 2]
-    assert position(folder / "best.ckpt") == position(folder / "latest.ckpt")
+    assert done.returncode == 0 and "step 2: mIoU" in done.stdout and "3 steps done" in done.stdout
+    assert logged_steps(tmp_path) == [1, 2, 3]
+    assert position(folder / "best.ckpt")["best_miou"] == position(folder / "latest.ckpt")["best_miou"] > 0
 
 
 @pytest.mark.parametrize(("best_so_far", "improved"), [(0.99, False), (-1.0, True)])

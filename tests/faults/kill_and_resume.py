@@ -1,25 +1,37 @@
 """Kill trainings with SIGKILL at random moments, restart them, and compare the ends with an undisturbed run's.
 
     python tests/faults/kill_and_resume.py --kills 30
+    python tests/faults/kill_and_resume.py --kills 30 --changing
 
 Each of the runs is killed once, a third of them while a checkpoint is written, and goes on with --resume_ckpt auto and
 another number of data workers. Weights, optimizer, loss scale, best score, the log of losses and TensorBoard's values
 must be the same, bit for bit. Dropout and a dynamic loss scale are on; an epoch has three steps, so nearly every kill
 falls inside one. Some fifteen minutes on two cores.
+
+With --changing a run is killed several times and resumed with another batch size, number of ranks (under mpirun) and
+accumulated steps. The images that it opens are recorded: each epoch must show each image once, and each learning rate
+must be that of the samples seen.
 """
 
 import argparse
+import json
+import os
 import random
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import mindspore as ms
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "distributed")]
+
+from test_several_ranks import MPIRUN, loopback_only
+
 STEPS = 40
 FLAGS = (
     "--config config/ocrnet/config_ocrnet_demo.yml --batch_size 4 --log_interval 1 --ms_loss_scaler dynamic "
@@ -121,17 +133,134 @@ def trials(data: Path, where: Path, kills: int, seed: int) -> int:
     return same
 
 
+EPOCHS = 4
+CHANGING = (
+    f"--config config/ocrnet/config_ocrnet_demo.yml --ms_mode 1 --log_interval 1 --run_eval False --resume_ckpt auto "
+    f"--set train.epochs={EPOCHS} --set checkpoint.interval=1 --set model.head_channels=16 --set model.key_channels=8 "
+    "--set model.context_channels=16 --set data.crop_size=[32,64] --set data.workers=1 --set schedule.warmup_steps=0"
+).split()
+# a module that Python imports by itself: it writes down which training images each rank opens, in order
+RECORDER = """
+import os, sys
+if sys.argv[0].endswith("train.py") or sys.argv[:1] == ["-c"]:
+    def record(event, args, rank=os.environ.get("OMPI_COMM_WORLD_RANK", "0")):
+        if event == "open" and isinstance(args[0], (str, os.PathLike)):
+            path = os.fspath(args[0])
+            if "leftImg8bit/train" in path:
+                with OPEN(os.path.join(os.environ["OPENED"], rank), "a") as file:
+                    file.write(os.path.basename(path) + "\\n")
+    OPEN = open
+    sys.addaudithook(record)
+"""
+
+
+class Changing:
+    """One run that is killed and resumed with other batch sizes, ranks and accumulated steps."""
+
+    def __init__(self, data: Path, folder: Path, rng: random.Random) -> None:
+        self.data, self.folder, self.rng = data, folder, rng
+        self.seen: Counter = Counter()
+        (folder.parent / "site").mkdir(exist_ok=True)
+        (folder.parent / "site" / "sitecustomize.py").write_text(RECORDER)
+
+    def segment(self, kill: bool) -> str:
+        """Start or resume the run and let it end, or kill it after some steps; count the images of the steps kept."""
+        batch, ranks, accumulated = self.rng.choice((1, 2, 3)), self.rng.choice((1, 2)), self.rng.choice((1, 2))
+        opened = self.folder.parent / f"opened{time.monotonic_ns()}"
+        opened.mkdir()
+        command = [sys.executable, str(ROOT / "train.py"), *CHANGING, "--batch_size", str(batch)]
+        command += ["--set", f"train.accumulate_steps={accumulated}"]
+        command += ["--dataset_dir", str(self.data), "--save_dir", str(self.folder)]
+        if ranks > 1:
+            mpirun = [*loopback_only(), MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)]
+            command = [*mpirun, *command]
+        environment = {**os.environ, "OPENED": str(opened), "PYTHONPATH": str(self.folder.parent / "site")}
+        before, survives = self.position(), self.rng.randint(1, 4)
+        with (self.folder.parent / "changing.txt").open("ab") as output:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        while kill and process.poll() is None and self.position().get("step", 0) < before.get("step", 0) + survives:
+            time.sleep(0.02)
+        if kill:
+            time.sleep(self.rng.uniform(0, 0.3))
+            process.kill()
+        if process.wait() not in (0, *((-9, 137) if kill else ())):
+            raise RuntimeError((self.folder.parent / "changing.txt").read_text()[-2000:])
+        time.sleep(10 if ranks > 1 and kill else 0)  # until mpirun's processes have ended and released the folder
+        self.count(before, self.position(), opened, batch * accumulated, ranks)
+        return f"{batch}x{ranks}x{accumulated} to step {self.position().get('step', 0)}"
+
+    def position(self) -> dict:
+        """The progress in the newest checkpoint."""
+        file = self.folder / "checkpoint" / "latest.ckpt"
+        for _ in range(20):
+            if not file.exists():
+                return {}
+            try:
+                return json.loads(ms.load_checkpoint(str(file))["ocrnet.progress"])
+            except (ValueError, KeyError):  # replaced meanwhile
+                time.sleep(0.05)
+        raise RuntimeError(f"{file} cannot be read")
+
+    def count(self, before: dict, after: dict, opened: Path, share: int, ranks: int) -> None:
+        """Count the images of the steps that `after` knows and `before` does not; `share` samples a rank and step."""
+        lists = [
+            (opened / str(rank)).read_text().split() if (opened / str(rank)).exists() else [] for rank in range(ranks)
+        ]
+        size = len(list((self.data / "leftImg8bit" / "train").rglob("*.png")))
+        step = share * ranks
+        epoch_size = size // step * step
+        place = before.get("epoch", 0) * epoch_size + before.get("epoch_samples", 0)
+        if before and before["epoch_samples"] >= epoch_size:
+            place = (before["epoch"] + 1) * epoch_size
+        for number in range(after.get("step", 0) - before.get("step", 0)):
+            for names in lists:
+                for name in names[number * share : (number + 1) * share]:
+                    self.seen[place // epoch_size, name] += 1
+                    place += 1
+
+    def verdict(self) -> str:
+        """ "" when each complete epoch has shown each image once; images are a multiple of all steps."""
+        size = len(list((self.data / "leftImg8bit" / "train").rglob("*.png")))
+        epochs = Counter(epoch for epoch, _ in self.seen)
+        wrong = [entry for entry, count in self.seen.items() if count > 1]
+        short = {epoch: epochs[epoch] for epoch in range(EPOCHS) if epochs[epoch] != size}
+        rates = [float(rate) for rate in re.findall(r"cur_lr: ([\d.]+)", (self.folder / "train.log").read_text())]
+        falling = rates == sorted(rates, reverse=True)
+        return (
+            ""
+            if not wrong and not short and falling
+            else f"twice: {wrong[:3]}, incomplete: {short}, lr falls: {falling}"
+        )
+
+
+def changing_trials(data: Path, where: Path, kills: int, seed: int) -> int:
+    """How many of the kills lie in runs whose epochs were complete; five a run."""
+    rng, good = random.Random(seed), 0
+    for run in range(-(-kills // 5)):
+        trial = Changing(data, where / f"changing{run}", rng)
+        story = [trial.segment(kill=True) for _ in range(5)]
+        story.append(trial.segment(kill=False))
+        verdict = trial.verdict()
+        good += 0 if verdict else 5
+        print(f"run {run}: {', '.join(story)}: {verdict or 'each image once an epoch'}", flush=True)
+    print(f"{good} of {kills} kills without an image shown twice or left out")
+    return min(good, kills)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--changing", action="store_true", help="resume with other batch sizes and ranks")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         script = [sys.executable, str(ROOT / "scripts" / "make_demo_data.py"), "--output", str(data)]
-        size = ["--train", "12", "--val", "5", "--width", "128", "--height", "64"]
+        # with --changing a multiple of every step: 1 to 3 images x 2 ranks x 2 batches
+        size = ["--train", "24" if args.changing else "12", "--val", "5", "--width", "128", "--height", "64"]
         subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL)
-        sys.exit(trials(data, Path(folder), args.kills, args.seed) != args.kills)
+        run = changing_trials if args.changing else trials
+        sys.exit(run(data, Path(folder), args.kills, args.seed) != args.kills)
 
 
 if __name__ == "__main__":
