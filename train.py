@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
     args, config = arguments.parse(parser)
 
-    with modelarts.job(args, config) as checkpoint_saved:
+    with modelarts.job(args, config) as (config, checkpoint_saved):
         train(args, config, checkpoint_saved)
     collectives.barrier()  # no rank leaves before the others are done
 
@@ -43,7 +43,8 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     target = device.init(config.device_target, config.ms_mode, config.seed)
     training = open_dataset(config.data, "train")
     ranks = launcher.ranks()
-    config.train.total_step, config.train.epochs = total_steps(config.train, len(training), ranks.size), None
+    steps = total_steps(config.train, len(training), ranks.size)
+    config = config.replace({"train.total_step": steps, "train.epochs": None})
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None
 
     classes = len(config.data.classes)

@@ -21,7 +21,10 @@ _MAGIC = b"ocrnet-packed-1\n"
 
 def _meaning(config: DataConfig) -> dict:
     """What the class numbers in a packed file depend on."""
-    return config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
+    meaning = config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
+    if config.ignore_index is not None and config.ignore_index < len(config.classes):
+        meaning["version"] = 2  # before, `label_map` meant ignored where it named a class of this number
+    return meaning
 
 
 def pack(dataset: SegmentationDataset, path: Path, order: Iterable[int]) -> None:
