@@ -1,6 +1,8 @@
 """What the sections of the configuration are made of: types of values, and their base class."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -46,6 +48,20 @@ Kernel = Annotated[Literal[1, 3], BeforeValidator(_no_boolean)]
 Mode = Annotated[Literal[0, 1], BeforeValidator(_no_boolean)]
 
 
+def kinds(annotation: Any) -> tuple:
+    """The types that a union allows; the one type otherwise."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def is_text(annotation: Any) -> bool:
+    """Whether all values of a key are paths, names or other text (or it is left out)."""
+
+    def is_word(kind: Any) -> bool:
+        return get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
+
+    return all(kind in (str, Path, NoneType) or is_word(kind) for kind in kinds(annotation))
+
+
 class Section(BaseModel):
     """A part of the configuration. Unknown keys are errors; the fields' descriptions document the keys.
 
@@ -53,6 +69,16 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def below(cls, path: tuple[str, ...]) -> "type[Section] | None":
+        """The section that `path` leads to from here, None when there is none."""
+        section: type[Section] | None = cls
+        for name in path:
+            field = section.model_fields.get(name) if section else None
+            options = kinds(field.annotation) if field else ()
+            section = next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Section)), None)
+        return section
 
     def replace(self: "AnySection", values: dict[str, Any]) -> "AnySection":
         """A copy with other values, {dotted key: value}, which are not validated again."""

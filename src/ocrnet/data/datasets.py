@@ -8,14 +8,17 @@ import cv2
 import numpy as np
 
 from ocrnet.config import DataConfig
-from ocrnet.data.label_values import INVALID, class_table
+from ocrnet.data.label_values import INVALID, class_table, mark_values
 from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
 
 Pairs = list[tuple[Path, Path | None]]
 
 
 class SegmentationDataset:
-    """One split: pictures as (H, W, 3) uint8 RGB, labels as (H, W) uint8 with classes 0.. and 255 for ignored."""
+    """One split: pictures as (H, W, 3) uint8 RGB, labels as (H, W) uint8 with classes 0.. and 255 for ignored.
+
+    `class_table`, (256,) uint8, has the class index of each value in its label files; see `label_values.class_table`.
+    """
 
     def __init__(self, pairs: Pairs, config: DataConfig) -> None:
         self.pairs = pairs
@@ -40,8 +43,12 @@ class SegmentationDataset:
         picture, label = self.open(index)
         return picture[:, :], label
 
-    def open(self, index: int) -> tuple[Picture, np.ndarray | None]:
-        """As `read`, with a picture that is decoded no further than the windows that are asked for."""
+    def open(self, index: int, seen: np.ndarray | None = None) -> tuple[Picture, np.ndarray | None]:
+        """As `read`, with a picture that is decoded no further than the windows that are asked for.
+
+        Args:
+            seen: (256,) bool, which becomes True at the values that the label file has.
+        """
         picture_path, label_path = self.pairs[index]
         picture = PictureFile(picture_path)
         if label_path is None:
@@ -63,6 +70,8 @@ class SegmentationDataset:
                 f"{'null' if self.config.ignore_index is None else self.config.ignore_index}. "
                 "Map it in data.label_map, or mend the file.",
             )
+        if seen is not None:
+            mark_values(raw, seen)
         return picture, label
 
 

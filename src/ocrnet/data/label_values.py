@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 
 from ocrnet.schema import Conflict
@@ -74,3 +75,30 @@ def file_values(table: np.ndarray, count: int) -> np.ndarray:
     """
     values = [np.flatnonzero(table == index) for index in range(count)]
     return np.array([found[0] if len(found) else table.argmax() for found in values], np.uint8)
+
+
+def mark_values(label: np.ndarray, seen: np.ndarray) -> None:
+    """Set `seen`, (256,) bool, at the values of `label`, (H, W) uint8. Several threads may share `seen`."""
+    counts = cv2.calcHist([label], [0], None, [256], [0, 256])  # without Python's lock, unlike np.bincount
+    seen[counts[:, 0] > 0] = True
+
+
+def missing_classes(seen: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> str:
+    """Which classes none of the label values stands for, and what those values stand for; "" if none is missing.
+
+    Args:
+        seen: (256,) bool: values that label files have.
+        table: as of `class_table`.
+        classes: class names.
+    """
+    values = np.flatnonzero(seen).tolist()
+    missing = [name for index, name in enumerate(classes) if index not in table[values]]
+    if not missing:
+        return ""
+    meanings = [f"{value} -> {classes[table[value]] if table[value] < len(classes) else 'ignored'}" for value in values]
+    return f"{_some(missing, 8)}. Label values that occur: {_some(meanings, 12)}"
+
+
+def _some(texts: Sequence[str], most: int) -> str:
+    rest = len(texts) - most
+    return ", ".join(texts) if rest <= 0 else f"{', '.join(texts[:most])} and {rest} more"
