@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 from ocrnet import arguments, device, errors, program
 from ocrnet.cloud import modelarts
 from ocrnet.config import Config
-from ocrnet.data.datasets import file_values, palette
+from ocrnet.data.datasets import palette
+from ocrnet.data.label_values import file_values
 from ocrnet.data.splits import open_dataset
 from ocrnet.distributed import collectives, launcher
 from ocrnet.engines import add_flags, make_engine
@@ -42,7 +43,7 @@ def parse() -> tuple[argparse.Namespace, Config]:
 
 def main() -> None:
     args, config = parse()
-    with modelarts.job(args, config):
+    with modelarts.job(args, config) as (config, _):
         evaluate(args, config)
     collectives.barrier()  # no rank leaves before the others are done
 
@@ -55,7 +56,7 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
 
     matrix, boundary = ConfusionMatrix(dataset.classes), ConfusionMatrix(dataset.classes)
     gallery = Gallery(config) if args.report else None
-    colours, values = palette(config.data), file_values(config.data)
+    colours, values = palette(config.data), file_values(dataset.class_table, len(dataset.classes))
     predictor = Predictor(network, config, engine=make_engine(args, network, config))
     predicted = predict_dataset(predictor, dataset, config.eval.batch_size)
     ranks = launcher.ranks()

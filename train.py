@@ -31,9 +31,9 @@ def main() -> None:
     parser = arguments.recipe_parser("Train OCRNet.")
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
-    args, config = arguments.parse(parser)
+    args, config = arguments.parse(parser, training=True)
 
-    with modelarts.job(args, config) as checkpoint_saved:
+    with modelarts.job(args, config) as (config, checkpoint_saved):
         train(args, config, checkpoint_saved)
     collectives.barrier()  # no rank leaves before the others are done
 

@@ -96,8 +96,8 @@ def pipeline(how: str, data: Path) -> Work:
     from ocrnet.data.loader import TrainingSamples, training_batches
     from ocrnet.data.splits import open_dataset
 
-    config = DataConfig(root=data, workers=2 if how == "2-workers" else 1)
-    config.packed = data / "train.packed" if how == "packed" else None
+    packed = data / "train.packed" if how == "packed" else None
+    config = DataConfig(root=data, workers=2 if how == "2-workers" else 1, packed=packed)
     dataset = open_dataset(config, "train")
     return lambda: list(training_batches(TrainingSamples(dataset, config, 0, 2, 0, SAMPLES), 2))
 

@@ -21,8 +21,7 @@ def main() -> None:
     parser = arguments.recipe_parser("Pack a recipe's training pairs.")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
     args, config = arguments.parse(parser)
-    config.data.packed, config.data.on_bad_sample = None, "stop"
-    dataset = open_dataset(config.data, "train")
+    dataset = open_dataset(config.data.replace({"packed": None, "on_bad_sample": "stop"}), "train")
     with progress.bar(iterable=range(len(dataset)), total=len(dataset), desc="pack", unit="pair") as numbers:
         pack(dataset, args.output, numbers)
     size = args.output.stat().st_size / 1e9

@@ -49,7 +49,7 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
     config = load_config(
         ROOT / "config" / "ocrnet" / "config_ocrnet_demo.yml", {key: (size, "") for key, size in sizes.items()}
     )
-    config.save_dir = tmp_path_factory.mktemp("untrained")
+    config = config.replace({"save_dir": tmp_path_factory.mktemp("untrained")})
     folder = CheckpointFolder(config)
     folder.open(None, {})
     folder.save(OCRNet(config.model, 19).parameters_dict(), Progress(step=1), is_best=True)

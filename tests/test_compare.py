@@ -17,8 +17,7 @@ def test_results_of_several_runs_make_one_table_and_one_plot(run_script, tmp_pat
 
 
 def test_the_folder_of_a_run_is_evaluated(run_script, demo, untrained, tmp_path):
-    config = untrained.config.model_copy(deep=True)
-    config.data.root, config.ms_mode = demo, 1
+    config = untrained.config.replace({"data.root": demo, "ms_mode": 1})
     (untrained.path.parents[1] / "config.yml").write_text(config.to_yaml())
     done = run_script("scripts/compare.py", untrained.path.parents[1], "--output", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -115,6 +115,8 @@ def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
     flags += [word for setting in settings for word in ("--set", setting)]
     flags += ["--total_step", "3", "--log_interval", "1", "--run_eval", "False", "--lr_init", "0.02", "--seed", "3"]
     flags += ["--config", RECIPE, "--dataset_dir", demo, "--set", "checkpoint.interval=3"]
+    save_weights(tmp_path / "start.ckpt", values(OCRNet(ModelConfig(**SMALL), 19)))
+    flags += ["--set", f"model.checkpoint={tmp_path / 'start.ckpt'}"]  # freeze_norm needs statistics
     logs, weights = [], []
     for name, batches in (("one", "--batch_size 4"), ("two", "--batch_size 2 --set train.accumulate_steps=2")):
         done = run_script("train.py", *flags, *batches.split(), "--save_dir", tmp_path / name)

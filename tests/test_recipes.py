@@ -6,7 +6,7 @@ import pytest
 
 from ocrnet.config import Config
 from ocrnet.errors import UserError
-from ocrnet.recipes import load_config, parse_value
+from ocrnet.recipes import find_recipe, load_config, parse_value
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "ocrnet"
 
@@ -64,6 +64,16 @@ def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
         ("model: {pretrained: a.ckpt, checkpoint: b.ckpt}\n", "model.pretrained, model.checkpoint: the checkpoint has"),
         ("loss: {class_weights: [1, 2]}\n", "loss.class_weights: 2 weights for 19 classes"),
         ("seed: !!python/object/apply:os.system [id]\n", "not valid YAML"),
+        ("1: 2\n1.0: 3\n", "key '1.0' is given twice, as 1 before"),
+        ("__BASE__: {a: b}\n", "__BASE__: name a config file, or several in a list, got {'a': 'b'}"),
+        ("loss: {class_weights: [" + "0, " * 19 + "]}\n", "loss.class_weights: all are 0, so nothing is learned"),
+        ("save_dir: 7\n", "got 7 (in "),
+        ("save_dir: 7\n", ". Write it in quotes."),
+        ("data: {format: list, classes: [yes, no]}\n", "data.classes.0: Input should be a valid string, got True"),
+        ("data: {scale_range: [2, 0.5]}\n", "data.scale_range: Input should be [smallest, largest], got [2, 0.5]"),
+        ("data: {photometric: {contrast: [2, 1]}}\n", "data.photometric.contrast: Input should be [smallest, largest]"),
+        ("data: {std: [1, 0, 1]}\n", "data.std.1: Input should be greater than 0"),
+        ("schedule: {lr: .nan}\n", "schedule.lr: Input should be a finite number"),
     ],
 )
 def test_each_mistake_names_what_is_wrong(tmp_path, text, message):
@@ -71,6 +81,37 @@ def test_each_mistake_names_what_is_wrong(tmp_path, text, message):
     with pytest.raises(UserError, match=r"run\.yml") as error:
         load_config(path)
     assert message in str(error.value)
+
+
+def test_a_date_is_the_name_of_a_folder(tmp_path):
+    assert load_config(write(tmp_path, "run.yml", "save_dir: 2024-05-01\n")).save_dir == Path("2024-05-01")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_config_files_of_any_editor_are_read(tmp_path, encoding, end):
+    path = tmp_path / "run.yml"
+    path.write_bytes(f"data:{end}  format: list{end}  classes: [背景, 线]{end}seed: 3{end}".encode(encoding))
+    config = load_config(path)
+    assert (config.data.classes, config.seed) == (["背景", "线"], 3)
+
+
+def test_yml_and_yaml_find_each_other(tmp_path):
+    write(tmp_path, "base.yaml", "seed: 5\n")
+    write(tmp_path, "run.yml", "__BASE__: base.yml\n")
+    assert load_config(tmp_path / "run.yaml").seed == 5
+    write(tmp_path, "base.yml", "seed: 6\n")  # the one that is named comes first
+    assert load_config(tmp_path / "run.yaml").seed == 6
+    assert find_recipe("config/ocrnet/config_ocrnet_hrw32_16k.yaml").name == "config_ocrnet_hrw32_16k.yml"
+
+
+def test_a_missing_config_file_names_the_one_that_is_most_like_it(tmp_path):
+    write(tmp_path, "street_lines.yml", "")
+    with pytest.raises(UserError) as error:
+        load_config(tmp_path / "street_line.yml")
+    assert str(error.value).endswith(f"No such file or directory. Did you mean {tmp_path / 'street_lines.yml'}?")
+    with pytest.raises(UserError, match=r"Did you mean config/ocrnet/config_ocrnet_demo\.yml\?"):
+        load_config("config_ocrnet_demo.yml")
 
 
 def test_the_resolved_recipe_reads_back_as_itself(tmp_path):

@@ -1,32 +1,39 @@
-"""The schema of a recipe: types, defaults and one line of documentation a key. `recipes.py` reads the YAML.
+"""The keys of the configuration: types, defaults and one line of documentation each. `recipes.py` reads the YAML.
 
 Everything that can be derived (head widths, class count, steps per epoch) is derived, not written in YAML.
 """
 
+# ruff: noqa: RUF012  (pydantic copies default values)
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from ocrnet.data.formats import FORMATS
+from ocrnet.data import label_values
+from ocrnet.data.formats import FORMATS, fill_in
+from ocrnet.data.label_values import IGNORED, MAX_CLASSES
 from ocrnet.errors import did_you_mean
+from ocrnet.schema import (
+    Byte,
+    Dropout,
+    Float,
+    Fraction,
+    Int,
+    Kernel,
+    Mode,
+    Natural,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    PositiveRange,
+    Range,
+    Section,
+)
 
-Positive = Annotated[int, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Range = tuple[NonNegative, NonNegative]
-Byte = Annotated[int, Field(ge=0, le=255)]
-
-IGNORED = 255
-"""Label value of ignored pixels inside the program, whatever value the files use."""
-
-
-class Section(BaseModel):
-    """A part of the recipe. Unknown keys are mistakes; descriptions are the documentation of the keys."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+Target = Annotated[Byte, BeforeValidator(lambda target: IGNORED if target == "ignore" else target)]
+"""What a value of a label file stands for: a class index, or 255 or ignore."""
 
 
 class PhotometricConfig(Section):
@@ -37,7 +44,7 @@ class PhotometricConfig(Section):
     """Largest shift, grey levels."""
     contrast: Range = (0.5, 1.5)
     saturation: Range = (0.5, 1.5)
-    hue: Annotated[int, Field(ge=0, le=90)] = 18
+    hue: Annotated[Int, Field(ge=0, le=90)] = 18
     """Largest shift, in OpenCV's half degrees."""
 
 
@@ -58,25 +65,27 @@ class DataConfig(Section):
     packed: Path | None = None
     """Training pairs as scripts/pack_dataset.py wrote them, read in place of the files of `train`."""
     classes: list[str] = []
-    """Class names in the order of the label values. Required for lists, known for the rest."""
+    """Class names, in the order of the class indices. Required for lists, known for the rest: as many other names are a
+    translation of those; another order or number needs `label_map`, and `flip_pairs` where the data set has some."""
     palette: list[tuple[Byte, Byte, Byte]] = []
     """One RGB colour a class, for pictures. Made up when left out."""
     categories: list[str] = []
     """The group that each class belongs to: groups get a score of their own. Known for Cityscapes."""
-    label_map: dict[Byte, Byte] = {}
-    """{value in the label file: class or ignore_index}. Left out: the values are the classes."""
+    label_map: dict[Byte, Target] = {}
+    """{value in the label files: class index, or 255 or ignore for ignored pixels}. Empty: the values are the class
+    indices."""
     flip_pairs: list[tuple[Byte, Byte]] = []
     """Classes that change places when a picture is mirrored, such as left and right arm."""
-    ignore_index: Byte = IGNORED
-    """Label value of pixels that belong to no class, in the files."""
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    ignore_index: Byte | None = IGNORED
+    """Value in the label files of pixels that belong to no class; null: no value but those that `label_map` names."""
+    mean: tuple[Float, Float, Float] = (123.675, 116.28, 103.53)
     """RGB mean, grey levels."""
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
     resize_base: tuple[Positive, Positive] | None = None
     """(width, height) that a ratio of 1 fits a training picture into; left out: the picture's own size."""
     keep_ratio: bool = True
     """Pictures keep their shape in `resize_base` and `test_scale`; False stretches them (LIP)."""
-    scale_range: Range = (0.5, 2.0)
+    scale_range: PositiveRange = (0.5, 2.0)
     """Random resize ratio in training."""
     crop_size: tuple[Positive, Positive] = (512, 1024)
     """(height, width) of training crops."""
@@ -101,33 +110,38 @@ class DataConfig(Section):
     prefetch_size: Positive = 4
     """Batches prepared ahead. Each holds batch_size x (3 x 4 + 4) bytes a pixel."""
 
+    @field_validator("label_map", mode="wrap")
+    @classmethod
+    def _no_value_twice(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> dict[int, int]:
+        label_map = validate(value)
+        if len(label_map) < len(value):  # such as 1 and "1"
+            values = [int(float(key)) for key in value]
+            twice = next(key for key in values if values.count(key) > 1)
+            raise PydanticCustomError("given_twice", f"label value {twice} is given twice")
+        return label_map
+
     @model_validator(mode="after")
-    def _derive_classes(self) -> "DataConfig":
-        if self.format in FORMATS and not self.classes:
-            known = FORMATS[self.format]
-            self.classes = list(known.classes)
-            self.palette = self.palette or list(known.palette)
-            self.categories = self.categories or list(known.categories)
-            self.label_map = self.label_map or dict(known.label_map or {})
-            self.flip_pairs = self.flip_pairs or list(known.flip_pairs)
-        if not self.classes:
+    def _resolve_classes(self) -> "DataConfig":
+        if self.format in FORMATS:
+            self._derive(**fill_in(self.format, {key: getattr(self, key) for key in self.model_fields_set}))
+        count = len(self.classes)
+        if not count:
             raise ValueError("classes: name the classes in the order of the label values, e.g. [road, car]")
-        if self.palette and len(self.palette) != len(self.classes):
-            raise ValueError(f"palette: {len(self.palette)} colours for {len(self.classes)} classes")
-        if self.categories and len(self.categories) != len(self.classes):
-            raise ValueError(f"categories: {len(self.categories)} categories for {len(self.classes)} classes")
-        allowed = {*range(len(self.classes)), self.ignore_index}
-        if wrong := {raw: to for raw, to in self.label_map.items() if to not in allowed}:
-            raise ValueError(
-                f"label_map: {wrong} is neither one of the {len(self.classes)} classes nor ignore_index "
-                f"{self.ignore_index}"
-            )
-        if wrong := [pair for pair in self.flip_pairs if max(pair) >= len(self.classes)]:
-            raise ValueError(f"flip_pairs: {wrong} names more than the {len(self.classes)} classes, 0 is the first")
+        if count > MAX_CLASSES:
+            raise ValueError(f"classes: {count} classes; at most {MAX_CLASSES}, labels have one byte a pixel")
+        if twice := [name for name in self.classes if self.classes.count(name) > 1]:
+            raise ValueError(f"classes: {twice[0]!r} is given twice")
+        for key in ("palette", "categories"):
+            if (found := len(getattr(self, key))) not in (0, count):
+                raise ValueError(f"{key}: {found} {'colours' if key == 'palette' else key} for {count} classes")
+        if wrong := [pair for pair in self.flip_pairs if max(pair) >= count]:
+            raise ValueError(f"flip_pairs: {wrong} names more than the {count} classes, 0 is the first")
+        swapped = [index for pair in self.flip_pairs for index in pair]
+        if twice := [index for index in swapped if swapped.count(index) > 1]:
+            raise ValueError(f"flip_pairs: class {twice[0]} is in two places; it changes places with one other class")
         if wrong := [name for name in self.rare_classes if name not in self.classes]:
             raise ValueError(f"rare_classes: {wrong[0]!r} is no class.{did_you_mean(wrong[0], self.classes)}")
-        if not self.label_map and self.ignore_index < len(self.classes):
-            raise ValueError(f"ignore_index: {self.ignore_index} is also class {self.classes[self.ignore_index]!r}")
+        self._derive(label_map=label_values.resolve(self.label_map, self.ignore_index, self.classes))
         return self
 
 
@@ -166,19 +180,19 @@ class ModelConfig(Section):
     """Width of the pixel-region attention."""
     context_channels: Positive = 512
     """Width after pixel features and object context are joined: 512 published, 256 mindspore-lab."""
-    context_kernel: Literal[1, 3] = 1
+    context_kernel: Kernel = 1
     """Kernel of that joining convolution: 1 mmsegmentation, 3 mindspore-lab and sssegmentation."""
     aux_channels: Positive | None = None
     """Width of the auxiliary head; left out: as wide as the features that it reads."""
-    aux_kernel: Literal[1, 3] = 1
+    aux_kernel: Kernel = 1
     """Kernel of the auxiliary head."""
     conv_bias: bool = False
     """A bias in the first convolution of both heads (HRNet-OCR has it)."""
-    head_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    head_norm_eps: PositiveFloat = 1e-5
     """Added to the variance in the heads' BatchNorm: 1e-5, mindspore-lab 1e-4."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropout = 0.0
     """Dropout2d before the main classifier."""
-    aux_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    aux_dropout: Dropout = 0.0
     """Dropout2d before the auxiliary classifier (mmsegmentation's ResNet recipes have both)."""
 
 
@@ -210,19 +224,19 @@ class OptimizerConfig(Section):
     weight_decay: NonNegative = 5e-4
     decay_norm_and_bias: bool = True
     """Whether BatchNorm and bias decay too (they do in the published recipes)."""
-    head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    head_lr_factor: PositiveFloat = 1.0
     """Learning rate of the heads over that of the schedule."""
-    backbone_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    backbone_lr_factor: PositiveFloat = 1.0
     """Learning rate of the backbone over that of the schedule."""
 
 
 class ScheduleConfig(Section):
     kind: Literal["poly", "linear", "constant"] = "poly"
-    lr: Annotated[float, Field(gt=0)] = 0.01
+    lr: PositiveFloat = 0.01
     """Learning rate after the warm-up (--lr_init)."""
     min_lr: NonNegative = 1e-4
     """Learning rate at the last step."""
-    power: Annotated[float, Field(gt=0)] = 0.9
+    power: PositiveFloat = 0.9
     """Of the poly schedule."""
     warmup_steps: Natural = 0
     warmup_lr: NonNegative = 1e-6
@@ -230,10 +244,11 @@ class ScheduleConfig(Section):
 
 
 class LossScaleConfig(Section):
-    kind: Literal["static", "dynamic", "none"] = "none"
-    value: Annotated[float, Field(ge=1)] = 256.0
+    kind: Literal["static", "dynamic", "none"] | None = None
+    """Left out: dynamic where `train.mix` computes in float16, none otherwise."""
+    value: Annotated[Float, Field(ge=1)] = 256.0
     """The static scale, or the dynamic one's start."""
-    factor: Annotated[int, Field(gt=1)] = 2
+    factor: Annotated[Int, Field(gt=1)] = 2
     """Dynamic: divided by it after an overflow, multiplied by it after `window` good steps."""
     window: Positive = 2000
 
@@ -266,8 +281,19 @@ class TrainConfig(Section):
         if self.total_step and self.epochs:
             raise ValueError(f"total_step, epochs: {self.total_step} steps or {self.epochs} epochs? Keep one.")
         if not self.epochs:
-            self.total_step = self.total_step or 40000
+            self._derive(total_step=self.total_step or 40000)
         return self
+
+    @model_validator(mode="after")
+    def _choose_loss_scale(self) -> "TrainConfig":
+        if self.loss_scale.kind is None:
+            self._derive(loss_scale=self.loss_scale.replace({"kind": "dynamic" if self.float16 else "none"}))
+        return self
+
+    @property
+    def float16(self) -> bool:
+        """Whether `mix` and `amp_level` put a part of the network into float16."""
+        return self.mix and self.amp_level != "O0"
 
     @property
     def step_pictures(self) -> int:
@@ -288,7 +314,7 @@ class EvalConfig(Section):
     """Pictures of one size that go through the network together."""
     multi_scale: bool = False
     """Mean over `ratios` of the softmax (--multi_scale)."""
-    ratios: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    ratios: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
     """Of the picture's size (or of `test_scale`) with `multi_scale`."""
     flip: bool | None = None
     """Mean with the mirrored picture as well; left out: with `multi_scale` only, as published."""
@@ -308,7 +334,7 @@ class EvalConfig(Section):
         if self.stride and not self.window:
             raise ValueError(f"stride: {list(self.stride)} is of a sliding window; give eval.window too")
         if self.window and not self.stride:
-            self.stride = tuple(max(1, round(side * 2 / 3)) for side in self.window)
+            self._derive(stride=tuple(max(1, round(side * 2 / 3)) for side in self.window))
         if self.window and any(step > side for step, side in zip(self.stride, self.window, strict=True)):
             raise ValueError(f"stride: {list(self.stride)} leaves gaps between windows of {list(self.window)}")
         return self
@@ -324,7 +350,7 @@ class CheckpointConfig(Section):
 class Config(Section):
     device_target: Literal["Ascend", "GPU", "CPU"] | None = None
     """Left out: the one that is there, Ascend before GPU before CPU."""
-    ms_mode: Literal[0, 1] = 0
+    ms_mode: Mode = 0
     """0 compiles the graph, 1 is PyNative."""
     seed: Natural = 1234
     save_dir: Path = Path("runs")
@@ -343,6 +369,8 @@ class Config(Section):
         weights, classes = len(self.loss.class_weights), len(self.data.classes)
         if weights not in (0, classes):
             raise ValueError(f"loss.class_weights: {weights} weights for {classes} classes")
+        if weights and not any(self.loss.class_weights):
+            raise ValueError("loss.class_weights: all are 0, so nothing is learned; [] makes all 1")
         if self.model.pretrained and self.model.checkpoint:
             raise ValueError("model.pretrained, model.checkpoint: the checkpoint has a backbone of its own. Keep one.")
         return self

@@ -1,5 +1,6 @@
 """Mistakes that are the user's to mend. program.py says them in one line and ends with status 2."""
 
+import codecs
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The sentence «Did you mean X?» for a mistyped `word`, or the empty string when nothing known is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
+
+
+def read_text(path: Path) -> str:
+    """Text that somebody has written with any editor: UTF-8, with or without a byte-order mark, or UTF-16 with one.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is no such text.
+    """
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("obs", reason="needs the extra obs")
 from ocrnet import arguments
 from ocrnet.cloud import bucket_client, modelarts, once_a_machine
+from ocrnet.config import Config
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
 from s3_server import ENVIRONMENT, weed
@@ -32,12 +33,11 @@ RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
 def started(tmp_path):
     """Flags and recipe of a job, as far as the cloud looks at them."""
 
-    def start(**flags: str) -> tuple[Namespace, SimpleNamespace]:
+    def start(**flags: str) -> tuple[Namespace, Config]:
         urls = dict.fromkeys(("data_url", "multi_data_url", "ckpt_url", "train_url"), "")
         args = Namespace(enable_modelarts=True, resume_ckpt=None, data_dir=str(tmp_path / "cache" / "data"))
         vars(args).update(urls, **flags)
-        data, model = SimpleNamespace(root=None), SimpleNamespace(pretrained=None)
-        return args, SimpleNamespace(save_dir=tmp_path / "run", data=data, model=model)
+        return args, Config(save_dir=tmp_path / "run")
 
     return start
 
@@ -71,20 +71,20 @@ def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path
     for key in ("sets/one/a.png", "sets/two/b.png", "weights/w.ckpt", "old/checkpoint/best.ckpt"):
         server.putContent("bucket", key, key)
     args, config = started(data_url="obs://bucket/sets/one", ckpt_url="s3://bucket/weights/w.ckpt")
-    with modelarts.job(args, config):
+    with modelarts.job(args, config) as (config, _):
         assert (config.data.root / "a.png").read_text() == "sets/one/a.png"
         assert config.model.pretrained.read_text() == "weights/w.ckpt"
 
     filled = tmp_path / "filled"
     write(filled, a="a")
     args, config = started(data_url=str(filled), train_url=str(tmp_path / "out"), ckpt_url=str(filled / "a"))
-    with modelarts.job(args, config):
+    with modelarts.job(args, config) as (config, _):
         assert config.data.root == filled and config.save_dir == tmp_path / "out"
 
     sets = [{"dataset_name": name, "dataset_url": f"s3://bucket/sets/{name}"} for name in ("one", "two")]
     args, config = started(multi_data_url=json.dumps(sets), ckpt_url="obs://bucket/old")
     del args.resume_ckpt  # that is how eval.py's flags differ
-    with modelarts.job(args, config):
+    with modelarts.job(args, config) as (config, _):
         assert (config.data.root / "two" / "b.png").exists() and (config.data.root / "one" / "a.png").exists()
         assert args.ckpt_path.read_text() == "old/checkpoint/best.ckpt"
 
@@ -101,7 +101,7 @@ def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path
 
 def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, capsys):
     args, config = started(train_url="obs://bucket/out")
-    with pytest.raises(ZeroDivisionError), modelarts.job(args, config):
+    with pytest.raises(ZeroDivisionError), modelarts.job(args, config) as (config, _):
         write(config.save_dir, log="1", checkpoint__latest_ckpt="L", checkpoint__N_4_rank0_ckpt="4", earlier_1__log="0")
         write(config.save_dir, checkpoint__writing_ckpt="half")
         1 / 0  # noqa: B018
@@ -111,7 +111,7 @@ def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, caps
     with pytest.raises(UserError, match=r"a run is there\. --resume_ckpt auto goes on"), modelarts.job(args, config):
         pass
     args.resume_ckpt = "auto"
-    with modelarts.job(args, config) as checkpoint_saved:  # this disk has it all
+    with modelarts.job(args, config) as (_, checkpoint_saved):  # this disk has it all
         write(config.save_dir, checkpoint__latest_ckpt="M", checkpoint__N_8_rank0_ckpt="8")
         (config.save_dir / "checkpoint" / "N_4_rank0.ckpt").unlink()
         checkpoint_saved()
@@ -121,12 +121,12 @@ def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, caps
             time.sleep(0.1)
         assert server.getObject("bucket", "out/checkpoint/latest.ckpt", loadStreamInMemory=True).body.buffer == b"M"
 
-    config.save_dir = tmp_path / "empty disk"
-    with modelarts.job(args, config):
+    config = config.replace({"save_dir": tmp_path / "empty disk"})
+    with modelarts.job(args, config) as (config, _):
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "M"
         write(config.save_dir, checkpoint__latest_ckpt="N", checkpoint__N_12_rank0_ckpt="12")
-    config.save_dir = tmp_path / "run"  # which has come less far
-    with modelarts.job(args, config):
+    config = config.replace({"save_dir": tmp_path / "run"})  # which has come less far
+    with modelarts.job(args, config) as (config, _):
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "N"
 
 
@@ -135,7 +135,7 @@ def test_outputs_that_cannot_be_sent_fail_the_job_and_hide_no_other_error(server
     for failure in (None, ZeroDivisionError):
         args, config = started(train_url="obs://bucket/out", resume_ckpt="auto")
         raises = pytest.raises(failure or UserError, match=None if failure else "403 SignatureDoesNotMatch")
-        with raises, modelarts.job(args, config):
+        with raises, modelarts.job(args, config) as (config, _):
             write(config.save_dir, log="1")
             monkeypatch.setenv("OBS_SECRET_ACCESS_KEY", "wrong")
             if failure:
@@ -149,15 +149,15 @@ RANK = """
 import ctypes, sys
 from argparse import Namespace
 from pathlib import Path
-from types import SimpleNamespace
 from ocrnet import program
 from ocrnet.cloud import bucket_client, modelarts
+from ocrnet.config import Config
 bucket_client.PAUSES = (0.1,)
 def main():
-    config = SimpleNamespace(save_dir=Path(sys.argv[2]), data=SimpleNamespace(root=None), model=None)
+    config = Config(save_dir=Path(sys.argv[2]))
     args = Namespace(enable_modelarts=True, data_url="s3://bucket/data", data_dir=sys.argv[1], train_url="",
                      ckpt_url="", multi_data_url="", resume_ckpt=None)
-    with modelarts.job(args, config):
+    with modelarts.job(args, config) as (config, _):
         print(sorted(file.name for file in config.data.root.iterdir()), flush=True)
         if modelarts.ranks().first:
             ctypes.PyDLL(None).sleep(3)  # holds Python's lock, as MindSpore does while it waits for the other ranks
@@ -263,7 +263,7 @@ def test_moxing_is_used_where_the_platform_has_it(started, tmp_path, monkeypatch
     write(tmp_path / "obs" / "bucket", data__a="a", w_ckpt="w", out__checkpoint__latest_ckpt="L")
     flags = {"data_url": "obs://bucket/data", "ckpt_url": "obs://bucket/w.ckpt", "train_url": "obs://bucket/out"}
     args, config = started(resume_ckpt="auto", **flags)
-    with modelarts.job(args, config):
+    with modelarts.job(args, config) as (config, _):
         assert (config.data.root / "a").read_text() == "a" and config.model.pretrained.read_text() == "w"
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "L"
         write(config.save_dir, log="1", checkpoint__latest_ckpt="M", checkpoint__N_8_rank0_ckpt="8")

@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ocrnet.config import DataConfig, DataFormat
+from ocrnet.config import Config, DataConfig, DataFormat
 from ocrnet.data import coco_stuff, pascal_context, voc2012
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.formats import FORMATS
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
+from ocrnet.recipes import load_config
 
 COUNTS = {
     "cityscapes": 19,
@@ -203,6 +204,56 @@ def test_matlab_files_that_are_no_labels(tmp_path):
     put(label, S=[1, 2, 3])
     with pytest.raises(UserError, match=r"a\.mat: the label is 3 x 1 pixels"):
         dataset.read(0)
+
+
+def test_translated_class_names_keep_what_is_known_of_their_data_set(tmp_path):
+    translated = [f"类别 {index}" for index in range(20)]
+    plain, config = DataConfig(format="lip"), DataConfig(format="lip", classes=translated)
+    assert config.classes == translated
+    assert config == plain.replace({"classes": translated}) and config.flip_pairs == [(14, 15), (16, 17), (18, 19)]
+    assert DataConfig(format="cityscapes", classes=translated[:19]).label_map[7] == 0
+    assert DataConfig(format="cityscapes", classes=translated[:19]).categories == DataConfig().categories
+    text = Config(data=config).to_yaml()
+    (tmp_path / "again.yml").write_text(text, encoding="utf-8")
+    assert load_config(tmp_path / "again.yml").data == config
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"format": "lip", "classes": ["person", "background"]},
+            r"2 classes instead of the 20 of lip: give data\.label_map \(.*\) and data\.flip_pairs \(\[\] for none\)",
+        ),
+        ({"format": "lip", "classes": ["a", "b"], "label_map": {0: 0, 1: 1}}, r"of lip: give data\.flip_pairs"),
+        ({"format": "voc2012", "classes": ["a", "b"]}, r"2 classes instead of the 21 of voc2012: give data\.label_map"),
+        (
+            {"classes": ["sidewalk", "road", *DataConfig().classes[2:]]},
+            r"'sidewalk' is class 1 of cityscapes, here class 0: give data\.label_map",
+        ),
+    ],
+)
+def test_another_number_or_order_of_classes_needs_its_own_label_values(data, message):
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**data)
+
+
+def test_classes_of_a_known_data_set_keep_their_colours_and_categories_by_name(tmp_path):
+    config = DataConfig(classes=["car", "road"], label_map={26: 0, 7: 1})
+    assert config.palette == [(0, 0, 142), (128, 64, 128)] and config.categories == ["vehicle", "flat"]
+    assert config.label_map == {26: 0, 7: 1} and config.flip_pairs == []
+    other = DataConfig(classes=["moving", "road"], label_map={26: 0, 7: 1})
+    assert other.palette == [] and other.categories == []
+    given = DataConfig(format="lip", classes=["a", "b"], label_map={}, flip_pairs=[])
+    assert given.label_map == {} and given.flip_pairs == []  # empty ones are given, too
+    assert DataConfig(format="lip", flip_pairs=[]).flip_pairs == []
+
+
+def test_classes_and_flip_pairs_name_each_class_once():
+    with pytest.raises(ValueError, match="classes: 'a' is given twice"):
+        DataConfig(format="list", classes=["a", "b", "a"])
+    with pytest.raises(ValueError, match="flip_pairs: class 1 is in two places"):
+        DataConfig(format="list", classes=["a", "b", "c"], flip_pairs=[(0, 1), (1, 2)])
 
 
 def test_flip_pairs_must_be_classes():

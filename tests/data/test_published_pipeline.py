@@ -154,9 +154,9 @@ def test_a_mirrored_person_swaps_left_and_right():
     images, labels = transforms.training_pair(image, label, config, np.random.default_rng(0))
     assert labels.tolist() == [[255, 18, 19, 16, 17, 14, 15, 13, 0]]
     np.testing.assert_array_equal(images, transforms.normalise(image[:, ::-1], config.mean, config.std))
-    config.flip_pairs = []
+    config = config.replace({"flip_pairs": []})
     assert transforms.training_pair(image, label, config, np.random.default_rng(0))[1][0, 1] == 19
-    config.flip = 0.0
+    config = config.replace({"flip": 0.0})
     assert transforms.training_pair(image, label, config, np.random.default_rng(0))[1].tolist() == label.tolist()
 
 

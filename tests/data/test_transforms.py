@@ -124,11 +124,11 @@ def test_random_crop_finds_rare_classes_as_often_as_asked():
 
 
 def test_rare_classes_are_named_in_the_recipe():
-    config = DataConfig(format="list", classes=["ground", "wire"], rare_classes=["wire"], rare_crop=1, crop_size=(8, 8))
+    settings = {"rare_classes": ["wire"], "rare_crop": 1, "crop_size": (8, 8), "scale_range": (1, 1)}
+    config = DataConfig(format="list", classes=["ground", "wire"], **settings)
     label = np.zeros((64, 64), np.uint8)
     label[40, 50] = 1
     picture = np.zeros((64, 64, 3), np.uint8)
-    config.scale_range = (1.0, 1.0)
     assert all((transforms.training_pair(picture, label, config, rng(n))[1] == 1).sum() == 1 for n in range(20))
     with pytest.raises(ValueError, match=r"rare_classes: 'wires' is no class\. Did you mean wire\?"):
         DataConfig(format="list", classes=["ground", "wire"], rare_classes=["wires"])

@@ -28,13 +28,14 @@ _STAYS = re.compile(r"(^|/)\.|^earlier\.\d+/|^checkpoint/writing\.|\.linking$") 
 
 
 @contextlib.contextmanager
-def job(args: Namespace, config: "Config") -> Iterator[Callable[[], None]]:
-    """Bring the inputs that the flags name and let `args` and `config` point to them; at the end send `save_dir`.
+def job(args: Namespace, config: "Config") -> Iterator[tuple["Config", Callable[[], None]]]:
+    """Bring the inputs that the flags name, and at the end send `save_dir`.
 
     Without --enable_modelarts True it does nothing.
 
     Yields:
-        what to call when a checkpoint was written: it is sent in the background.
+        `config` with the paths where the inputs lie, and what to call when a checkpoint was written: it is sent in the
+        background. In programs that take a trained network, `args.ckpt_path` becomes that of --ckpt_url.
 
     Raises:
         UserError: an input is missing or cannot be fetched; or all went well, but the outputs cannot be sent.
@@ -44,13 +45,13 @@ def job(args: Namespace, config: "Config") -> Iterator[Callable[[], None]]:
         raise UserError(f"--{urls[0]} needs --enable_modelarts True")
     with contextlib.ExitStack() as stack:
         if urls and not is_scheduler():
-            stack.enter_context(_inputs(args, config))
+            config = stack.enter_context(_inputs(args, config))
         if not bucket.is_url(args.train_url) or is_scheduler() or not ranks().first:
-            yield lambda: None
+            yield config, lambda: None
             return
         outputs = _Outputs(config.save_dir, args.train_url)
         try:
-            yield outputs.send_soon
+            yield config, outputs.send_soon
         except BaseException:
             try:
                 outputs.finish()
@@ -61,7 +62,7 @@ def job(args: Namespace, config: "Config") -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
+def _inputs(args: Namespace, config: "Config") -> Iterator["Config"]:
     data_dir, trains = Path(args.data_dir), hasattr(args, "resume_ckpt")
     wanted: list[tuple[str, Path]] = []
 
@@ -76,14 +77,14 @@ def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
 
     if args.multi_data_url:
         roots = [local(url, data_dir / name) for name, url in _data_sets(args.multi_data_url)]
-        config.data.root = roots[0] if len(roots) == 1 else data_dir
+        config = config.replace({"data.root": roots[0] if len(roots) == 1 else data_dir})
     elif args.data_url:
-        config.data.root = local(args.data_url, data_dir)
+        config = config.replace({"data.root": local(args.data_url, data_dir)})
     # each URL a folder of its own: an earlier job's weights must not be taken for this one's
     weights_dir = data_dir.with_name("ckpt") / args.ckpt_url.partition("://")[2]
     weights = local(args.ckpt_url, weights_dir) if args.ckpt_url else None
     if args.train_url and not bucket.is_url(args.train_url):
-        config.save_dir = Path(args.train_url)  # the platform takes it away
+        config = config.replace({"save_dir": Path(args.train_url)})  # the platform takes it away
 
     def fetch() -> None:
         if trains and bucket.is_url(args.train_url) and ranks().first:  # it reads for all
@@ -93,10 +94,10 @@ def _inputs(args: Namespace, config: "Config") -> Iterator[None]:
 
     with once_a_machine(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
         if weights and trains:
-            config.model.pretrained = _checkpoint(weights)
+            config = config.replace({"model.pretrained": _checkpoint(weights)})
         elif weights:
             args.ckpt_path = _checkpoint(weights)
-        yield
+        yield config
 
 
 def _data_sets(text: str) -> list[tuple[str, str]]:

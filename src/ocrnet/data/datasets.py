@@ -7,26 +7,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ocrnet.config import IGNORED, DataConfig
+from ocrnet.config import DataConfig
+from ocrnet.data.label_values import INVALID, class_table, mark_values
 from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
-
-_INVALID = 254  # a label value that means nothing; class indices stay below it
 
 Pairs = list[tuple[Path, Path | None]]
 
 
 class SegmentationDataset:
-    """One split: pictures as (H, W, 3) uint8 RGB, labels as (H, W) uint8 with classes 0.. and 255 for ignored."""
+    """One split: pictures as (H, W, 3) uint8 RGB, labels as (H, W) uint8 with classes 0.. and 255 for ignored.
+
+    `class_table`, (256,) uint8, has the class index of each value in its label files; see `label_values.class_table`.
+    """
 
     def __init__(self, pairs: Pairs, config: DataConfig) -> None:
         self.pairs = pairs
         self.config = config
         self.classes = config.classes
-        self._table = np.full(256, _INVALID, np.uint8)
-        identity = {value: value for value in range(len(config.classes))}
-        for raw, index in (config.label_map or identity).items():
-            self._table[raw] = IGNORED if index == config.ignore_index else index
-        self._table[config.ignore_index] = IGNORED
+        self.class_table = class_table(config.label_map, config.ignore_index, config.classes)
         self.names = _names([picture for picture, _ in pairs])
 
     def __len__(self) -> int:
@@ -45,8 +43,12 @@ class SegmentationDataset:
         picture, label = self.open(index)
         return picture[:, :], label
 
-    def open(self, index: int) -> tuple[Picture, np.ndarray | None]:
-        """As `read`, with a picture that is decoded no further than the windows that are asked for."""
+    def open(self, index: int, seen: np.ndarray | None = None) -> tuple[Picture, np.ndarray | None]:
+        """As `read`, with a picture that is decoded no further than the windows that are asked for.
+
+        Args:
+            seen: (256,) bool, which becomes True at the values that the label file has.
+        """
         picture_path, label_path = self.pairs[index]
         picture = PictureFile(picture_path)
         if label_path is None:
@@ -58,15 +60,18 @@ class SegmentationDataset:
                 f"{label_path}: the label is {raw.shape[1]} x {raw.shape[0]} pixels (width x height), "
                 f"its picture {picture_path} is {picture.shape[1]} x {picture.shape[0]}",
             )
-        label = cv2.LUT(raw, self._table)
-        if (label == _INVALID).any():
-            values = np.unique(raw[label == _INVALID])
+        label = cv2.LUT(raw, self.class_table)
+        if (label == INVALID).any():
+            values = np.unique(raw[label == INVALID])
             raise BadFile(
                 "values out of range",
                 f"{label_path}: label value {', '.join(map(str, values[:8]))} is none of the "
                 f"{len(self.classes)} classes and not ignore_index "
-                f"{self.config.ignore_index}. Map it in data.label_map, or mend the file.",
+                f"{'null' if self.config.ignore_index is None else self.config.ignore_index}. "
+                "Map it in data.label_map, or mend the file.",
             )
+        if seen is not None:
+            mark_values(raw, seen)
         return picture, label
 
 
@@ -76,15 +81,6 @@ def _names(pictures: list[Path]) -> list[str]:
         return stems
     root = os.path.commonpath([path.parent for path in pictures])
     return ["_".join(path.relative_to(root).with_suffix("").parts) for path in pictures]
-
-
-def file_values(config: DataConfig) -> np.ndarray:
-    """(256,) uint8: the value that the data set's own label files have for each class, the lowest if it has several."""
-    table = np.arange(256, dtype=np.uint8)
-    for raw, index in sorted(config.label_map.items(), reverse=True):
-        if index != config.ignore_index:
-            table[index] = raw
-    return table
 
 
 def palette(config: DataConfig) -> np.ndarray:

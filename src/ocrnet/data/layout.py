@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ocrnet.errors import read_text
+
 
 def folder(root: Path, *inside: str, holds: str) -> Path:
     """`root`, or the first of the folders `inside` it, that has a sub-folder `holds`.
@@ -33,7 +35,7 @@ def names(path: Path, hint: str = "") -> list[str]:
         FileNotFoundError: no such list (`hint` may say where it comes from), or one whose names leave the data set.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise FileNotFoundError(
             f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.{hint}"

@@ -13,11 +13,13 @@ from ocrnet import device
 from ocrnet.config import DataConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.label_values import missing_classes
 from ocrnet.distributed.launcher import ALONE, Ranks
 from ocrnet.errors import UserError
 from ocrnet.run_progress import epoch_size
 
 _NEIGHBOURS = 20  # so many bad pairs in a row are no accident
+_WATCHED = 300  # samples whose labels are searched for each class
 
 
 class TrainingSamples:
@@ -56,6 +58,10 @@ class TrainingSamples:
         self.error: UserError | None = None
         self.bad: list[tuple[int, str]] = []
         """(sample number, problem) of the pairs that a neighbour replaced."""
+        self.watched = min(_WATCHED, len(dataset))
+        """So many samples of the run, from `first` on and over all ranks, have their labels' values noted."""
+        self.seen = np.zeros(256, bool)
+        """Values that the label files of this rank's watched samples have; in a packed data set, class indices."""
         self._order = (-1, np.empty(0, np.int64))  # (epoch, its order)
 
     def __len__(self) -> int:
@@ -73,16 +79,32 @@ class TrainingSamples:
     def _make(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A sample of its pair or, with `on_bad_sample: skip`, of the next readable one of the data set."""
         index = self.picture(number)
+        seen = self.seen if number < self.first + self.watched else None
         for place in range(index, index + min(len(self.dataset), _NEIGHBOURS)):
             rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
             try:
-                return transforms.training_pair(*self.dataset.open(place % len(self.dataset)), self.config, rng)
+                pair = self.dataset.open(place % len(self.dataset), seen)
+                return transforms.training_pair(*pair, self.config, rng)
             except UserError as error:
                 if self.config.on_bad_sample == "stop":
                     raise
                 self.bad.append((number, str(error)))
                 problem = error
         raise UserError(f"{problem} (and so are {_NEIGHBOURS} pairs in a row: data.on_bad_sample is for single ones)")
+
+    def missing_classes_note(self, seen: np.ndarray | None = None) -> str:
+        """A message that names the classes without a pixel in the watched labels, or "" when all of them occur.
+
+        Whole labels count, not the crops of them. To be called once, when the run has done the sample number
+        `first + watched`: by then the data threads of all ranks have made the watched samples.
+
+        Args:
+            seen: `self.seen` of all ranks, joined by logical or; left out: of this rank alone.
+        """
+        found = missing_classes(self.seen if seen is None else seen, self.dataset.class_table, self.dataset.classes)
+        if not found:
+            return ""
+        return f"not in the labels of the first {self.watched} samples: {found}. See data.label_map and data.classes."
 
     def picture(self, number: int) -> int:
         """Index in the data set of sample `number` of the run, which is not before `first`."""

@@ -6,11 +6,11 @@ from pathlib import Path
 import yaml
 from PIL import Image, ImageDraw
 
-from ocrnet.config import IGNORED
 from ocrnet.data.annotations import Annotation
 from ocrnet.data.cityscapes import LABELS
 from ocrnet.data.datasets import made_up_colour
-from ocrnet.errors import UserError
+from ocrnet.data.label_values import IGNORED, MAX_CLASSES
+from ocrnet.errors import UserError, read_text
 
 
 @dataclass
@@ -52,7 +52,7 @@ def read_classes(path: str) -> ClassTable:
     if path in CITYSCAPES_TABLES:
         return CITYSCAPES_TABLES[path]
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(Path(path))
         tree = yaml.safe_load(text)
         if isinstance(tree, str):  # to YAML, names in lines are one string
             tree = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -60,8 +60,10 @@ def read_classes(path: str) -> ClassTable:
         entries = [(str(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
         if wrong := next((set(about) - known for _, about in entries if set(about) - known), None):
             raise ValueError(f"{', '.join(map(str, wrong))}: a class has color and width")
-        if not 0 < len(dict(entries)) == len(entries) < IGNORED - 1:
-            raise ValueError(f"{len(entries)} names, of which {len(dict(entries))} differ")
+        if not 0 < len(dict(entries)) == len(entries) <= MAX_CLASSES:
+            raise ValueError(
+                f"{len(entries)} names, of which {len(dict(entries))} differ; 1 to {MAX_CLASSES} are needed"
+            )
         table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
         for name, about in entries:
             red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour

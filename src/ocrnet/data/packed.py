@@ -14,6 +14,7 @@ import numpy as np
 
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.label_values import mark_values
 from ocrnet.errors import UserError
 
 _MAGIC = b"ocrnet-packed-1\n"
@@ -21,7 +22,10 @@ _MAGIC = b"ocrnet-packed-1\n"
 
 def _meaning(config: DataConfig) -> dict:
     """What the class numbers in a packed file depend on."""
-    return config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
+    meaning = config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
+    if config.ignore_index is not None and config.ignore_index < len(config.classes):
+        meaning["version"] = 2  # before, `label_map` meant ignored where it named a class of this number
+    return meaning
 
 
 def pack(dataset: SegmentationDataset, path: Path, order: Iterable[int]) -> None:
@@ -80,9 +84,14 @@ class PackedDataset(SegmentationDataset):
             [(config.root / picture, config.root / label) for picture, label, *_ in index["pairs"]], config
         )
         self._places = [entry[2:] for entry in index["pairs"]]
+        self.class_table = np.arange(256, dtype=np.uint8)  # the file's labels are class indices
 
-    def open(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def open(self, index: int, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As a data set of files, with arrays that are views of the mapped file."""
         height, width, place = self._places[index]
         middle, end = place + 3 * height * width, place + 4 * height * width
-        return self._bytes[place:middle].reshape(height, width, 3), self._bytes[middle:end].reshape(height, width)
+        picture, label = self._bytes[place:middle].reshape(height, width, 3), self._bytes[middle:end]
+        label = label.reshape(height, width)
+        if seen is not None:
+            mark_values(label, seen)
+        return picture, label

@@ -7,7 +7,7 @@ from ocrnet.config import DataConfig
 from ocrnet.data.datasets import Pairs, SegmentationDataset
 from ocrnet.data.formats import FORMATS
 from ocrnet.data.packed import PackedDataset
-from ocrnet.errors import UserError
+from ocrnet.errors import UserError, read_text
 
 
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
@@ -59,7 +59,7 @@ def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
     """
     real_root = os.path.realpath(root)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.") from None
     except UnicodeDecodeError:
