@@ -142,3 +142,13 @@ def test_other_names_for_the_same_classes_are_said(untrained, capsys):
     small = {name: (int(size), "") for name, size in (flag.split("=") for flag in untrained.flags[1::2])}
     load_network(load_config(ROOT / RECIPE, {**small, **changes}), untrained.path)
     assert capsys.readouterr().out == f"changed since {untrained.path} was written: data.classes (other names)\n"
+
+
+def test_a_class_that_no_label_has_is_named_once_with_what_the_label_values_mean(train, demo, tmp_path):
+    label_map = {value: 0 if value == 7 else 255 for value in range(34)}
+    flags = ["--batch_size", "4", "--total_step", "4", "--run_eval", "False", "--set", f"data.label_map={label_map}"]
+    done = train(*flags)
+    assert done.returncode == 0, done.stderr
+    (note,) = [line for line in done.stdout.splitlines() if "not in the labels" in line]
+    assert "not in the labels of the first 12 samples: sidewalk, building, wall," in note and "and 10 more" in note
+    assert " 7 -> road, " in note and " 11 -> ignored" in note

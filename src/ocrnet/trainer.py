@@ -115,6 +115,7 @@ class Trainer:
                     break
                 started = time.monotonic()
                 self._one_step(batches, started)
+                self._name_missing_classes()
         self.log.close()
         self._say_replaced()
         complete = self.progress.step >= total and (
@@ -268,6 +269,14 @@ class Trainer:
             if problem not in counts:
                 progress.say(f"warning: {problem}; its neighbour takes its place")
             counts[problem] = counts.get(problem, 0) + 1
+
+    def _name_missing_classes(self) -> None:
+        """Once, after the first few hundred samples: a class that has not occurred may be a wrong label map."""
+        watched = min(self.samples.first + self.samples.watched, self.samples.last)
+        if self.progress.samples - self.step_samples < watched <= self.progress.samples:
+            seen = np.any(collectives.gather(self.samples.seen), axis=0)
+            if note := self.samples.missing_classes_note(seen):
+                progress.say(f"note: {note}")
 
     def _say_replaced(self) -> None:
         if counts := self.progress.replaced:
