@@ -70,7 +70,10 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
         _choose_fast_convolutions()
     if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
         ms.set_device(chosen, launcher.ranks().local_rank)
-    else:  # mpirun and msrun hand out the cards themselves
+    elif chosen != "CPU" and launcher.started_by() in (launcher.SLURM, launcher.HYDRA):
+        visible = getattr(ms.device_context, chosen.lower()).device_count()  # 1, where Slurm gives each task its own
+        ms.set_device(chosen, launcher.ranks().local_rank % visible)
+    else:  # Open MPI's mpirun and msrun hand out the devices themselves
         ms.set_device(chosen)
     ms.set_context(mode=mode)
     _join_ranks(chosen)
@@ -86,8 +89,12 @@ def _join_ranks(target: str) -> None:
     ranks = launcher.ranks()
     if ranks.size == 1 and not launcher.is_scheduler():
         return
+    own_scheduler = False
+    if target == "CPU" or launcher.started_by() in (launcher.SLURM, launcher.HYDRA):
+        own_scheduler = cluster.join_cluster()
+    if not launcher.is_scheduler():
+        launcher.enter(own_scheduler)
     if target == "CPU":
-        cluster.join_cluster()
         ms.set_context(runtime_num_threads=cores())  # left alone, every rank makes threads for the whole machine
     join()
     if launcher.is_scheduler():

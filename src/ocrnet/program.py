@@ -30,6 +30,7 @@ def run(main: Callable[[], None]) -> int:
     """
     status, message = 0, ""
     try:
+        launcher.require_known_launcher()
         main()
     except UserError as error:
         status, message = 2, f"error: {error}"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from ocrnet.distributed.launcher import ranks
+from ocrnet.distributed.launcher import job_id, ranks
 from ocrnet.errors import UserError
 
 _PATIENCE = 50  # seconds until the process that does the work must have begun
@@ -28,8 +28,7 @@ def once_a_machine(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
         fetch()
         yield
         return
-    launcher = [os.environ.get(name) for name in ("PMIX_NAMESPACE", "MS_SCHED_PORT", "RANK_TABLE_FILE")]
-    job_name = hashlib.sha256(repr((os.getuid(), os.getcwd(), launcher, inputs)).encode()).hexdigest()
+    job_name = hashlib.sha256(repr((os.getuid(), os.getcwd(), job_id(), inputs)).encode()).hexdigest()
     lives, is_done = f"\0ocrnet-{job_name}", f"\0ocrnet-{job_name}-done"
     with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as done:
         if ranks().local_rank:

@@ -1,76 +1,182 @@
-"""mpirun on a CPU: MindSpore's collectives know mpirun on Ascend and GPU only.
+"""mpirun and srun by way of MindSpore's dynamic cluster.
 
-On a CPU they want its dynamic cluster, a scheduler process and `MS_*` variables, which `join_cluster` derives from what
-OpenMPI tells each process.
+MindSpore itself knows msrun, and Open MPI's mpirun on Ascend and GPU only. Its dynamic cluster works everywhere: a
+scheduler process and `MS_*` variables, which `join_cluster` derives from what the launcher tells each process.
 """
 
+import hashlib
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
 import zlib
+from contextlib import closing
 from pathlib import Path
 
-from ocrnet.distributed.launcher import Ranks, ranks
+from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, job_id, ranks, started_by
 from ocrnet.errors import UserError
 
+_PATIENCE = 600  # seconds until all ranks of this machine must have come, as long as msrun waits
 
-def join_cluster() -> None:
-    """Under mpirun on a CPU: make this process a worker of MindSpore's dynamic cluster; rank 0 starts the scheduler.
 
-    On one machine the cluster speaks over loopback. On several the scheduler is where mpirun is, or at MS_SCHED_HOST
-    and MS_SCHED_PORT, handed on with `mpirun -x`.
+def join_cluster() -> bool:
+    """Under mpirun or srun: make this process a worker of MindSpore's dynamic cluster; rank 0 starts the scheduler.
+
+    On one machine the cluster speaks over loopback. On several the scheduler is where mpirun (Open MPI) or the first
+    task (srun) is, or at MS_SCHED_HOST and MS_SCHED_PORT.
+
+    Returns:
+        Whether the scheduler is ours; False under msrun, and where the user has set up a cluster.
 
     Raises:
-        UserError: rank 0 is not on the scheduler's machine.
+        UserError: rank 0 is not on the scheduler's machine, the scheduler's address is not known, or the other ranks of
+            this machine did not come within 10 minutes.
     """
     env, me = os.environ, ranks()
     env.setdefault("MS_CPU_COMM_OP_TIMEOUT", "86400")  # seconds; the default of 30 ends a job whose rank is only slow
-    if me.size == 1 or "MS_ROLE" in env or "OMPI_COMM_WORLD_SIZE" not in env:
-        return
-    # mpirun binds each process to a core; MindSpore's own threads, made for all cores, then stand in each other's way
-    os.sched_setaffinity(0, range(os.cpu_count()))
-    host, port = _scheduler_address(me)
-    own = host if host.startswith("127.") else _address_towards(host)
+    if me.size == 1 or "MS_ROLE" in env or started_by() not in (OPEN_MPI, HYDRA, SLURM):
+        return False
+    _undo_core_binding()
+    one_machine = me.local_size == me.size
+    if one_machine:
+        host, port = "127.0.0.1", _free_port() if me.first else _port_from_rank_0()
+    else:
+        host, port = _scheduler_address()
+    own = host if one_machine else _address_towards(host)
     if me.first and own != host:
         raise UserError(
-            f"rank 0 is at {own}, the scheduler would be at {host}, where mpirun is. "
-            f"Name rank 0's machine first in the host file, or add: mpirun -x MS_SCHED_HOST={own}"
+            f"rank 0 is at {own}, the scheduler would be at {host}. {_MACHINES[started_by()].format(address=own)}"
         )
     cluster = {"MS_WORKER_NUM": str(me.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
     if me.first:
         others = {name: value for name, value in env.items() if not name.startswith(("OMPI_", "PMIX_"))}
         command = [sys.executable, Path(__file__).with_name("scheduler.py")]
         subprocess.Popen(command, env={**others, **cluster, "MS_ROLE": "MS_SCHED"}, stdin=subprocess.DEVNULL)
+        if one_machine:
+            _tell_port(port, me)
     env.update({**cluster, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(me.rank), "MS_WORKER_IP": own})
+    return True
 
 
-def _scheduler_address(me: Ranks) -> tuple[str, int]:
-    env = os.environ
-    if me.local_size == me.size:
-        return "127.0.0.1", _agreed_port(me)
-    # jobs at one time have different name spaces; 20000 .. 29999 lies below the ports that Linux hands out
-    port = 20000 + zlib.crc32(env["PMIX_NAMESPACE"].encode()) % 10000
-    mpirun = re.search(r"tcp://([\d.]+)", env.get("OMPI_MCA_orte_hnp_uri", ""))
-    host = env.get("MS_SCHED_HOST", mpirun[1] if mpirun else None)
-    if host is None:
-        raise UserError("several machines: name the one of rank 0 with mpirun -x MS_SCHED_HOST=ADDRESS")
-    return host, int(env.get("MS_SCHED_PORT", port))
+def _undo_core_binding() -> None:
+    """mpirun and srun bind each process to a core; MindSpore's own threads, made for all, get in each other's way.
+
+    Under Slurm the cores of this job are those of all its tasks here: other jobs may run on the rest.
+    """
+    cores = set(range(os.cpu_count()))
+    if started_by() == SLURM:
+        if not os.environ.get("SLURM_CPU_BIND_TYPE", "").startswith("mask_cpu"):
+            return
+        masks = (int(mask, 16) for mask in os.environ["SLURM_CPU_BIND_LIST"].split(","))
+        cores = {core for mask in masks for core in range(mask.bit_length()) if mask >> core & 1}
+    os.sched_setaffinity(0, cores)
 
 
-def _agreed_port(me: Ranks) -> int:
-    """A free port, found by rank 0 and told to the others in the job's own folder, which mpirun removes."""
-    note = Path(os.environ["PMIX_SERVER_TMPDIR"], f"scheduler_port.{os.environ['PMIX_NAMESPACE']}")
-    if me.first:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            note.with_suffix(".new").write_text(str(probe.getsockname()[1]))
-        note.with_suffix(".new").rename(note)
-    while not note.exists():
+_MACHINES = {
+    OPEN_MPI: "Name rank 0's machine first in the host file, or add: mpirun -x MS_SCHED_HOST={address}",
+    HYDRA: "Set rank 0's address and a free port of its machine: "
+    "mpirun -genv MS_SCHED_HOST {address} -genv MS_SCHED_PORT 8118",
+    SLURM: "Set the address of the first node: export MS_SCHED_HOST={address}",
+}
+"""How a user says where the scheduler is, when the ranks are on several machines."""
+
+
+def _scheduler_address() -> tuple[str, int]:
+    """Of a job on several machines: IPv4 address and port."""
+    env, launcher = os.environ, started_by()
+    host, job = env.get("MS_SCHED_HOST"), None
+    if launcher == OPEN_MPI:
+        job = env["PMIX_NAMESPACE"]
+        mpirun = re.search(r"tcp://([\d.]+)", env.get("OMPI_MCA_orte_hnp_uri", ""))
+        host = host or (mpirun and mpirun[1])
+    elif launcher == SLURM:
+        job = job_id()
+        host = host or _first_host(env["SLURM_STEP_NODELIST"])
+    # jobs at one time have different names; 20000 .. 29999 lies below the ports that Linux hands out
+    port = int(env["MS_SCHED_PORT"]) if "MS_SCHED_PORT" in env else job and 20000 + zlib.crc32(job.encode()) % 10000
+    if host is None or port is None:
+        raise UserError(f"several machines: {_MACHINES[launcher].format(address='ADDRESS')}")
+    try:
+        address = socket.gethostbyname(host)
+    except OSError as error:
+        fix = _MACHINES[launcher].format(address="ADDRESS")
+        raise UserError(f"{host}, the scheduler's machine: {error}. {fix}") from None
+    if address.startswith("127."):
+        raise UserError(
+            f"{host}, the scheduler's machine, is {address} here, where no other machine reaches it. "
+            f"{_MACHINES[launcher].format(address='ADDRESS')}"
+        )
+    return address, port
+
+
+def _first_host(hosts: str) -> str:
+    """Of Slurm's `gpu[03-07,12]-a,login1`: gpu03-a."""
+    first = re.match(r"(?:\[[^]]*\]|[^,[])+", hosts)[0]
+    return re.sub(r"\[(\w+)[^]]*\]", r"\1", first)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _name() -> str:
+    """Of the socket by which the ranks of this machine find each other.
+
+    In Linux's abstract namespace: it is there exactly where loopback is, and goes with its process, so that a later job
+    finds nothing of an earlier one's.
+    """
+    return "\0ocrnet-port-" + hashlib.sha256(f"{os.getuid()} {job_id()}".encode()).hexdigest()
+
+
+def _tell_port(port: int, me: Ranks) -> None:
+    """Rank 0 tells the others of this machine the scheduler's port."""
+    last = time.monotonic() + _PATIENCE
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            listener.bind(_name())
+        except OSError:
+            raise UserError(f"another process of this job is rank 0, too ({job_id()})") from None
+        listener.listen(128)
+        missing = me.size - 1
+        while missing:
+            listener.settimeout(max(0.0, last - time.monotonic()))
+            try:
+                other = listener.accept()[0]
+            except (TimeoutError, BlockingIOError):
+                raise UserError(
+                    f"{missing} of the other {me.size - 1} ranks of this machine did not come within {_PATIENCE} s "
+                    f"({job_id()})"
+                ) from None
+            with other:
+                if _of_this_user(other):
+                    other.sendall(str(port).encode())
+                    missing -= 1
+
+
+def _port_from_rank_0() -> int:
+    last = time.monotonic() + _PATIENCE
+    while time.monotonic() < last:
+        with closing(socket.socket(socket.AF_UNIX)) as channel:
+            channel.settimeout(5)
+            try:
+                channel.connect(_name())
+                if _of_this_user(channel) and (said := channel.recv(16)):
+                    return int(said)
+            except OSError:
+                pass
         time.sleep(0.02)
-    return int(note.read_text())
+    raise UserError(f"rank 0 did not come within {_PATIENCE} s ({job_id()})")
+
+
+def _of_this_user(channel: socket.socket) -> bool:
+    """Whether the process at the other end is this user's: any user may take a name in the abstract namespace."""
+    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[1] == os.getuid()
 
 
 def _address_towards(host: str) -> str:
