@@ -58,7 +58,8 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     gallery = Gallery(config) if args.report else None
     colours, values = palette(config.data), file_values(dataset.class_table, len(dataset.classes))
     predictor = Predictor(network, config, engine=make_engine(args, network, config))
-    predicted = predict_dataset(predictor, dataset, config.eval.batch_size)
+    bad: list[str] = []  # one damaged pair must not cost the evaluation of the others
+    predicted = predict_dataset(predictor, dataset, config.eval.batch_size, bad)
     ranks = launcher.ranks()
     for number, (name, picture, label, prediction) in zip(count(ranks.rank, ranks.size), predicted, strict=False):
         if label is not None:
@@ -74,8 +75,13 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
             write_picture(config.save_dir / "pictures" / f"{name}.png", panels)
 
     parts = collectives.gather((matrix, boundary, gallery))
+    bad = [problem for part in collectives.gather(bad) for problem in part]
     if ranks.first:
         summarise(args, config, parts)
+    if bad:
+        raise errors.UserError(
+            f"{len(bad)} of {len(dataset)} pairs could not be used; the results are those of the others", bad
+        )
 
 
 def summarise(args: argparse.Namespace, config: Config, parts: list[tuple]) -> None:

@@ -145,6 +145,19 @@ def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, 
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
 
 
+def test_a_damaged_pair_does_not_cost_the_evaluation_of_the_others(run_script, untrained, demo, tmp_path):
+    data, result = tmp_path / "data", tmp_path / "result.json"
+    shutil.copytree(demo, data)
+    images = sorted((data / "leftImg8bit" / "val").rglob("*.png"))
+    images[1].write_bytes(images[1].read_bytes()[:-20])
+    base = ["--config", RECIPE, "--dataset_dir", data, *untrained.flags, "--ckpt_path", untrained.path]
+    done = run_script("eval.py", *base, "--result_json", result, "--save_predictions", tmp_path / "png")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "1 of 5 pairs could not be used; the results are those of the others" in done.stderr
+    assert str(images[1]) in done.stderr
+    assert json.loads(result.read_text())["images"] == 4 and len(list((tmp_path / "png").glob("*.png"))) == 4
+
+
 def test_a_fresh_run_sets_an_earlier_one_aside(train, straight, tmp_path):
     shutil.copytree(straight[0], tmp_path / "run")
     done = train(tmp_path / "run", "--total_step", "1", "--ms_mode", "1")

@@ -5,7 +5,7 @@ whole or window by window, and the views' class probabilities are averaged.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby, islice, product
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from ocrnet import device, progress
 from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.pictures import BadFile
 from ocrnet.distributed import collectives, launcher
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import resize
@@ -216,20 +217,36 @@ Predicted = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
 """Name, picture (H, W, 3), label (H, W; None where a split has none) and predicted classes (H, W)."""
 
 
-def predict_dataset(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> Iterator[Predicted]:
+def predict_dataset(
+    predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1, bad: list[str] | None = None
+) -> Iterator[Predicted]:
     """Every picture once, in order, with a progress bar; neighbours of one size go together. One batch in memory.
 
     Of several ranks each has its share: the pictures rank, rank + ranks, rank + 2 ranks ...
+
+    Args:
+        bad: takes what is wrong with the pairs that cannot be used, which are left out; default: the first is raised.
     """
     ranks = launcher.ranks()
     mine = range(ranks.rank, len(dataset), ranks.size)
-    read = ((dataset.name(index), *dataset.read(index)) for index in mine)
     with progress.bar(total=len(mine), desc="evaluate", unit="img", leave=False) as bar:
-        for _, alike in groupby(read, key=lambda sample: sample[1].shape):
+        for _, alike in groupby(_read(dataset, mine, bad), key=lambda sample: sample[1].shape):
             while batch := list(islice(alike, batch_size)):
                 predictions = predictor([picture for _, picture, _ in batch])
                 bar.update(len(batch))
                 yield from ((*sample, prediction) for sample, prediction in zip(batch, predictions, strict=True))
+
+
+def _read(
+    dataset: SegmentationDataset, indices: Iterable[int], bad: list[str] | None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    for index in indices:
+        try:
+            yield dataset.name(index), *dataset.read(index)
+        except BadFile as error:
+            if bad is None:
+                raise
+            bad.append(str(error))
 
 
 def evaluate(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> ConfusionMatrix:
