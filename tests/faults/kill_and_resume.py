@@ -14,10 +14,12 @@ must be that of the samples seen.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -182,10 +184,12 @@ class Changing:
             time.sleep(0.02)
         if kill:
             time.sleep(self.rng.uniform(0, 0.3))
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(
+                    int((self.folder / ".lock").read_text().split()[1]), signal.SIGKILL
+                )  # rank 0; mpirun ends the others
         if process.wait() not in (0, *((-9, 137) if kill else ())):
             raise RuntimeError((self.folder.parent / "changing.txt").read_text()[-2000:])
-        time.sleep(10 if ranks > 1 and kill else 0)  # until mpirun's processes have ended and released the folder
         self.count(before, self.position(), opened, batch * accumulated, ranks)
         return f"{batch}x{ranks}x{accumulated} to step {self.position().get('step', 0)}"
 

@@ -85,6 +85,70 @@ MUTATIONS = (
     Mutation(
         "weight decay of BatchNorm and bias", "optim.py", "parameter.ndim > 1", "parameter.ndim > 0", "test_optim.py"
     ),
+    Mutation(
+        "best.ckpt replaced whatever the score",
+        "trainer.py",
+        "improved = matrix.miou > self.progress.best_miou",
+        "improved = matrix.miou >= 0",
+        "test_resuming.py",
+    ),
+    Mutation(
+        "evaluation before saving",
+        "trainer.py",
+        "save = step > self._saved and (due or step",
+        "save = step > self._saved and (step",
+        "test_resuming.py",
+    ),
+    Mutation(
+        "steps left by the batch size of today",
+        "run_progress.py",
+        "config.total_step * self.step_samples - self.samples",
+        "config.total_step * step_samples - self.samples",
+        "test_run_progress.py",
+    ),
+    Mutation(
+        "the rest of an epoch after a resume shown from its beginning",
+        "data/loader.py",
+        "epoch * self.epoch_size + shown - first",
+        "epoch * self.epoch_size - first",
+        "test_run_progress.py",
+    ),
+    Mutation("a lock that two runs can have", "run_lock.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH", "test_run_lock.py"),
+    Mutation(
+        "a file that cannot be opened taken for a damaged one",
+        "weights.py",
+        'raise UserError(f"{path}: cannot read this checkpoint: {error.strerror}")',
+        'raise DamagedCheckpoint(f"{path}: cannot read this checkpoint: {error.strerror}")',
+        "test_checkpoint.py",
+    ),
+    Mutation(
+        "a run set aside by a fresh start not found",
+        "checkpoint.py",
+        "if earlier := self._earlier_run():",
+        "if earlier := None:",
+        "test_checkpoint.py",
+    ),
+    Mutation(
+        "later checkpoints stay when an older one is resumed",
+        "checkpoint.py",
+        "if number > step]",
+        "if number > step + 100]",
+        "test_checkpoint.py",
+    ),
+    Mutation(
+        "evaluation with another mean than in training",
+        "compatibility.py",
+        '"evaluate": {*_NETWORK, *_INPUT},',
+        '"evaluate": _NETWORK,',
+        "test_resuming.py",
+    ),
+    Mutation(
+        "class order not compared",
+        "compatibility.py",
+        "before[index] != name):",
+        "False):",
+        "test_checkpoint.py",
+    ),
 )
 
 
