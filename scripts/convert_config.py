@@ -196,6 +196,8 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
     for key, (ours, usual) in SAME.items():
         if (value := theirs.pop(key, usual)) is not None:
             recipe[ours] = max(0.0, value) if ours.endswith("dropout") else value  # -1 is none
+    if recipe["schedule.kind"] == "constant":
+        del recipe["schedule.power"], recipe["schedule.min_lr"]  # a PolyLR that is not there has neither
     recipe["model.context_channels"] = recipe.get("model.head_channels", 512)
     if (batches := recipe.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in recipe:
         recipe["train.total_step"] //= batches  # an iteration there is a batch, a step here an update
