@@ -76,6 +76,7 @@ def absent(folder, classes: int, **data) -> SegmentationDataset:
 def test_a_class_that_no_label_has_is_named_with_what_the_values_stand_for(tmp_path):
     dataset = absent(tmp_path, 4)
     samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
+    assert TrainingSamples(dataset, dataset.config, 0, 1, 8, 12).watched == 4  # all that is left of the run
     assert samples.watched == 6 and samples.missing_classes_note() != ""  # nothing is seen yet
     list(training_batches(samples, 1))
     assert samples.seen.nonzero()[0].tolist() == [0, 1, 2, 9]  # of whole labels, not of their crops of one pixel
