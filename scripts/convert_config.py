@@ -15,10 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import yaml
-
 from mmengine_config import read_config
-from ocrnet import errors, program
+from ocrnet import config_yaml, errors, program
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import DEPTHS, stage_tables
 from ocrnet.recipes import load_config, nest
@@ -116,9 +114,6 @@ READ = (
 )
 """What a config tells its program; its other names are variables, logging and hardware."""
 # fmt: on
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True  # a list that two keys share is written twice
 
 
 def main() -> None:
@@ -137,7 +132,7 @@ def main() -> None:
     tree = nest({tuple(key.split(".")): value for key, value in recipe.items()})
     lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
     head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
-    text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text = config_yaml.dump(tree, default_flow_style=None, width=120)
     errors.write_text(args.output, head + text)
     load_config(args.output)
     print("\n".join([*notes, f"{args.output}: {len(notes)} remarks"]))
@@ -196,6 +191,8 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
     for key, (ours, usual) in SAME.items():
         if (value := theirs.pop(key, usual)) is not None:
             recipe[ours] = max(0.0, value) if ours.endswith("dropout") else value  # -1 is none
+    if recipe["schedule.kind"] == "constant":
+        del recipe["schedule.power"], recipe["schedule.min_lr"]  # a PolyLR that is not there has neither
     recipe["model.context_channels"] = recipe.get("model.head_channels", 512)
     if (batches := recipe.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in recipe:
         recipe["train.total_step"] //= batches  # an iteration there is a batch, a step here an update

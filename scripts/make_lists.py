@@ -10,6 +10,7 @@ same belong together, such as the frames of one video, and never come into two s
 """
 
 import argparse
+import json
 import random
 import re
 import sys
@@ -19,10 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
-import yaml
 
 from check_dataset import class_weights, read_all
-from ocrnet import device, errors, program
+from ocrnet import config_yaml, device, errors, program
 from ocrnet.config import IGNORED, DataConfig
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.masks import ClassTable, read_classes
@@ -131,9 +131,9 @@ def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
     crop = [max(32, min(512, int(side) // 32 * 32)) for side in np.median(shapes, axis=0)]
     weights = ", ".join(f"{weight:.2f}" for weight in class_weights(counts[: len(names)]))
     values = {
-        "root": root,
+        "root": json.dumps(str(root), ensure_ascii=False),
         **{name: f"{name}.lst" for name in splits},
-        "classes": yaml.safe_dump(names, default_flow_style=True, allow_unicode=True, width=10**6).strip(),
+        "classes": config_yaml.dump(names, default_flow_style=True, width=10**6).strip(),
         "palette": [list(table.colours[name]) for name in names] if table.colours else "[]",
         "crop_size": crop,
         "class_weights": f"[{weights}]  # by the classes' shares of the training pixels; [] for none",

@@ -9,11 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ocrnet import arguments
-from ocrnet.combinations import HARM, IDLE, notes
+from ocrnet.combinations import HARM, IDLE, IMAGENET, notes
 from ocrnet.config import Backbone, Config
 from ocrnet.data import transforms
 from ocrnet.errors import UserError
 from ocrnet.inference import prepare, views
+from ocrnet.models.download import URLS
 from ocrnet.optim import learning_rate
 from ocrnet.recipes import load_config, resolve
 from ocrnet.train_cell import make_loss_scaler
@@ -114,6 +115,14 @@ def test_a_key_without_effect_is_named_with_its_flag(key, capsys):
     assert not rule.applies(config.replace(usual))
 
 
+def test_one_rank_of_several_speaks(capsys, monkeypatch):
+    flags, _ = WHERE["train.amp_level"]
+    for rank, lines in ((0, 1), (1, 0)):
+        for name, value in (("RANK", rank), ("SIZE", 2), ("LOCAL_RANK", rank), ("LOCAL_SIZE", 2)):
+            monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
+        assert len(said(capsys, *words(flags))) == lines
+
+
 def test_programs_that_do_not_train_name_what_concerns_evaluation_alone(capsys):
     flags = ["--amp_level", "O2", "--set", "eval.ratios=[1,2]", "--set", "schedule.warmup_lr=0.1"]
     flags += ["--set", "schedule.warmup_steps=0", "--set", "model.backbone=hrnet_w18"]
@@ -185,15 +194,22 @@ def test_a_published_network_from_random_weights_is_named_with_its_remedy(capsys
     for backbone in Backbone.__args__:
         lines = notes(Config(model={"backbone": backbone}), {}, training=True, fresh=True)
         assert len(lines) == (backbone != "hrnet_tiny")
+    assert IMAGENET.keys() <= set(Backbone.__args__) and {name for _, name in IMAGENET.values()} <= URLS.keys()
     assert said(capsys, "--set", "model.backbone=hrnet_w18", "--set", "model.pretrained=x.ckpt") == []
+
+
+def test_colours_and_categories_that_no_longer_apply_are_named(capsys):
+    mine = ["--set", "data.classes=[moving, road]", "--set", "data.label_map={26: 0, 7: 1}"]
+    mine += ["--set", "loss.class_weights=[]"]
+    for training in (True, False):
+        (line,) = said(capsys, *mine, training=training)
+        assert "data.classes are not those of cityscapes: colours are made from the names" in line
+    assert said(capsys, *mine, "--set", "data.classes=[car, road]") == []  # whose colours and categories are known
 
 
 def test_a_warm_up_as_long_as_the_run_is_named(capsys):
     (line,) = said(capsys, "--total_step", "20")
-    assert (
-        line == "note: schedule.warmup_steps: 20 of the run's 20 steps (train.total_step): the learning rate never "
-        "reaches 0.15"
-    )
+    assert line.startswith("note: schedule.warmup_steps: the warm-up of 20 steps does not end within the run of 20")
     assert said(capsys, "--total_step", "21") == []
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ocrnet.recipes import load_config
+from ocrnet.combinations import notes
+from ocrnet.recipes import load_config, resolve
 
 RECIPES = Path(__file__).resolve().parent.parent / "config" / "ocrnet"
 _SPEC = importlib.util.find_spec("mmseg")
@@ -93,6 +94,9 @@ def test_a_config_is_read_and_not_run(convert, tmp_path):
     assert (config.train.batch_size, config.train.accumulate_steps, config.train.total_step) == (3, 4, 1000)
     assert config.train.mix and config.train.loss_scale.kind == "dynamic" and config.train.clip_grad == 3
     assert config.optimizer.head_lr_factor == 10 and config.optimizer.weight_decay == 0 and config.seed == 7
+    resolved = resolve(tmp_path / "own.yml")
+    (note,) = notes(resolved.config, resolved.given, training=True)  # no key is written that has no effect
+    assert note.startswith("loss.average: all is for the auxiliary loss alone")
     for remark in (
         "not read: own.py:3: import os",
         "not read: own.py:4: os.system(",
@@ -104,6 +108,16 @@ def test_a_config_is_read_and_not_run(convert, tmp_path):
     ):
         assert remark in done.stdout and remark in (tmp_path / "own.yml").read_text(), remark
     assert "num_workers" not in done.stdout and "timer" not in done.stdout
+
+
+def test_a_constant_learning_rate_has_no_power_and_no_end(convert, tmp_path):
+    start, rest = BASE.split("param_scheduler = ")
+    (tmp_path / "base.py").write_text(f"{start}optimizer = {rest.split('optimizer = ', 1)[1]}")
+    (tmp_path / "own.py").write_text(OWN.format(marker=tmp_path / "marker"))
+    assert convert(tmp_path / "own.py").returncode == 0
+    resolved = resolve(tmp_path / "own.yml")
+    assert resolved.config.schedule.kind == "constant"
+    assert not [note for note in notes(resolved.config, resolved.given, training=True) if "schedule" in note]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ def refused(run_script, demo, tmp_path):
     [
         (["--set", "train.batchsize=2"], "unknown key (in --set train.batchsize). Did you mean batch_size?"),
         (["--batch_size", "two"], "train.batch_size: Input should be a valid integer"),
+        (["--set", "data.flip=True"], "data.flip: Input should be a number, got True (in --set data.flip)"),
+        (["--mix", "True", "--ms_loss_scaler", "none"], "gradients in float16 underflow to 0 without a loss scale."),
+        (["--set", "model.freeze=backbone"], "model.freeze: a backbone of random weights would stay as it is."),
+        (["--set", "data.ignore_index=7"], "data.label_map, data.ignore_index: label value 7 is class 0 ('road') in"),
         (["--device_target", "TPU"], "device_target: Input should be 'Ascend', 'GPU' or 'CPU', got 'TPU'"),
         (["--device_target", "Ascend"], "device_target Ascend: not found by this MindSpore (2.10.0). Here: CPU"),
         (["--dataset_dir", "no/such/folder"], "no/such/folder/leftImg8bit"),

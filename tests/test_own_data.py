@@ -25,15 +25,16 @@ def box(label: str, left: int, top: int, right: int, bottom: int) -> dict:
 @pytest.fixture
 def mine(tmp_path) -> Path:
     """Twelve pictures of four videos with LabelMe files and a file of classes."""
+    root = tmp_path / "mine #2"
     for folder in ("images/day", "annotations/day"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "classes.yml").write_text(CLASSES)
+        (root / folder).mkdir(parents=True)
+    (root / "classes.yml").write_text(CLASSES)
     for number in range(12):
         name = f"video{number % 4}_{number:02d}"
-        Image.new("RGB", (64, 40), (number, 0, 0)).save(tmp_path / "images/day" / f"{name}.png")
+        Image.new("RGB", (64, 40), (number, 0, 0)).save(root / "images/day" / f"{name}.png")
         line = {"label": "wire", "points": [[0, 5], [63, 5]], "shape_type": "line"}
-        labelme(tmp_path / "annotations/day", name, box("road sign", 10, 10, 19, 29), line)
-    return tmp_path
+        labelme(root / "annotations/day", name, box("road sign", 10, 10, 19, 29), line)
+    return root
 
 
 @pytest.fixture
@@ -137,6 +138,7 @@ def test_lists_keep_groups_together_and_the_recipe_is_ready(masks, lists, mine):
         videos.append({picture.stem[:6] for picture, _ in dataset.pairs})
         if name != "test":
             assert (dataset.read(0)[1] == 2).sum() == 128
+    assert config.data.root == mine
     assert sum(map(len, videos)) == 4 and not videos[0] & videos[1]
     assert "<-" not in recipe.read_text().split("ignore_index")[0]
 

@@ -114,6 +114,14 @@ def test_a_missing_config_file_names_the_one_that_is_most_like_it(tmp_path):
         load_config("config_ocrnet_demo.yml")
 
 
+@pytest.mark.parametrize("name", ["1e4", "7", "2024-05-01", "a #b", "null", "yes", "~", "a: b", "图"])
+def test_any_text_is_read_back_from_a_resolved_recipe(tmp_path, name):
+    data = {"format": "list", "root": name, "train": name, "classes": [name, "other"]}
+    config = Config(save_dir=name, data=data)
+    (tmp_path / "again.yml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(tmp_path / "again.yml") == config
+
+
 def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
     config = load_config(CONFIG / "config_ocrnet_hrw32_16k.yml")
     again = load_config(write(tmp_path, "again.yml", config.to_yaml()))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ocrnet.config import Config
+from ocrnet.data.formats import FORMATS
 from ocrnet.errors import UserError
 
 IMAGENET = {  # backbone: (--source, --input) of scripts/convert_weights.py --backbone
@@ -134,10 +135,15 @@ def notes(config: Config, given: Mapping[str, str], training: bool, fresh: bool 
         for key in rule.keys
         if key in given and (training or not rule.training) and rule.applies(config)
     ]
-    return [*lines, *(_remarks(config, fresh) if training else ())]
+    if config.data.format in FORMATS and not config.data.palette:
+        lines.append(
+            f"data.palette, data.categories: left out, and data.classes are not those of {config.data.format}: colours "
+            "are made from the names, and categories get no scores"
+        )
+    return [*lines, *(_training_remarks(config, fresh) if training else ())]
 
 
-def _remarks(config: Config, fresh: bool) -> list[str]:
+def _training_remarks(config: Config, fresh: bool) -> list[str]:
     """What is no mistake, and yet may not be meant."""
     lines = []
     backbone = config.model.backbone
@@ -153,8 +159,8 @@ def _remarks(config: Config, fresh: bool) -> list[str]:
     steps, warmup = config.train.total_step, config.schedule.warmup_steps
     if steps and warmup >= steps:
         lines.append(
-            f"schedule.warmup_steps: {warmup} of the run's {steps} steps (train.total_step): the learning rate never "
-            f"reaches {config.schedule.lr}"
+            f"schedule.warmup_steps: the warm-up of {warmup} steps does not end within the run of {steps} "
+            "(train.total_step)"
         )
     if config.loss.ohem and config.loss.average == "all" and config.loss.auxiliary_weight:
         lines.append("loss.average: all is for the auxiliary loss alone; loss.ohem averages over the hard pixels")

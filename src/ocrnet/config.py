@@ -7,10 +7,10 @@ Everything that can be derived (head widths, class count, steps per epoch) is de
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ocrnet import config_yaml
 from ocrnet.data import label_values
 from ocrnet.data.formats import FORMATS, fill_in
 from ocrnet.data.label_values import IGNORED, MAX_CLASSES
@@ -379,4 +379,4 @@ class Config(Section):
         """The whole resolved recipe, readable by `load_config` again."""
         tree = self.model_dump(mode="json")
         tree["data"]["label_map"] = dict(self.data.label_map)  # JSON would make the numbers strings
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        return config_yaml.dump(tree, default_flow_style=None, width=120)

@@ -1,7 +1,6 @@
 """Reading recipes: YAML files, composed by `__BASE__`, overridden by flags, checked against the schema."""
 
 import difflib
-import re
 from functools import reduce
 from pathlib import Path
 from types import NoneType
@@ -12,46 +11,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ocrnet.config import Config
+from ocrnet.config_yaml import Loader
 from ocrnet.console import PROGRAMS
 from ocrnet.errors import UserError, did_you_mean, read_text
 from ocrnet.flags import PROGRAM_FLAGS, RECIPE_FLAGS, WITHOUT_EFFECT
 from ocrnet.schema import Conflict, is_text, kinds
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as a string for want of a dot; here it is a number. A key given twice is a mistake."""
-
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
-        alias = self.check_event(yaml.AliasEvent)
-        mark = self.peek_event().start_mark
-        node = super().compose_node(parent, index)
-        # an alias of an alias of ... doubles with every line: ten lines fill the memory. __BASE__ does the honest part.
-        if alias and not isinstance(node, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(problem="an alias (*) of more than a plain value", problem_mark=mark)
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) != len(node.value):
-            texts: dict[Any, str] = {}
-            for key_node, _ in node.value:
-                key, text = self.construct_object(key_node, deep=True), key_node.value
-                if key in texts:
-                    same = "" if texts[key] == text else f", as {texts[key]} before"
-                    raise yaml.MarkedYAMLError(
-                        problem=f"key {text!r} is given twice{same}", problem_mark=key_node.start_mark
-                    )
-                texts[key] = text
-        return mapping
-
-
-_Loader.yaml_implicit_resolvers = {  # no key is a date: 2024-05-01 is the name of a folder
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def parse_value(text: str, key: str = "") -> Any:
@@ -70,7 +34,7 @@ def parse_value(text: str, key: str = "") -> Any:
             raise UserError("the value is empty")
         return text
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{text!r} is no YAML value: {' '.join(str(error).split())}") from None
 
@@ -118,7 +82,7 @@ def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
     if path.resolve() in chain:
         raise UserError(f"{path}: __BASE__ leads back to this file")
     try:
-        tree = yaml.load(read_text(path), _Loader)
+        tree = yaml.load(read_text(path), Loader)
     except OSError as error:
         named = f" (named in __BASE__ of {chain[-1]})" if chain else ""
         close = _close_name(path) if isinstance(error, FileNotFoundError) else ""

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ocrnet.config import DataConfig
+from ocrnet.data import layout
 from ocrnet.data.datasets import palette
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
@@ -97,6 +98,18 @@ def test_a_list_that_cannot_be_used_is_refused_at_the_start(tmp_path, lines, mes
     with pytest.raises(UserError) as error:
         open_dataset(list_config(tmp_path), "train")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_of_any_editor_are_read(tmp_path, encoding, end):
+    write_pair(tmp_path, "图", np.zeros((4, 4), np.uint8))
+    content = f"图.jpg\t图.png \t {end}{end}  图.jpg   图.png  # again{end}"
+    (tmp_path / "train.lst").write_bytes(content.encode(encoding))
+    dataset = open_dataset(list_config(tmp_path), "train")
+    assert dataset.pairs == [(tmp_path / "图.jpg", tmp_path / "图.png")] * 2
+    (tmp_path / "val.txt").write_bytes(f"one{end}two {end}".encode(encoding))
+    assert layout.names(tmp_path / "val.txt") == ["one", "two"]
 
 
 def test_made_up_colours_do_not_change_from_run_to_run():

@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ocrnet.config import DataConfig
+from ocrnet.data import loader
+from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.loader import TrainingSamples, training_batches, worker_threads
+from ocrnet.data.packed import pack
 from ocrnet.data.splits import open_dataset
+from ocrnet.distributed.launcher import Ranks
 from ocrnet.errors import UserError
 
 
@@ -54,6 +59,75 @@ def test_a_damaged_picture_stops_the_run_with_its_name(dataset, tmp_path):
     dataset.pairs[3] = (broken, dataset.pairs[3][1])
     with pytest.raises(UserError, match=r"broken\.png: not a readable picture"):
         batches(dataset, 0, 12, workers=2)
+
+
+def absent(folder, classes: int, **data) -> SegmentationDataset:
+    """Six pairs: the values 0, 1 and 9 in the labels of five of them, 0, 2 and 9 in the last."""
+    values = [[[0, 1, 9]]] * 5 + [[[0, 2, 9]]]
+    for number, value in enumerate(values):
+        Image.fromarray(np.array(value, np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(np.zeros((1, 3, 3), np.uint8)).save(folder / f"{number}.jpg")
+    (folder / "train.lst").write_text("".join(f"{number}.jpg {number}.png\n" for number in range(6)))
+    names = [f"class {number}" for number in range(classes)]
+    settings = {"format": "list", "root": folder, "train": "train.lst", "crop_size": (1, 1), "ignore_index": 9, **data}
+    return open_dataset(DataConfig(**settings, classes=names), "train")
+
+
+def test_a_class_that_no_label_has_is_named_with_what_the_values_stand_for(tmp_path):
+    dataset = absent(tmp_path, 4)
+    samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
+    assert TrainingSamples(dataset, dataset.config, 0, 1, 8, 12).watched == 4  # all that is left of the run
+    assert samples.watched == 6 and samples.missing_classes_note() != ""  # nothing is seen yet
+    list(training_batches(samples, 1))
+    assert samples.seen.nonzero()[0].tolist() == [0, 1, 2, 9]  # of whole labels, not of their crops of one pixel
+    assert samples.missing_classes_note() == (
+        "not in the labels of the first 6 samples: class 3. Label values that occur: 0 -> class 0, 1 -> class 1, "
+        "2 -> class 2, 9 -> ignored. See data.label_map and data.classes."
+    )
+    dataset = absent(tmp_path, 3)
+    samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
+    list(training_batches(samples, 1))
+    assert samples.missing_classes_note() == ""
+
+
+def test_many_missing_classes_and_values_are_counted(tmp_path):
+    dataset = absent(tmp_path, 4, label_map={**{n: 0 for n in range(9)}, **{n: 1 for n in range(10, 30)}})
+    samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
+    seen = np.zeros(256, bool)
+    seen[10:26] = True
+    note = samples.missing_classes_note(seen)
+    assert "samples: class 0, class 2, class 3. Label values" in note
+    assert note.count(" -> class 1") == 12 and "21 -> class 1 and 4 more." in note
+    dataset = absent(tmp_path, 150, ignore_index=255)
+    note = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12).missing_classes_note(seen)
+    assert "class 0, class 1, class 2, class 3, class 4, class 5, class 6, class 7 and 126 more. Label" in note
+
+
+def test_only_the_first_samples_of_a_run_are_watched_over_all_ranks(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "_WATCHED", 2)
+    dataset = absent(tmp_path, 3)
+    watched = [TrainingSamples(dataset, dataset.config, 0, 1, 6, 12, Ranks(rank, 2)) for rank in range(2)]
+    for samples in watched:
+        for index in reversed(range(len(samples))):
+            samples[index]
+    pictures = [dataset.pairs[watched[0].picture(number)][1] for number in (6, 7)]
+    expected = [np.isin(range(256), np.asarray(Image.open(picture))) for picture in pictures]
+    np.testing.assert_array_equal([samples.seen for samples in watched], expected)
+    both = watched[0].seen | watched[1].seen
+    missing = "" if both[:3].all() else "not in the labels of the first 2 samples: class 2."
+    assert watched[0].missing_classes_note(both).startswith(missing)
+
+
+def test_a_packed_data_set_has_class_indices(tmp_path):
+    dataset = absent(tmp_path, 3, label_map={0: 1, 1: 0, 2: 0})
+    pack(dataset, tmp_path / "train.packed", range(6))
+    packed = open_dataset(dataset.config.replace({"packed": tmp_path / "train.packed"}), "train")
+    samples = TrainingSamples(packed, packed.config, 0, 1, 0, 12)
+    list(training_batches(samples, 1))
+    assert samples.missing_classes_note() == (
+        "not in the labels of the first 6 samples: class 2. Label values that occur: 0 -> class 0, 1 -> class 1, "
+        "255 -> ignored. See data.label_map and data.classes."
+    )
 
 
 def test_never_more_threads_than_cores(monkeypatch):

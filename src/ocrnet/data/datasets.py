@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ocrnet.config import DataConfig
-from ocrnet.data.label_values import INVALID, class_table, mark_values
+from ocrnet.data.label_values import INVALID, class_table
 from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
 
 Pairs = list[tuple[Path, Path | None]]
@@ -81,6 +81,12 @@ def _names(pictures: list[Path]) -> list[str]:
         return stems
     root = os.path.commonpath([path.parent for path in pictures])
     return ["_".join(path.relative_to(root).with_suffix("").parts) for path in pictures]
+
+
+def mark_values(label: np.ndarray, seen: np.ndarray) -> None:
+    """Set `seen`, (256,) bool, at the values of `label`, (H, W) uint8. Several threads may share `seen`."""
+    counts = cv2.calcHist([label], [0], None, [256], [0, 256])  # without Python's lock, unlike np.bincount
+    seen[counts[:, 0] > 0] = True
 
 
 def palette(config: DataConfig) -> np.ndarray:

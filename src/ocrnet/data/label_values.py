@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 
 from ocrnet.schema import Conflict
@@ -59,7 +58,7 @@ def class_table(label_map: Mapping[int, int], ignore_index: int | None, classes:
     table = np.full(256, INVALID, np.uint8)
     if ignore_index is not None:
         table[ignore_index] = IGNORED
-    for value, index in (label_map or dict(enumerate(range(len(classes))))).items():
+    for value, index in (label_map or {index: index for index in range(len(classes))}).items():
         table[value] = index
     return table
 
@@ -77,14 +76,8 @@ def file_values(table: np.ndarray, count: int) -> np.ndarray:
     return np.array([found[0] if len(found) else table.argmax() for found in values], np.uint8)
 
 
-def mark_values(label: np.ndarray, seen: np.ndarray) -> None:
-    """Set `seen`, (256,) bool, at the values of `label`, (H, W) uint8. Several threads may share `seen`."""
-    counts = cv2.calcHist([label], [0], None, [256], [0, 256])  # without Python's lock, unlike np.bincount
-    seen[counts[:, 0] > 0] = True
-
-
 def missing_classes(seen: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> str:
-    """Which classes none of the label values stands for, and what those values stand for; "" if none is missing.
+    """Which classes none of the `seen` values stands for, and what those values stand for; "" if no class is missing.
 
     Args:
         seen: (256,) bool: values that label files have.

@@ -41,7 +41,7 @@ def names(path: Path, hint: str = "") -> list[str]:
             f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.{hint}"
         ) from None
     except UnicodeDecodeError:
-        raise FileNotFoundError(f"{path}: not a text file") from None
+        raise FileNotFoundError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     found = [line.split()[0] for line in lines if line.strip()]
     if outside := next((name for name in found if Path(name).is_absolute() or ".." in Path(name).parts), None):
         raise FileNotFoundError(f"{path}: {outside!r} leaves the data set")

@@ -58,7 +58,7 @@ class TrainingSamples:
         self.error: UserError | None = None
         self.bad: list[tuple[int, str]] = []
         """(sample number, problem) of the pairs that a neighbour replaced."""
-        self.watched = min(_WATCHED, len(dataset))
+        self.watched = min(_WATCHED, len(dataset), last - first)
         """So many samples of the run, from `first` on and over all ranks, have their labels' values noted."""
         self.seen = np.zeros(256, bool)
         """Values that the label files of this rank's watched samples have; in a packed data set, class indices."""

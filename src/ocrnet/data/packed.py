@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ocrnet.config import DataConfig
-from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.label_values import mark_values
+from ocrnet.data.datasets import SegmentationDataset, mark_values
 from ocrnet.errors import UserError
 
 _MAGIC = b"ocrnet-packed-1\n"

@@ -63,7 +63,7 @@ def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
     except OSError as error:
         raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file") from None
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     pairs: Pairs = []
     for number, line in enumerate(lines, start=1):
         fields = line.split("#")[0].split()
