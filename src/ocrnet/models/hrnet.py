@@ -60,12 +60,18 @@ class Bottleneck(mindcv_hrnet.Bottleneck):
 
 
 class HRModule(mindcv_hrnet.HRModule):
-    """Parallel branches, then every branch receives the sum of all, each brought to its size."""
+    """Parallel branches, then every branch receives the sum of all, each brought to its size.
+
+    Where a branch's side is odd, the next one has half of it, rounded up, and enlarging overshoots. mmsegmentation and
+    sssegmentation enlarge bilinearly by the factor between the resolutions, then resize what overshoots; HRNet-OCR
+    (`align_corners`) and mindspore-lab (nearest) resize to the branch's size at once.
+    """
 
     def __init__(self, *args, fuse: str, align_corners: bool) -> None:
         super().__init__(*args)
         self.fuse = fuse
         self.align_corners = align_corners
+        self.two_steps = fuse == "bilinear" and not align_corners
 
     def construct(self, x: list[Tensor]) -> list[Tensor]:
         branches = [self.branches[i](x[i]) for i in range(self.num_branches)]
@@ -77,7 +83,8 @@ class HRModule(mindcv_hrnet.HRModule):
                 if j != i:
                     part = self.fuse_layers[i][j](part)
                 if j > i:
-                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners)
+                    factor = 2 ** (j - i) if self.two_steps else 1
+                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners, factor)
                 total = total + part
             fused.append(self.relu(total))
         return fused
