@@ -2,29 +2,18 @@
 
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
 from ocrnet.config import LossConfig, ModelConfig
 from ocrnet.losses import OCRLoss
 from ocrnet.models.complexity import count_flops, count_parameters
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.models.published import Conversion, convert
-from peers import DATA, SHARED, Golden, golden_batch, golden_input
+from peers import DATA, SHARED, Golden, converted, golden_batch, golden_input
 
 SMALL = sorted(DATA.glob("golden_*.npz"))
 WHOLE = sorted(SHARED.glob("*.json")) if SHARED.is_dir() else []
 needs_shared = pytest.mark.skipif(not WHOLE, reason="the whole goldens lie beside the repository")
-
-
-def converted(network: nn.Cell, source: str, tensors: dict[str, np.ndarray]) -> Conversion:
-    """Give `network` a peer's weights as scripts/convert_weights.py does."""
-    parameters = network.parameters_dict()
-    conversion = convert(source, tensors, {name: tuple(value.shape) for name, value in parameters.items()})
-    assert conversion.problems == []
-    for name, parameter in parameters.items():
-        parameter.set_data(Tensor(conversion.weights[name]))
-    return conversion
 
 
 def check_logits(golden: Golden) -> None:
