@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Our networks beside the publishers' own code, with the same weights, at image sizes that are no multiple of 32.
 
     python tests/compare_with_peers.py --peer peer/bin/python               # see requirements-peer.txt
@@ -30,7 +31,16 @@ from ocrnet.inference import MainLogits, Predictor
 from ocrnet.models.ocrnet import OCRNet
 from peers import DATA, converted, model_config, odd_figures, tensors_of
 
-MODELS = ("mmseg_hr18s", "mmseg_hr18", "mmseg_hr48", "mmseg_r50-d8", "ssseg_w18s", "ssseg_w18", "ssseg_r50", "hrnetocr_w48")
+MODELS = (
+    "mmseg_hr18s",
+    "mmseg_hr18",
+    "mmseg_hr48",
+    "mmseg_r50-d8",
+    "ssseg_w18s",
+    "ssseg_w18",
+    "ssseg_r50",
+    "hrnetocr_w48",
+)
 SIZES = ("125x251", "97x64", "33x33", "20x9", "512x683")
 WRITTEN = ("125x251", "97x64", "33x33", "20x9")
 
@@ -89,7 +99,9 @@ def main() -> int:
         for model in args.models:
             golden, output = DATA / f"golden_{model}.npz", Path(folder) / f"{model}.npz"
             known = ["--golden", golden] if golden.exists() else []
-            subprocess.run([args.peer, ROOT / "tests" / "peer_logits.py", model, output, *args.sizes, *known], check=True)
+            subprocess.run(
+                [args.peer, ROOT / "tests" / "peer_logits.py", model, output, *args.sizes, *known], check=True
+            )
             peer = dict(np.load(output))
             good &= compare(model, peer, args.engines)
             if known:

@@ -1,4 +1,4 @@
-"""Weights and inputs that follow from a name, so that none are stored. NumPy alone: the peers' environments import it."""
+"""Weights and inputs that follow from a name: none are stored. NumPy only, for the peers' environments import it."""
 
 import zlib
 

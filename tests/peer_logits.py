@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """What a publisher's own OCRNet computes from known weights; runs in the peer's environment (requirements-peer.txt).
 
     peer/bin/python tests/peer_logits.py mmseg_hr18s OUT.npz 125x251 33x33
@@ -57,7 +58,11 @@ class Mmseg:
         init_default_scope("mmseg")
         folder = Path(mmseg.__file__).parent / ".mim" / "configs"
         self.config = Config.fromfile(folder / "ocrnet" / "ocrnet_hr18s_4xb2-40k_cityscapes-512x1024.py")
-        name = f"ocrnet/ocrnet_{model}_4xb2-40k_cityscapes-512x1024.py" if model in HRNETS else "_base_/models/ocrnet_r50-d8.py"
+        name = (
+            f"ocrnet/ocrnet_{model}_4xb2-40k_cityscapes-512x1024.py"
+            if model in HRNETS
+            else "_base_/models/ocrnet_r50-d8.py"
+        )
         config = Config.fromfile(folder / name).model
         config.data_preprocessor = self.config.model.data_preprocessor
         config.pretrained = None
@@ -94,24 +99,48 @@ class Mmseg:
 
 
 class Ssseg:
-    """sssegmentation 1.6.0 (the HRNet of 1.7.0 cannot be built), as its published configs have it."""
+    """sssegmentation 1.7.0; before that (`ssseg16`), the stem of HRNet has no ReLU between its convolutions."""
 
     def __init__(self, model: str) -> None:
-        for name in ("torchvision", "torchvision.ops", "torchvision.ops.boxes", "torchvision.transforms", "torchvision.transforms.functional",
-                     "chainercv", "chainercv.evaluations", "cityscapesscripts", "pycocotools", "pycocotools.coco", "pycocotools.mask", "pandas", "dill", "tqdm", "scipy", "scipy.io"):
+        for name in (
+            "torchvision",
+            "torchvision.ops",
+            "torchvision.ops.boxes",
+            "torchvision.transforms",
+            "torchvision.transforms.functional",
+            "chainercv",
+            "chainercv.evaluations",
+            "cityscapesscripts",
+            "pycocotools",
+            "pycocotools.coco",
+            "pycocotools.mask",
+            "pandas",
+            "dill",
+            "tqdm",
+            "scipy",
+            "scipy.io",
+        ):
             try:
                 importlib.import_module(name)
             except ImportError:
                 sys.modules[name] = Absent(name)
+        from ssseg.modules.models.backbones.hrnet import HRModule
         from ssseg.modules.models.segmentors.ocrnet.ocrnet import OCRNet
 
+        HRModule.use_checkpoint = False  # 1.7.0 reads it before it is set
         if model in HRNETS:
             arch = f"hrnetv2_{HRNETS[model]}"
             backbone = {"type": "HRNet", "arch": arch, "selected_indices": (0, 0)}
             channels = (15 * int(HRNETS[model][1:3]),) * 2
         else:
             arch = "resnet50conv3x3stem"
-            backbone = {"type": "ResNet", "depth": 50, "outstride": 8, "use_conv3x3_stem": True, "selected_indices": (2, 3)}
+            backbone = {
+                "type": "ResNet",
+                "depth": 50,
+                "outstride": 8,
+                "use_conv3x3_stem": True,
+                "selected_indices": (2, 3),
+            }
             channels = (1024, 2048)
         head = {"in_channels": channels[1], "feats_channels": 512, "transform_channels": 256, "scale": 1, "dropout": 0}
         config = {
@@ -147,10 +176,16 @@ class HRNetOCR:
         sys.modules |= {"hrnet_ocr": package, "hrnet_ocr.bn_helper": bn}
         network = importlib.import_module("hrnet_ocr.seg_hrnet_ocr")
         width = int(HRNETS[model][1:3])
-        blocks = {"STAGE1": (1, 1, "BOTTLENECK"), "STAGE2": (1, 2, "BASIC"), "STAGE3": (4, 3, "BASIC"), "STAGE4": (3, 4, "BASIC")}
+        blocks = {
+            "STAGE1": (1, 1, "BOTTLENECK"),
+            "STAGE2": (1, 2, "BASIC"),
+            "STAGE3": (4, 3, "BASIC"),
+            "STAGE4": (3, 4, "BASIC"),
+        }
         extra = {
             stage: {"NUM_MODULES": modules, "NUM_BRANCHES": branches, "BLOCK": block, "NUM_BLOCKS": [4] * branches,
-                    "NUM_CHANNELS": [64] if branches == 1 else [width * 2**j for j in range(branches)], "FUSE_METHOD": "SUM"}
+                    "NUM_CHANNELS": [64] if branches == 1 else [width * 2**j for j in range(branches)],
+                    "FUSE_METHOD": "SUM"}
             for stage, (modules, branches, block) in blocks.items()
         }  # fmt: skip
         ocr = SimpleNamespace(MID_CHANNELS=512, KEY_CHANNELS=256)
@@ -167,7 +202,7 @@ class HRNetOCR:
         return F.interpolate(self.logits(images)[0], size=size, mode="bilinear", align_corners=True).argmax(1)
 
 
-PEERS = {"mmseg": Mmseg, "ssseg": Ssseg, "hrnetocr": HRNetOCR}
+PEERS = {"mmseg": Mmseg, "ssseg": Ssseg, "ssseg16": Ssseg, "hrnetocr": HRNetOCR}
 
 
 def _without_sync(tree) -> None:
@@ -240,7 +275,12 @@ def main() -> None:
     rows = listing(peer.model, scales)
     fill(peer.model, rows)
     names, shapes, kinds, factors = zip(*rows, strict=True)
-    results = {"tensor_names": "\n".join(names), "shapes": "\n".join(shapes), "kinds": "\n".join(kinds), "scales": factors}
+    results = {
+        "tensor_names": "\n".join(names),
+        "shapes": "\n".join(shapes),
+        "kinds": "\n".join(kinds),
+        "scales": factors,
+    }
     for text in args.sizes:
         height, width = size = tuple(map(int, text.split("x")))
         images = torch.from_numpy(odd_input(size))

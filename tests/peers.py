@@ -52,10 +52,10 @@ def golden_input() -> np.ndarray:
 
 def golden_batch() -> tuple[np.ndarray, np.ndarray]:
     """Images (2, 3, 128, 256) float32 and labels (2, 128, 256) int32 in squares of 8, a tenth of them ignored."""
-    draw = draw("train")
-    images = draw.standard_normal((2, 3, 128, 256), dtype=np.float32)
-    labels = draw.integers(0, 19, (2, 16, 32)).repeat(8, 1).repeat(8, 2)
-    labels[draw.random((2, 16, 32)).repeat(8, 1).repeat(8, 2) < 0.1] = 255
+    rng = draw("train")
+    images = rng.standard_normal((2, 3, 128, 256), dtype=np.float32)
+    labels = rng.integers(0, 19, (2, 16, 32)).repeat(8, 1).repeat(8, 2)
+    labels[rng.random((2, 16, 32)).repeat(8, 1).repeat(8, 2) < 0.1] = 255
     return images, labels.astype(np.int32)
 
 

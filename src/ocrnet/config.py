@@ -157,8 +157,8 @@ class ModelConfig(Section):
     freeze_norm: bool = False
     """BatchNorm uses its stored statistics in training, too, for small batches; its weights still learn."""
     fuse: Literal["bilinear", "nearest"] = "bilinear"
-    """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's. Bilinear enlarges by 2,
-    4 or 8 and then resizes to the branch's size (mmsegmentation, sssegmentation), with align_corners to its size at once
+    """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's. Bilinear enlarges by
+    2, 4 or 8, then resizes to the branch's size (mmsegmentation, sssegmentation); with align_corners it resizes at once
     (HRNet-OCR). The two differ only where an image's side is no multiple of 32."""
     align_corners: bool = False
     """Of every bilinear resize: False for mmsegmentation and sssegmentation, True for HRNet-OCR."""

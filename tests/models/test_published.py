@@ -1,15 +1,19 @@
 """Same weights and input, same logits; same batch, same losses, gradients and running statistics as the peers."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
+from compare_with_peers import predict
+from known_weights import odd_input
 from ocrnet.config import LossConfig, ModelConfig
 from ocrnet.losses import OCRLoss
 from ocrnet.models.complexity import count_flops, count_parameters
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
-from peers import DATA, SHARED, Golden, converted, golden_batch, golden_input
+from peers import CLASS_PLACES, DATA, PLACES, SHARED, Golden, at_places, converted, golden_batch, golden_input
 
 SMALL = sorted(DATA.glob("golden_*.npz"))
 WHOLE = sorted(SHARED.glob("*.json")) if SHARED.is_dir() else []
@@ -41,6 +45,45 @@ def test_logits_are_the_peers(path) -> None:
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
 def test_all_logits_are_the_peers(path) -> None:
     check_logits(Golden(path))
+
+
+ODD = dict(np.load(DATA / "odd_sizes.npz"))  # by compare_with_peers.py --write
+ODD_CASES = sorted({tuple(key.split("/")[:2]) for key in ODD})
+
+
+@cache
+def published(model: str) -> tuple[Golden, OCRNet]:
+    """A golden and its network; one for all sizes, in evaluation only."""
+    golden = Golden(DATA / f"golden_{model}.npz")
+    network = OCRNet(golden.model, 19)
+    converted(network, golden.source, golden.tensors())
+    return golden, network.set_train(False)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [pytest.param(*case, marks=[] if case[0] == "mmseg_hr18s" else [pytest.mark.slow]) for case in ODD_CASES],
+)
+def test_logits_are_the_peers_at_sizes_that_are_no_multiple_of_32(model: str, size: str) -> None:
+    golden, network = published(model)
+    shape = tuple(map(int, size.split("x")))
+    images = np.concatenate([odd_input(shape), odd_input(shape)[..., ::-1]])  # in a batch each image is on its own
+    main, auxiliary = network(Tensor(images))
+    expected = {part: ODD[f"{model}/{size}/{part}"] for part in ("main", "auxiliary", "classes")}
+    limit = 1e-4 * np.abs(expected["main"]).max()
+    for logits, part in ((main, "main"), (auxiliary, "auxiliary")):
+        assert np.abs(at_places(size, logits.asnumpy()[:1], PLACES) - expected[part]).max() <= limit
+    classes = resize(main, shape, "bilinear", golden.model.align_corners).asnumpy()[:1].argmax(axis=1)
+    assert (at_places(size, classes, CLASS_PLACES) == expected["classes"]).mean() >= 0.998
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["tta", "slide"])
+@pytest.mark.parametrize("size", ["33x33", "125x251"])
+def test_other_modes_of_evaluation_find_mmsegmentations_classes(mode: str, size: str) -> None:
+    golden, network = published("mmseg_hr18s")
+    found = predict(network, golden.model, tuple(map(int, size.split("x"))), mode)
+    assert (at_places(size, found, CLASS_PLACES) == ODD[f"mmseg_hr18s/{size}/{mode}"]).mean() >= 0.998
 
 
 BOTH_MEANS = pytest.mark.parametrize(("key", "average"), [("avg0", "all"), ("avg1", "valid")])
