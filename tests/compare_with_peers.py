@@ -6,9 +6,8 @@
 
 Prints for each model and size the largest difference of the main and auxiliary logits, their largest value, and the
 share of pixels with the same class, in percent: of MindSpore, of the ONNX Runtime and OpenVINO engines and, beside
-mmsegmentation, with multi-scale and flip and with a sliding window. Exit status 1 when a difference exceeds a
-hundred-thousandth of the largest logit (a rounding error) by a factor of ten, or fewer than 99.9 % of the classes are
-the same.
+mmsegmentation, with multi-scale and flip and with a sliding window. Exit status 1 when a difference exceeds
+2e-4 of the largest logit, which is rounding in float32, or fewer than 99.9 % of the classes are the same.
 """
 
 import argparse
@@ -63,7 +62,7 @@ def compare(model: str, peer: dict[str, np.ndarray], engines: bool) -> bool:
         for mode in ("slide", "tta"):
             if f"{key}/{mode}" in peer:
                 same[mode] = (predict(network, config, size, mode) == peer[f"{key}/{mode}"]).mean()
-        good &= max(errors) <= 1e-4 * largest
+        good &= max(errors) <= 2e-4 * largest
         lines[size] = ([key, *(f"{error:.1e}" for error in errors), f"{largest:.1f}"], same)
     for name in ("onnxruntime", "openvino") if engines else ():
         engine = Engine(network, name)
