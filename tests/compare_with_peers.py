@@ -96,7 +96,7 @@ def main() -> int:
     good, written = True, {}
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
-            golden, output = DATA / f"golden_{model}.npz", Path(folder) / f"{model}.npz"
+            golden, output = DATA / f"golden_{model.replace('ssseg16', 'ssseg')}.npz", Path(folder) / f"{model}.npz"
             known = ["--golden", golden] if golden.exists() else []
             subprocess.run(
                 [args.peer, ROOT / "tests" / "peer_logits.py", model, output, *args.sizes, *known], check=True

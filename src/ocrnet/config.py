@@ -162,6 +162,9 @@ class ModelConfig(Section):
     (HRNet-OCR). The two differ only where an image's side is no multiple of 32."""
     align_corners: bool = False
     """Of every bilinear resize: False for mmsegmentation and sssegmentation, True for HRNet-OCR."""
+    stem_relu: bool = True
+    """ReLU between the two convolutions of HRNet's stem. False for HRNet weights that sssegmentation trained before its
+    version 1.7.0 of June 2025: it had none there."""
     head_channels: Positive = 512
     """Width of the pixel features."""
     key_channels: Positive = 256

@@ -140,7 +140,8 @@ class _Graph:
         return fused
 
     def hrnet(self, cell: HRNet, x: str) -> list[str]:
-        for part in (cell.conv1, cell.relu, cell.conv2, cell.relu, cell.layer1):
+        stem = (cell.conv1, cell.relu) if cell.stem_relu else (cell.conv1,)
+        for part in (*stem, cell.conv2, cell.relu, cell.layer1):
             x = self.cell(part, x)
         maps = [x]
         for stage in (1, 2, 3):
