@@ -38,18 +38,11 @@ SAME = {  # their key: (ours, what it is where they say nothing; None: as here)
     f"{AUX}.kernel_size": ("model.aux_kernel", 3),
     f"{AUX}.dropout_ratio": ("model.aux_dropout", 0.1),
     f"{BACKBONE}.norm_eval": ("model.freeze_norm", None),
-    f"{AUX}.loss_decode.CrossEntropyLoss.loss_weight": ("loss.auxiliary_weight", 1.0),
-    f"{OCR}.loss_decode.CrossEntropyLoss.class_weight": ("loss.class_weights", None),
-    f"{OCR}.loss_decode.DiceLoss.loss_weight": ("loss.dice", None),
-    f"{OCR}.loss_decode.LovaszLoss.loss_weight": ("loss.lovasz", None),
-    f"{OCR}.sampler.thresh": ("loss.ohem.threshold", None),
-    f"{OCR}.sampler.min_kept": ("loss.ohem.keep", None),
     f"{TRAIN}.data_root": ("data.root", None),
     f"{NORM}.mean": ("data.mean", None),
     f"{NORM}.std": ("data.std", None),
     f"{PIPELINE}.RandomResize.scale": ("data.resize_base", None),
     f"{PIPELINE}.RandomResize.ratio_range": ("data.scale_range", [1.0, 1.0]),
-    f"{PIPELINE}.RandomResize.keep_ratio": ("data.keep_ratio", None),
     f"{PIPELINE}.RandomCrop.crop_size": ("data.crop_size", None),
     f"{PIPELINE}.RandomCrop.cat_max_ratio": ("data.cat_max_ratio", 1.0),
     f"{PIPELINE}.RandomFlip.prob": ("data.flip", 0.0),
@@ -84,8 +77,11 @@ ANYWAY = {  # what this program does in any case, or derives; another value is r
     f"{BACKBONE}.out_indices": [[0, 1, 2, 3]], f"{BACKBONE}.dilations": [[1, 1, 2, 4]],
     f"{BACKBONE}.strides": [[1, 2, 1, 1]], f"{BACKBONE}.style": ["pytorch"], f"{BACKBONE}.contract_dilation": [True],
     f"{AUX}.num_convs": [1], f"{AUX}.concat_input": [False], f"{OCR}.scale": [1],
-    f"{OCR}.loss_decode.CrossEntropyLoss.loss_weight": [1.0], f"{OCR}.loss_decode.LovaszLoss.per_image": [False],
-    f"{OCR}.sampler.type": ["OHEMPixelSampler"],
+    f"{OCR}.loss_decode.CrossEntropyLoss.loss_weight": [1.0],
+    f"{OCR}.loss_decode.CrossEntropyLoss.use_sigmoid": [False],
+    f"{AUX}.loss_decode.CrossEntropyLoss.use_sigmoid": [False],
+    f"{OCR}.loss_decode.LovaszLoss.per_image": [False], f"{OCR}.loss_decode.LovaszLoss.reduction": ["none"],
+    f"{OCR}.loss_decode.LovaszLoss.classes": ["present"], f"{OCR}.loss_decode.LovaszLoss.loss_type": ["multi_class"],
     f"{NORM}.type": ["SegDataPreProcessor"], f"{NORM}.bgr_to_rgb": [True], f"{NORM}.pad_val": [0],
     f"{NORM}.seg_pad_val": [255], "optim_wrapper.type": ["OptimWrapper", "AmpOptimWrapper"], f"{SGD}.type": ["SGD"],
     f"{SGD}.nesterov": [False], "optim_wrapper.clip_grad.norm_type": [2],
@@ -95,13 +91,13 @@ ANYWAY = {  # what this program does in any case, or derives; another value is r
     "val_evaluator.iou_metrics": [["mIoU"]], "resume": [False],
 }
 _ANYWAY = re.compile(  # the same, for keys of any value
-    r".*\.(num_workers|persistent_workers|sampler\.(shuffle|type)|pin_memory|in_channels|in_index|input_transform)"
+    r".*\.(num_workers|persistent_workers|pin_memory|in_channels|in_index|input_transform)"
+    r"|(train|val)_dataloader\.sampler\.(shuffle|type)"
     r"|(train|val)_dataloader\.dataset\.(pipeline\.(LoadImageFromFile|LoadAnnotations|PackSegInputs|Resize|Pad|Random(Resize|Crop|Flip)"
     r"|PhotoMetricDistortion)\.(type|size)|data_root|(img|seg_map)_suffix|data_prefix\.seg_map_path)"
-    r"|val_dataloader\.(batch_size|dataset\.pipeline\.(\w+\.reduce_zero_label|Resize\.keep_ratio))"
+    r"|val_dataloader\.(batch_size|dataset\.pipeline\.\w+\.reduce_zero_label)"
     r"|default_hooks\.\w+\.(type|by_epoch|log_metric_by_epoch)|model\.data_preprocessor\.size|tta_pipeline\..*"
-    r"|model\.decode_head\.0\.(num_classes|align_corners|loss_decode\.CrossEntropyLoss\.class_weight)"
-    r"|.*\.loss_decode\.\w+\.(type|use_sigmoid|avg_non_ignore|loss_name)"
+    r"|model\.decode_head\.0\.num_classes|.*\.loss_decode\.\w+\.loss_name"
 )
 DATASETS = {
     "CityscapesDataset": "cityscapes", "ADE20KDataset": "ade20k", "PascalVOCDataset": "voc2012",
@@ -164,10 +160,14 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
     classes, reads = theirs.pop(f"{OCR}.num_classes"), theirs.get(f"{AUX}.in_channels")
     if isinstance(reads, list) and theirs[f"{AUX}.channels"] == sum(reads):
         del theirs[f"{AUX}.channels"]  # as wide as what it reads, which is derived here
-    weighted = theirs.get(f"{OCR}.loss_decode.CrossEntropyLoss.avg_non_ignore", False)
-    recipe["loss.average"] = "valid" if weighted else "all"
+    convert_losses(theirs, recipe, notes)
+    convert_resizes(theirs, recipe, notes)
     if f"{PIPELINE}.PhotoMetricDistortion.type" not in theirs:
         recipe["data.photometric"] = None
+    if f"{PIPELINE}.Pad.type" in theirs:
+        recipe["data.pad"] = "black"  # before the mean is taken off, where the data preprocessor pads behind it
+    if isinstance(size := theirs.get(f"{PIPELINE}.RandomCrop.crop_size"), int):
+        theirs[f"{PIPELINE}.RandomCrop.crop_size"] = [size, size]
     if theirs.get("train_cfg.max_iters") == theirs.get(f"{POLY}.end"):
         theirs.pop(f"{POLY}.end", None)
     recipe["schedule.kind"] = "poly" if f"{POLY}.type" in theirs else "constant"
@@ -204,9 +204,64 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
             notes.append(f"weights: {command}, then set model.{ours}")
     if recipe.get("model.freeze_norm"):
         notes.append("model.freeze_norm: of the heads, too; mmsegmentation's norm_eval is of the backbone alone")
-    if "loss.ohem.threshold" in recipe:
-        notes.append("loss.ohem: the mean is over the hard pixels here, over all of them in mmsegmentation")
     return recipe
+
+
+def convert_losses(theirs: Leaves, recipe: Leaves, notes: list[str]) -> None:
+    """The losses of both heads; a note for each formula that is another one here."""
+    main, auxiliary = f"{OCR}.loss_decode.", f"{AUX}.loss_decode."
+    cross, kept = theirs.pop(f"{main}CrossEntropyLoss.type", None), theirs.pop(f"{OCR}.sampler.type", None)
+    if not cross:
+        notes.append("loss: the main loss has cross entropy here in any case, with weight 1")
+    recipe["loss.auxiliary_weight"] = 0.0
+    if theirs.pop(f"{auxiliary}CrossEntropyLoss.type", None):
+        recipe["loss.auxiliary_weight"] = theirs.pop(f"{auxiliary}CrossEntropyLoss.loss_weight", 1.0)
+    weights, valid = (
+        [theirs.pop(f"{head}CrossEntropyLoss.{key}", usual) for head in (main, auxiliary)]
+        for key, usual in (("class_weight", []), ("avg_non_ignore", False))
+    )
+    recipe["loss.class_weights"] = weights[0]
+    # with class weights mmsegmentation divides by their sum over the labels, whatever avg_non_ignore says
+    recipe["loss.average"] = "valid" if weights[0] or valid[0] else "all"
+    if weights[0] != weights[1]:
+        notes.append(f"loss.class_weights: of both heads here; the auxiliary head's are {weights[1]} in mmsegmentation")
+    elif not weights[0] and valid[0] != valid[1]:
+        notes.append(f"loss.average: of both heads here; the auxiliary head's avg_non_ignore is {valid[1]}")
+    if kept == "OHEMPixelSampler":  # min_kept is of an image; without thresh the min_kept largest losses are kept
+        keep = theirs.pop(f"{OCR}.sampler.min_kept", 100_000)
+        recipe["loss.ohem.threshold"] = theirs.pop(f"{OCR}.sampler.thresh", 0.0)
+        recipe["loss.ohem.keep"] = keep * theirs["train_dataloader.batch_size"]
+        notes.append("loss.ohem: the mean is over the hard pixels here, over all of them in mmsegmentation")
+    elif kept:
+        theirs[f"{OCR}.sampler.type"] = kept
+    for name, ours in (("DiceLoss", "loss.dice"), ("LovaszLoss", "loss.lovasz")):
+        if theirs.pop(f"{main}{name}.type", None):
+            recipe[ours] = theirs.pop(f"{main}{name}.loss_weight", 1.0)
+    if "loss.dice" in recipe:
+        sigmoid = theirs.pop(f"{main}DiceLoss.use_sigmoid", True)
+        squares = not theirs.pop(f"{main}DiceLoss.naive_dice", False)
+        eps = theirs.pop(f"{main}DiceLoss.eps", 1e-3)
+        notes.append(
+            "loss.dice: another formula. mmsegmentation's: of each image, over all pixels and classes at once and over "
+            f"the ignored pixels' probabilities, p by {'sigmoid' if sigmoid else 'softmax'}, "
+            f"{'p and y squared in the denominator, ' if squares else ''}eps {eps}. Here: mean over the classes that "
+            "occur in the batch, labelled pixels only, p by softmax, no squares, 1 in the place of eps"
+        )
+
+
+def convert_resizes(theirs: Leaves, recipe: Leaves, notes: list[str]) -> None:
+    """keep_ratio of training and evaluation, which are one here, and align_corners."""
+    given = [key for key in (f"{PIPELINE}.RandomResize", f"{VAL}.pipeline.Resize") if f"{key}.type" in theirs]
+    keeps = {key: theirs.pop(f"{key}.keep_ratio", False) for key in given}
+    if keeps:
+        recipe["data.keep_ratio"] = keeps[given[0]]
+    if len(set(keeps.values())) > 1:
+        notes.append(f"data.keep_ratio: of training and evaluation here; evaluation's is {keeps[given[1]]}")
+    corners = theirs.get(f"{OCR}.align_corners", False), theirs.pop(f"{AUX}.align_corners", False)
+    if corners[0] != corners[1]:
+        notes.append(f"model.align_corners: of both heads here; the auxiliary head's is {corners[1]}")
+    if corners[0] and recipe["model.backbone"].startswith("hrnet"):
+        notes.append("model.align_corners: of HRNet's fuse step, too, which mmsegmentation resizes without it")
 
 
 def backbone(theirs: Leaves) -> str:

@@ -65,6 +65,8 @@ def main() -> None:
     else:
         save_weights(args.output, conversion.weights, config)
     print(f"{args.output}: {len(conversion.weights)} tensors")
+    if args.source == "ssseg" and not args.backbone and config.model.backbone.startswith("hrnet"):
+        print("note: weights of sssegmentation before 1.7.0, the published ones, need --set model.stem_relu=false")
 
 
 def describe(conversion: Conversion, others: list[str], every: bool) -> None:

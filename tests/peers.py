@@ -1,23 +1,25 @@
 """The peers' networks and weights, rebuilt from formulas, and what the peers computed with them.
 
-A golden lists a peer's tensors: name, shape, kind and, for a convolution, a scale. Their values follow from the name,
-so no weights are stored: a Philox generator seeded with the name's CRC-32 draws them.
+A golden lists a peer's tensors: name, shape, kind and, for a convolution, a scale. Their values follow from the name
+(known_weights.py), so no weights are stored.
 """
 
 import json
 import re
-import zlib
 from pathlib import Path
 
 import numpy as np
+from mindspore import Tensor, nn
 
+from known_weights import draw, formula
 from ocrnet.config import ModelConfig
+from ocrnet.models.published import Conversion, convert
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "golden"
 DATA = ROOT / "tests" / "data"
 
-SOURCES = {"mmseg": "mmseg", "ssseg": "ssseg", "hrnetocr": "hrnet-ocr", "mslab": "mindspore-lab"}
+SOURCES = {"mmseg": "mmseg", "ssseg": "ssseg", "ssseg16": "ssseg", "hrnetocr": "hrnet-ocr", "mslab": "mindspore-lab"}
 _BACKBONES = (
     (r"18s$", "hrnet_w18_small"),
     (r"18$", "hrnet_w18"),
@@ -37,40 +39,65 @@ def model_config(stem: str) -> tuple[str, ModelConfig]:
         if backbone.startswith("resnet")
         else {},
         "ssseg": dict(aux_channels=512, aux_kernel=3, context_kernel=3),
+        "ssseg16": dict(aux_channels=512, aux_kernel=3, context_kernel=3, stem_relu=False),
         "hrnetocr": dict(align_corners=True, conv_bias=True, dropout=0.05),
         "mslab": dict(fuse="nearest", context_channels=256, context_kernel=3, head_norm_eps=1e-4),
     }[peer]
     return SOURCES[peer], ModelConfig(backbone=backbone, **options)
 
 
-def _draw(key: str) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=zlib.crc32(key.encode())))
-
-
-def formula(name: str, shape: tuple[int, ...], kind: str, scale: float) -> np.ndarray:
-    """The values of a tensor: convolutions have zero mean in every filter, BatchNorm's scales are 0.5 .. 1.5."""
-    if kind == "count":
-        return np.zeros(shape, np.int64)
-    if kind in ("bn_weight", "bn_var"):
-        return 0.5 + _draw(name).random(shape, dtype=np.float32)
-    value = _draw(name).standard_normal(shape, dtype=np.float32)
-    if kind == "conv":
-        return (value - value.mean(axis=tuple(range(1, value.ndim)), keepdims=True)) * np.float32(scale)
-    return value * np.float32(0.1)
-
-
 def golden_input() -> np.ndarray:
     """(1, 3, 128, 256) float32."""
-    return _draw("input").standard_normal((1, 3, 128, 256), dtype=np.float32)
+    return draw("input").standard_normal((1, 3, 128, 256), dtype=np.float32)
 
 
 def golden_batch() -> tuple[np.ndarray, np.ndarray]:
     """Images (2, 3, 128, 256) float32 and labels (2, 128, 256) int32 in squares of 8, a tenth of them ignored."""
-    draw = _draw("train")
-    images = draw.standard_normal((2, 3, 128, 256), dtype=np.float32)
-    labels = draw.integers(0, 19, (2, 16, 32)).repeat(8, 1).repeat(8, 2)
-    labels[draw.random((2, 16, 32)).repeat(8, 1).repeat(8, 2) < 0.1] = 255
+    rng = draw("train")
+    images = rng.standard_normal((2, 3, 128, 256), dtype=np.float32)
+    labels = rng.integers(0, 19, (2, 16, 32)).repeat(8, 1).repeat(8, 2)
+    labels[rng.random((2, 16, 32)).repeat(8, 1).repeat(8, 2) < 0.1] = 255
     return images, labels.astype(np.int32)
+
+
+def converted(network: nn.Cell, source: str, tensors: dict[str, np.ndarray]) -> Conversion:
+    """Give `network` a peer's weights as scripts/convert_weights.py does."""
+    parameters = network.parameters_dict()
+    conversion = convert(source, tensors, {name: tuple(value.shape) for name, value in parameters.items()})
+    assert conversion.problems == []
+    for name, parameter in parameters.items():
+        parameter.set_data(Tensor(conversion.weights[name]))
+    return conversion
+
+
+def tensors_of(listing: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A peer's weights under the peer's names, from `tensor_names`, `shapes`, `kinds` (a line each) and `scales`."""
+    columns = [str(listing[key]).split("\n") for key in ("tensor_names", "shapes", "kinds")]
+    return {
+        name: formula(name, tuple(map(int, shape.split(","))) if shape else (), kind, float(scale))
+        for name, shape, kind, scale in zip(*columns, listing["scales"], strict=True)
+    }
+
+
+PLACES, CLASS_PLACES = 24, 512
+"""How many places of a peer's logits and of its class maps are kept for a size."""
+
+
+def at_places(size: str, values: np.ndarray, count: int) -> np.ndarray:
+    """`count` places of (..., H, W) values, chosen by their shape and the image's size: (..., count)."""
+    height, width = values.shape[-2:]
+    places = draw(f"places {size} {height}x{width}").integers(0, height * width, count)
+    return values.reshape(*values.shape[:-2], -1)[..., places]
+
+
+def odd_figures(results: dict[str, np.ndarray], sizes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The places that are kept of what peer_logits.py wrote: {HxW/main, auxiliary, classes, slide or tta: values}."""
+    figures = {}
+    for key, values in results.items():
+        size, _, part = key.partition("/")
+        if part and size in sizes:
+            figures[key] = at_places(size, values, PLACES if part in ("main", "auxiliary") else CLASS_PLACES)
+    return figures
 
 
 class Golden:
@@ -81,20 +108,16 @@ class Golden:
         self.source, self.model = model_config(self.stem)
         if path.suffix == ".npz":
             data = np.load(path)
-            columns = [str(data[key]).split("\n") for key in ("tensor_names", "shapes", "kinds")]
-            self._entries = [
-                (name, tuple(map(int, shape.split(","))) if shape else (), kind, float(scale))
-                for name, shape, kind, scale in zip(*columns, data["scales"], strict=True)
-            ]
+            self._tensors = lambda: tensors_of(data)
             self.rows = list(data["rows"])
             self.main, self.auxiliary, self.auxiliary_rows = data["main"], data["auxiliary"], self.rows[1:2]
             self.error = data["error"]
         else:
             info, data = json.loads(path.read_text()), np.load(path.with_suffix(".npz"))
-            self._entries = [
-                (name, tuple(entry["shape"]), entry["kind"], entry.get("scale", 1.0))
+            self._tensors = lambda: {
+                name: formula(name, tuple(entry["shape"]), entry["kind"], entry.get("scale", 1.0))
                 for name, entry in info["tensors"].items()
-            ]
+            }
             self.main, self.auxiliary = data["ocr"], data["aux"]
             self.rows = self.auxiliary_rows = list(range(self.main.shape[2]))
             error = info["info"].get("fp32_vs_fp64_max_abs", {"ocr": 2e-4, "aux": 2e-4})
@@ -104,4 +127,4 @@ class Golden:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The peer's weights under the peer's names."""
-        return {name: formula(name, shape, kind, scale) for name, shape, kind, scale in self._entries}
+        return self._tensors()

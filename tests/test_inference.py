@@ -6,7 +6,7 @@ from mindspore import Tensor, nn, ops
 
 from ocrnet import device, inference
 from ocrnet.config import Config
-from ocrnet.inference import CompileWhatRepeats, Predictor, View, prepare, starts_and_ends
+from ocrnet.inference import CompileWhatRepeats, Predictor, Repeating, View, prepare, starts_and_ends
 
 
 class Tiled(nn.Cell):
@@ -117,6 +117,17 @@ def test_a_ratio_scales_test_scale():
     assert prepare(np.zeros((50, 60, 3), np.uint8), config, 0.5).shape == (3, 50, 60)
 
 
+def test_no_more_sizes_are_compiled_than_there_is_memory_for():
+    compiled = Repeating(first=True, most=3)
+    uses = [size for _ in range(7) for size in range(10)]
+    answers = {size: [] for size in range(10)}
+    for size in uses:
+        answers[size].append(compiled(size))
+    assert answers[0] == [True] * 7  # the first at once, two more from their fifth time on
+    assert answers[1] == answers[2] == [False] * 4 + [True] * 3
+    assert not any(any(answers[size]) for size in range(3, 10))
+
+
 def test_a_size_is_compiled_when_it_comes_often(monkeypatch):
     eager = []
 
@@ -127,4 +138,4 @@ def test_a_size_is_compiled_when_it_comes_often(monkeypatch):
     for image in [small, large, small, large, large, large, large, large]:
         assert call(image, (6, 6)).shape == (1, 4, 6, 6)
     assert len(eager) == 4  # the large size before its fifth time
-    assert call.compiled == {(small.shape, (6, 6)), (large.shape, (6, 6))}
+    assert call.compiled.chosen == {(small.shape, (6, 6)), (large.shape, (6, 6))}

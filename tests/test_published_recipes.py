@@ -95,6 +95,10 @@ def test_each_peers_quirks_are_in_its_recipes(name):
         assert (config.loss.average, data.cat_max_ratio, data.photometric) == ("valid", 1, None)
         assert data.scale_range == ((0.5, 1.6) if "lip" in name else (0.5, 2.1))
         assert config.optimizer.head_lr_factor == (10 if "pascal" in name or "coco" in name else 1)
+        # lib/datasets/cityscapes.py passes 19 class weights to the criterion, the other data sets None
+        weights = config.loss.class_weights
+        assert (len(weights), sum(weights)) == ((19, pytest.approx(19.0001)) if "cityscapes" in name else (0, 0))
+        assert weights[:1] + weights[-2:] == ([0.8373, 1.1529, 1.0507] if weights else [])
         assert config.loss.ohem == (OHEMConfig(threshold=0.9, keep=131072) if "coco" in name else None)
     sizes = {
         "cityscapes": ((512, 1024), (2048, 1024), None),

@@ -171,9 +171,14 @@ class ModelConfig(Section):
     freeze_norm: bool = False
     """BatchNorm uses its stored statistics in training, too, for small batches; its weights still learn."""
     fuse: Literal["bilinear", "nearest"] = "bilinear"
-    """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's."""
+    """How HRNet's fuse step enlarges: bilinear is the published one, nearest is mindspore-lab's. Bilinear enlarges by
+    2, 4 or 8, then resizes to the branch's size (mmsegmentation, sssegmentation); with align_corners it resizes at once
+    (HRNet-OCR). The two differ only where an image's side is no multiple of 32."""
     align_corners: bool = False
-    """Of every bilinear resize: False for mmsegmentation, True for HRNet-OCR."""
+    """Of every bilinear resize: False for mmsegmentation and sssegmentation, True for HRNet-OCR."""
+    stem_relu: bool = True
+    """ReLU between the two convolutions of HRNet's stem. False for HRNet weights that sssegmentation trained before its
+    version 1.7.0 of June 2025: it had none there."""
     head_channels: Positive = 512
     """Width of the pixel features."""
     key_channels: Positive = 256

@@ -11,7 +11,7 @@ from ocrnet import device
 from ocrnet.config import Config
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
-from ocrnet.inference import prepare
+from ocrnet.inference import Repeating, prepare
 from ocrnet.models.folding import fold_batch_norm
 from ocrnet.models.layers import resize
 from ocrnet.onnx_graph import onnx_model
@@ -19,6 +19,7 @@ from ocrnet.onnx_graph import onnx_model
 PRECISIONS = {"mindspore": ("fp32",), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "int8")}
 _EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino"}
 _CALIBRATION = 64  # training pictures whose activations set the ranges of int8
+_FIXED_SIZES = 8  # OpenVINO graphs of one size: the published six ratios, and two more
 
 
 def _module(name: str):
@@ -83,20 +84,32 @@ class Engine:
         # float32 is said, too: where a CPU has bf16, OpenVINO takes it unasked
         hint = "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        compiled: dict[tuple[int, ...], object] = {}
+        repeating = Repeating(first=True, most=_FIXED_SIZES)
+        compiled: dict[tuple[int, ...] | None, object] = {}
 
         def run(images: np.ndarray) -> np.ndarray:
-            if images.shape not in compiled:  # a graph of one size is faster than one of any size
-                read.reshape(list(images.shape))
+            # a graph of one size is faster than one of any size, but takes seconds to compile and keeps its memory
+            size = images.shape if repeating(images.shape) else None
+            if size not in compiled:
                 try:
-                    compiled[images.shape] = core.compile_model(read, "CPU", settings)
+                    compiled[size] = core.compile_model(_fixed(read, size) if size else read, "CPU", settings)
                 except RuntimeError as error:  # half of bf16 is left where ONEDNN_MAX_CPU_ISA hides AVX-512
                     reason = str(error).strip().splitlines()[-1]
                     mend = "another --precision, or unset ONEDNN_MAX_CPU_ISA"
                     raise UserError(f"--precision {self.precision}: not on this CPU; {mend} ({reason})") from None
-            return compiled[images.shape](images)[0]
+            return compiled[size](images)[0]
 
         return run
+
+
+def _fixed(model, size: tuple[int, ...]):
+    """A copy of an OpenVINO model for (N, 3, H, W) `size` alone, without the resizes that change nothing there."""
+    model = model.clone()
+    model.reshape(list(size))
+    for operator in model.get_ordered_ops():
+        if operator.get_type_name() == "Interpolate" and operator.get_input_shape(0) == operator.get_output_shape(0):
+            operator.output(0).replace(operator.input_value(0))
+    return model
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ whole or window by window, and the views' class probabilities are averaged.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby, islice, product
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +86,31 @@ class Classes(nn.Cell):
         return self.argmax(self.logits(images, size))
 
 
+class Repeating:
+    """Which sizes are worth a compiled graph of their own: those that come `COMPILE_AT` times, `most` at most.
+
+    Args:
+        first: the first size of all is worth it at once.
+        most: sizes in all. The later ones never are: giving up an earlier one would cost its compilation again and
+            again where many sizes take turns.
+    """
+
+    COMPILE_AT = 5
+
+    def __init__(self, first: bool, most: int) -> None:
+        self.first, self.most = first, most
+        self.seen: Counter = Counter()
+        self.chosen: set = set()
+
+    def __call__(self, size: Hashable) -> bool:
+        """Count one more use of `size`; whether it has a graph from now on."""
+        self.seen[size] += 1
+        repeats = self.seen[size] >= self.COMPILE_AT and len(self.chosen) < self.most
+        if repeats or (self.first and not self.chosen):
+            self.chosen.add(size)
+        return size in self.chosen
+
+
 class CompileWhatRepeats:
     """Calls a cell; in graph mode only sizes that come often are compiled, the others run in PyNative mode.
 
@@ -95,22 +120,14 @@ class CompileWhatRepeats:
     training then all come from one graph.
     """
 
-    COMPILE_AT = 5
-    MOST_GRAPHS = 32  # each keeps its memory
+    MOST_GRAPHS = 32  # each keeps 20 to 50 MiB of W18-small; their activations share a pool
 
     def __init__(self, cell: nn.Cell, first: bool) -> None:
         self.cell = cell
-        self.first = first
-        self.seen: Counter = Counter()
-        self.compiled: set = set()
+        self.compiled = Repeating(first, self.MOST_GRAPHS)
 
     def __call__(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        key = (images.shape, size)
-        self.seen[key] += 1
-        worth_it = self.seen[key] >= self.COMPILE_AT and len(self.compiled) < self.MOST_GRAPHS
-        if worth_it or (self.first and not self.compiled):
-            self.compiled.add(key)
-        if key in self.compiled:
+        if self.compiled((images.shape, size)):
             return self.cell(Tensor(images), size).asnumpy()
         with device.pynative():
             return self.cell(Tensor(images), size).asnumpy()

@@ -32,7 +32,7 @@ def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None]
         from onnx import TensorProto, checker, helper
     except ImportError:
         raise UserError("ONNX needs a package that is not installed: pip install 'ocrnet-mindspore[onnx]'") from None
-    graph = _Graph(helper)
+    graph = _Graph(helper, halves_evenly=not any(side is None or side % 32 for side in shape[1:]))
     logits = graph.resize(graph.network(network, "images"), "images", network.align_corners)
     if argmax:
         logits = graph.add("Cast", graph.add("ArgMax", logits, axis=1, keepdims=0), to=TensorProto.UINT8)
@@ -50,10 +50,15 @@ def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None]
 
 
 class _Graph:
-    """Nodes and weights; every method takes and returns names of tensors."""
+    """Nodes and weights; every method takes and returns names of tensors.
 
-    def __init__(self, helper) -> None:
+    Args:
+        halves_evenly: the images' sides are fixed multiples of 32: every branch of HRNet is exactly twice the next.
+    """
+
+    def __init__(self, helper, halves_evenly: bool) -> None:
         self.helper, self.nodes, self.weights = helper, [], []
+        self.halves_evenly = halves_evenly
 
     def add(self, operator: str, *inputs: str, **attributes) -> str:
         output = f"{operator}_{len(self.nodes)}"
@@ -127,13 +132,16 @@ class _Graph:
                 if j != i:
                     part = self.cell(cell.fuse_layers[i][j], part)
                 if j > i:
+                    if cell.two_steps and not self.halves_evenly:
+                        part = self.enlarge(part, 2 ** (j - i))
                     part = self.resize(part, own, cell.align_corners, cell.fuse)
                 total = part if total is None else self.add("Add", total, part)
             fused.append(self.add("Relu", total))
         return fused
 
     def hrnet(self, cell: HRNet, x: str) -> list[str]:
-        for part in (cell.conv1, cell.relu, cell.conv2, cell.relu, cell.layer1):
+        stem = (cell.conv1, cell.relu) if cell.stem_relu else (cell.conv1,)
+        for part in (*stem, cell.conv2, cell.relu, cell.layer1):
             x = self.cell(part, x)
         maps = [x]
         for stage in (1, 2, 3):
@@ -175,6 +183,11 @@ class _Graph:
     def flat(self, x: str) -> str:
         """(N, C, h, w) to (N, C, h * w)."""
         return self.add("Reshape", x, self.constant([0, 0, -1]))
+
+    def enlarge(self, x: str, factor: int) -> str:
+        """Bilinear, to `factor` times the height and width."""
+        scales = self.constant(np.array([1, 1, factor, factor], np.float32))
+        return self.add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def resize(self, x: str, like: str, align_corners: bool, mode: str = "bilinear") -> str:
         """To the height and width of `like`."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import Tensor, float16, ops
 
 from ocrnet.models.layers import Dropout2d, draw_dropout, resize
 
@@ -22,6 +22,48 @@ def test_bilinear_resize_and_its_gradient_equal_the_frameworks(size, to, align_c
     expected, expected_gradient = ops.value_and_grad(theirs)(x)
     assert value.asnumpy().item() == pytest.approx(expected.asnumpy().item(), rel=1e-4, abs=1e-4)
     np.testing.assert_allclose(gradient.asnumpy(), expected_gradient.asnumpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "to"), [((7, 8), 2, (13, 16)), ((3, 1), 8, (17, 3)), ((1, 4), 4, (1, 15)), ((5, 3), 4, (18, 10))]
+)
+def test_a_factor_enlarges_first_and_then_resizes_what_overshoots(size, factor, to):
+    x = Tensor(np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32))
+    weight = Tensor(np.random.default_rng(1).normal(size=(2, 3, *to)).astype(np.float32))
+    enlarged = tuple(side * factor for side in size)
+
+    def ours(x):
+        resized = resize(x, to, factor=factor)
+        return (resized * weight).sum(), resized
+
+    def two_steps(x):
+        resized = ops.interpolate(ops.interpolate(x, size=enlarged, mode="bilinear"), size=to, mode="bilinear")
+        return (resized * weight).sum(), resized
+
+    (_, found), gradient = ops.value_and_grad(ours, has_aux=True)(x)
+    (_, expected), expected_gradient = ops.value_and_grad(two_steps, has_aux=True)(x)
+    np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=2e-6)
+    np.testing.assert_allclose(gradient.asnumpy(), expected_gradient.asnumpy(), atol=2e-5)
+    assert np.abs(found.asnumpy() - resize(x, to).asnumpy()).max() > 0.02  # one resize gives another result
+    half = resize(x.astype(float16), to, factor=factor)
+    assert half.dtype == float16
+    np.testing.assert_allclose(half.asnumpy(), expected.asnumpy(), atol=5e-3)
+
+
+def test_a_factor_changes_no_bit_where_the_size_is_an_exact_multiple():
+    x = Tensor(np.random.default_rng(0).normal(size=(1, 3, 16, 24)).astype(np.float32))
+    for factor in (2, 4, 8):
+        to = (16 * factor, 24 * factor)
+        np.testing.assert_array_equal(resize(x, to, factor=factor).asnumpy(), resize(x, to).asnumpy())
+
+
+def test_nearest_takes_the_pixels_that_mindspore_labs_operator_takes():
+    for fine in range(1, 90):
+        for halvings in (1, 2, 3):
+            coarse = -(-fine // 2**halvings)
+            x = Tensor(np.arange(coarse * coarse, dtype=np.float32).reshape(1, 1, coarse, coarse))
+            expected = ops.ResizeNearestNeighbor((fine, fine))(x).asnumpy()
+            np.testing.assert_array_equal(resize(x, (fine, fine), "nearest").asnumpy(), expected)
 
 
 def test_nearest_repeats_pixels():

@@ -1,30 +1,34 @@
 """Same weights and input, same logits; same batch, same losses, gradients and running statistics as the peers."""
 
+from functools import cache
+
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
+from compare_with_peers import predict
+from known_weights import odd_input
 from ocrnet.config import LossConfig, ModelConfig
 from ocrnet.losses import OCRLoss
 from ocrnet.models.complexity import count_flops, count_parameters
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.models.published import Conversion, convert
-from peers import DATA, SHARED, Golden, golden_batch, golden_input
+from peers import (
+    CLASS_PLACES,
+    DATA,
+    PLACES,
+    SHARED,
+    Golden,
+    at_places,
+    converted,
+    golden_batch,
+    golden_input,
+    model_config,
+)
 
 SMALL = sorted(DATA.glob("golden_*.npz"))
 WHOLE = sorted(SHARED.glob("*.json")) if SHARED.is_dir() else []
 needs_shared = pytest.mark.skipif(not WHOLE, reason="the whole goldens lie beside the repository")
-
-
-def converted(network: nn.Cell, source: str, tensors: dict[str, np.ndarray]) -> Conversion:
-    """Give `network` a peer's weights as scripts/convert_weights.py does."""
-    parameters = network.parameters_dict()
-    conversion = convert(source, tensors, {name: tuple(value.shape) for name, value in parameters.items()})
-    assert conversion.problems == []
-    for name, parameter in parameters.items():
-        parameter.set_data(Tensor(conversion.weights[name]))
-    return conversion
 
 
 def check_logits(golden: Golden) -> None:
@@ -52,6 +56,46 @@ def test_logits_are_the_peers(path) -> None:
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
 def test_all_logits_are_the_peers(path) -> None:
     check_logits(Golden(path))
+
+
+ODD = dict(np.load(DATA / "odd_sizes.npz"))  # by compare_with_peers.py --write
+FAST = ("mmseg_hr18s", "ssseg16_w18s")  # ssseg16: sssegmentation 1.6.0, whose stem lacks a ReLU
+ODD_CASES = sorted({tuple(key.split("/")[:2]) for key in ODD})
+
+
+@cache
+def published(model: str) -> tuple[Golden, OCRNet]:
+    """A golden and its network; one for all sizes, in evaluation only."""
+    golden = Golden(DATA / f"golden_{model.replace('ssseg16', 'ssseg')}.npz")
+    network = OCRNet(model_config(model)[1], 19)
+    converted(network, golden.source, golden.tensors())
+    return golden, network.set_train(False)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [pytest.param(*case, marks=[] if case[0] in FAST else [pytest.mark.slow]) for case in ODD_CASES],
+)
+def test_logits_are_the_peers_at_sizes_that_are_no_multiple_of_32(model: str, size: str) -> None:
+    golden, network = published(model)
+    shape = tuple(map(int, size.split("x")))
+    images = np.concatenate([odd_input(shape), odd_input(shape)[..., ::-1]])  # in a batch each image is on its own
+    main, auxiliary = network(Tensor(images))
+    expected = {part: ODD[f"{model}/{size}/{part}"] for part in ("main", "auxiliary", "classes")}
+    limit = 1e-4 * np.abs(expected["main"]).max()
+    for logits, part in ((main, "main"), (auxiliary, "auxiliary")):
+        assert np.abs(at_places(size, logits.asnumpy()[:1], PLACES) - expected[part]).max() <= limit
+    classes = resize(main, shape, "bilinear", golden.model.align_corners).asnumpy()[:1].argmax(axis=1)
+    assert (at_places(size, classes, CLASS_PLACES) == expected["classes"]).mean() >= 0.998
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["tta", "slide"])
+@pytest.mark.parametrize("size", ["33x33", "125x251"])
+def test_other_modes_of_evaluation_find_mmsegmentations_classes(mode: str, size: str) -> None:
+    golden, network = published("mmseg_hr18s")
+    found = predict(network, golden.model, tuple(map(int, size.split("x"))), mode)
+    assert (at_places(size, found, CLASS_PLACES) == ODD[f"mmseg_hr18s/{size}/{mode}"]).mean() >= 0.998
 
 
 BOTH_MEANS = pytest.mark.parametrize(("key", "average"), [("avg0", "all"), ("avg1", "valid")])

@@ -140,6 +140,36 @@ def test_safetensors(tmp_path: Path) -> None:
     assert tensors["b"].shape == () and others == []
 
 
+def safetensors_with_header(path: Path, length: int) -> Path:
+    """A file of one tensor whose header is padded with spaces to `length` bytes, as the format allows."""
+    header = b'{"w":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'.ljust(length)
+    path.write_bytes(length.to_bytes(8, "little") + header + np.arange(3, dtype="<f4").tobytes())
+    return path
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.ckpt"])
+@pytest.mark.parametrize("length", [0x80, 0x0280, 0x4B50, 0x0A0A, 0x7B])
+def test_a_header_of_any_length_is_no_pickle_zip_archive_or_checkpoint(tmp_path: Path, name: str, length: int) -> None:
+    """0x80 begins a pickle, 0x4B50 is the zip archives' PK, 0x0A begins a checkpoint."""
+    tensors, others = read_tensors(safetensors_with_header(tmp_path / name, length))
+    assert tensors["w"].tolist() == [0, 1, 2] and others == []
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin", ".pt"])
+def test_pytorch_files_are_known_by_their_content_whatever_they_are_called(tmp_path: Path, name, suffix) -> None:
+    file = tmp_path / f"weights{suffix}"
+    file.write_bytes((DATA / name).read_bytes())
+    assert read_tensors(file)[0]["bn.weight"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_header_longer_than_its_file_is_named(tmp_path: Path) -> None:
+    file = safetensors_with_header(tmp_path / "cut.safetensors", 0x280)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"cut\.safetensors: not a readable weight file"):
+        read_tensors(file)
+
+
 def test_training_checkpoints_of_mindspore_lab(tmp_path: Path) -> None:
     """The optimizer's entries and the unused 1000-class head are listed with a reason."""
     file = tmp_path / "train.ckpt"

@@ -1,8 +1,8 @@
 """HRNet (Wang et al., «Deep High-Resolution Representation Learning for Visual Recognition», 2019).
 
-mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Three things differ:
-the fuse step enlarges as published (mindcv's does so with nearest neighbours in float16), the four branches come out
-as they are, and there is no classification head.
+mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Four things differ:
+the fuse step enlarges as published (mindcv's does so with nearest neighbours in float16), the stem's first ReLU can be
+left out, the four branches come out as they are, and there is no classification head.
 """
 
 from typing import ClassVar
@@ -60,12 +60,18 @@ class Bottleneck(mindcv_hrnet.Bottleneck):
 
 
 class HRModule(mindcv_hrnet.HRModule):
-    """Parallel branches, then every branch receives the sum of all, each brought to its size."""
+    """Parallel branches, then every branch receives the sum of all, each brought to its size.
+
+    Where a branch's side is odd, the next one has half of it, rounded up, and enlarging overshoots. mmsegmentation and
+    sssegmentation enlarge bilinearly by the factor between the resolutions, then resize what overshoots; HRNet-OCR
+    (`align_corners`) and mindspore-lab (nearest) resize to the branch's size at once.
+    """
 
     def __init__(self, *args, fuse: str, align_corners: bool) -> None:
         super().__init__(*args)
         self.fuse = fuse
         self.align_corners = align_corners
+        self.two_steps = fuse == "bilinear" and not align_corners
 
     def construct(self, x: list[Tensor]) -> list[Tensor]:
         branches = [self.branches[i](x[i]) for i in range(self.num_branches)]
@@ -77,7 +83,8 @@ class HRModule(mindcv_hrnet.HRModule):
                 if j != i:
                     part = self.fuse_layers[i][j](part)
                 if j > i:
-                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners)
+                    factor = 2 ** (j - i) if self.two_steps else 1
+                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners, factor)
                 total = total + part
             fused.append(self.relu(total))
         return fused
@@ -90,14 +97,16 @@ class HRNet(mindcv_hrnet.HRNet):
         name: a key of the table above.
         fuse: bilinear (published) or nearest (mindspore-lab).
         align_corners: of the bilinear fuse; True in HRNet-OCR.
+        stem_relu: between the two convolutions of the stem; False in sssegmentation before 1.7.0.
     """
 
     blocks_dict: ClassVar = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
 
-    def __init__(self, name: str, fuse: str = "bilinear", align_corners: bool = False) -> None:
+    def __init__(self, name: str, fuse: str = "bilinear", align_corners: bool = False, stem_relu: bool = True) -> None:
         self._fuse, self._align_corners = fuse, align_corners
         super().__init__(stage_tables(name))
         del self.classifier
+        self.stem_relu = stem_relu
         width = DEPTHS[name][0]
         self.out_channels = tuple(width * 2**branch for branch in range(4))
         start_convolutions(self)
@@ -123,4 +132,20 @@ class HRNet(mindcv_hrnet.HRNet):
         return nn.SequentialCell(modules), num_inchannels
 
     def construct(self, x: Tensor) -> list[Tensor]:
-        return self.forward_features(x)
+        x = self.bn1(self.conv1(x))
+        if self.stem_relu:
+            x = self.relu(x)
+        x = self.layer1(self.relu(self.bn2(self.conv2(x))))
+        # a transition that changes its map, or adds a branch, reads the last one
+        first = []
+        for i in range(2):
+            first.append(self.transition1[i](x) if self.transition1_flags[i] else x)
+        second = self.stage2(first)
+        maps = []
+        for i in range(3):
+            maps.append(self.transition2[i](second[-1]) if self.transition2_flags[i] else second[i])
+        third = self.stage3(maps)
+        maps = []
+        for i in range(4):
+            maps.append(self.transition3[i](third[-1]) if self.transition3_flags[i] else third[i])
+        return self.stage4(maps)

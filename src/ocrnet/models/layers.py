@@ -9,21 +9,29 @@ from mindspore.ops import constexpr, functional
 from numpy.random import Generator, Philox
 
 
-def resize(x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False) -> Tensor:
+def resize(
+    x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False, factor: int = 1
+) -> Tensor:
     """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest.
+
+    With a `factor`, bilinear means two resizes: to `factor` times the height and width, then to `size`. It costs the
+    same as one, and is the same as one where the enlarged map has that size.
 
     Bilinear is two products with matrices of two non-zeros a row: its gradient is two products as well, where the
     framework's own takes 20 ns a pixel and channel on a CPU. Where a graph is exported for any size there is no matrix.
     """
     if mode == "bilinear" and functional.is_sequence_value_unknown(x.shape):
-        return ops.ResizeBilinearV2(align_corners, not align_corners)(x, size)
+        bilinear = ops.ResizeBilinearV2(align_corners, not align_corners)
+        if factor > 1:
+            x = bilinear(x, (x.shape[2] * factor, x.shape[3] * factor))
+        return bilinear(x, size)
     if x.shape[2:] == tuple(size):
         return x
     if mode == "nearest":
         return ops.interpolate(x, size=size, mode="nearest")
     batch, channels, height, width = x.shape
-    down = _interpolation(size[0], height, align_corners).astype(x.dtype)
-    across = _interpolation(size[1], width, align_corners).astype(x.dtype)
+    down = _interpolation(size[0], height, align_corners, factor).astype(x.dtype)
+    across = _interpolation(size[1], width, align_corners, factor).astype(x.dtype)
     x = _by_transposed(ops.reshape(x, (batch * channels * height, width)), across)
     return ops.matmul(down, ops.reshape(x, (batch, channels, height, size[1])))
 
@@ -32,8 +40,16 @@ _by_transposed = ops.MatMul(transpose_b=True)
 
 
 @constexpr
-def _interpolation(out_size: int, in_size: int, align_corners: bool) -> Tensor:
-    """(out_size, in_size) float32: row i holds the weights that make output i, as PyTorch's bilinear defines them."""
+def _interpolation(out_size: int, in_size: int, align_corners: bool, factor: int) -> Tensor:
+    """(out_size, in_size) float32: row i holds the weights that make output i, of both steps of `resize`."""
+    matrix = _bilinear_weights(out_size, in_size * factor, align_corners)
+    if factor > 1:
+        matrix = matrix @ _bilinear_weights(in_size * factor, in_size, align_corners)
+    return Tensor(matrix.astype(np.float32))
+
+
+def _bilinear_weights(out_size: int, in_size: int, align_corners: bool) -> np.ndarray:
+    """(out_size, in_size) float64: the weights of one step, as PyTorch's bilinear defines them."""
     place = np.arange(out_size, dtype=np.float64)
     if align_corners:
         place *= (in_size - 1) / max(1, out_size - 1)
@@ -45,7 +61,7 @@ def _interpolation(out_size: int, in_size: int, align_corners: bool) -> Tensor:
     rows = np.arange(out_size)
     matrix[rows, low] = 1 - (place - low)
     matrix[rows, high] += place - low
-    return Tensor(matrix.astype(np.float32))
+    return matrix
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -21,7 +21,7 @@ class OCRNet(nn.Cell):
         super().__init__()
         self.joins_maps = config.backbone.startswith("hrnet")
         if self.joins_maps:
-            self.backbone = HRNet(config.backbone, config.fuse, config.align_corners)
+            self.backbone = HRNet(config.backbone, config.fuse, config.align_corners, config.stem_relu)
             aux_in = ocr_in = sum(self.backbone.out_channels)
         else:
             self.backbone = ResNet(config.backbone)

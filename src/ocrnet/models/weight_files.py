@@ -50,13 +50,15 @@ def read_tensors(path: Path) -> tuple[Tensors, list[str]]:
     if not path.is_file():
         raise UserError(f"{path}: weight file not found")
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(9)
     try:
-        if start == b"PK":
+        if _is_safetensors(start, path.stat().st_size):
+            tensors, others = load_file(path), []
+        elif start[:2] == b"PK":
             tensors, others = _state_dict(_read_zip(path))
         elif start[:1] == b"\x80" and path.suffix != ".ckpt":
             tensors, others = _state_dict(_read_legacy(path))
-        elif path.suffix == ".safetensors":
+        elif path.suffix == ".safetensors":  # it is none, and its reader says what is wrong
             tensors, others = load_file(path), []
         else:
             entries = read_checkpoint(path)
@@ -72,6 +74,15 @@ def read_tensors(path: Path) -> tuple[Tensors, list[str]]:
             "Save the model's state dict and convert that."
         )
     return {name: _float32(value) for name, value in tensors.items()}, others
+
+
+def _is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes begins as safetensors does: the header's length in 8 bytes, then its JSON object.
+
+    The first byte may be any, a pickle's 0x80 or a zip archive's P as well. But no pickle, zip archive or checkpoint
+    has a number in its first 8 bytes that is less than its size: their bytes 4 to 8 are not all zero.
+    """
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
 def _float32(value: np.ndarray) -> np.ndarray:
