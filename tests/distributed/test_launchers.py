@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_several_ranks import RECIPE, TINY, loopback_only, losses
 
 from ocrnet.distributed import cluster, launcher
 from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks
@@ -14,7 +15,14 @@ from ocrnet.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 _PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-HYDRA_MPIEXEC = shutil.which("mpiexec.hydra", path=_PATH)
+LAUNCHERS = {
+    "mpiexec.hydra": ["mpiexec.hydra", "-n", "2"],  # MPICH's or Intel MPI's
+    "srun": ["bash", "tests/distributed/one_node_slurm.sh", "srun", "--kill-on-bad-exit", "-n", "2"],
+}
+INSTALLED = {
+    "mpiexec.hydra": shutil.which("mpiexec.hydra", path=_PATH) is not None,
+    "srun": os.getuid() == 0 and all(map(shutil.which, ("srun", "slurmctld", "slurmd", "munged"))),
+}
 _PREFIXES = ("OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_", "MS_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "DEVICE_ID")
 _PREFIXES += ("ASCEND_DEVICE_ID", "OCRNET_RANK", "TORCHELASTIC_", "PRTE_")
 
@@ -56,6 +64,7 @@ THREE_NODES = {
 ONE_TASK = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_GTIDS": "0", "SLURM_PROCID": "0"}
 ONE_TASK["SLURM_LOCALID"] = "0"
 MSRUN = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "RANK_ID": "1", "DEVICE_ID": "1", "MS_SCHED_HOST": "127.0.0.1"}
+RANK_TABLE = {"RANK_TABLE_FILE": "hccl.json", "RANK_ID": "11", "RANK_SIZE": "16", "ASCEND_DEVICE_ID": "3"}
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none"}
 
 
@@ -83,6 +92,8 @@ def environment(monkeypatch):
         (THREE_NODES, Ranks(3, 5, 1, 2), SLURM),
         (STEP | {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_JOBID": "3.0"}, Ranks(1, 2, 1, 2), SLURM),  # srun --mpi=pmi2
         (MSRUN, Ranks(1, 2, 1, 2), "msrun"),
+        (MSRUN | {"MS_SCHED_HOST": "192.0.2.7", "MS_WORKER_NUM": "4"}, Ranks(1, 4, 1, 1), "msrun"),  # several machines
+        (RANK_TABLE, Ranks(11, 16, 3, 1), "rank table"),
         # one process, whatever the number of tasks that Slurm has reserved room for
         (ALLOCATION, Ranks(), None),
         (BATCH_SCRIPT, Ranks(), None),
@@ -163,7 +174,7 @@ def test_leftover_variables_of_mpiexec_are_refused_and_the_message_unsets_them(e
 def test_a_refused_training_writes_nothing(demo, tmp_path):
     """As each of the processes sees it that a torchrun has started."""
     command = [sys.executable, "train.py", "--config", "config/ocrnet/config_ocrnet_demo.yml"]
-    command += ["--dataset_dir", demo, "--save_dir", tmp_path / "run"]
+    command += ["--dataset_dir", demo, "--save_dir", tmp_path / "run", "--total_step", "1"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
     ended = subprocess.run(
         list(map(str, command)), cwd=ROOT, env={**environment, **TORCHRUN}, capture_output=True, text=True
@@ -256,3 +267,41 @@ def test_on_several_machines_the_scheduler_is_at_the_first_slurm_node_or_where_t
     environment(INTEL | {"MS_SCHED_HOST": "192.0.2.7"})
     with pytest.raises(UserError, match="mpirun -genv MS_SCHED_HOST ADDRESS -genv MS_SCHED_PORT 8118"):
         cluster._scheduler_address()
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) for name in LAUNCHERS])
+def launch(request):
+    """Start two ranks of a script under the repository's root; gives their launcher's name, and what to call."""
+    if not INSTALLED[request.param]:
+        pytest.skip(f"{request.param} is not installed")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
+        command = [*loopback_only(), *LAUNCHERS[request.param], sys.executable, *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=ROOT, env={**environment, "PATH": _PATH}, capture_output=True, text=True, timeout=300
+        )
+
+    return request.param, run
+
+
+def test_two_ranks_are_one_job_with_one_writer(launch, demo, tmp_path):
+    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1, "--total_step", 2]
+    flags += ["--set", "train.sync_batch_norm=False", "--set", "checkpoint.interval=1"]
+    ended = launch[1]("train.py", *flags, "--save_dir", tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("2 steps done") == 1 and "on 2 x CPU" in ended.stdout
+    assert len(losses(tmp_path / "run")) == 2
+    assert losses(tmp_path / "run") == losses(tmp_path / "run", "train_rank1.log")
+    assert (tmp_path / "run" / "checkpoint" / "latest.ckpt").exists()
+
+
+def test_a_failing_rank_ends_the_job(launch):
+    """Within seconds, and with its own status, as far as the launcher hands it on."""
+    name, run = launch
+    ended = run("tests/distributed/failing_job.py")
+    # rank, size, local rank, local size, and the size that a child process of the rank sees
+    assert ended.stdout.split("\n")[:3] == ["(0, 2, 0, 2, 1)", "(1, 2, 1, 2, 1)", name], ended.stderr
+    assert "rank 1: error: rank 1 is to fail" in ended.stderr
+    assert "timed out" not in ended.stderr  # by then MindSpore's scheduler would have noticed
+    assert ended.returncode == (2 if name == "mpiexec.hydra" else 143)
