@@ -6,9 +6,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # as root (a container) mpirun wants to be asked twice; 20 s to finish a step and save it when the job is stopped
 options=(--allow-run-as-root)
+hosts=(--hostfile "${HOSTFILE:-}" -x PATH)
 case $(mpirun --version) in
 *'(Open MPI) 4.'*) options+=(--quiet --mca odls_base_sigkill_timeout 20) ;;
 *'(Open MPI) 5.'*) options+=(--prtemca odls_base_sigkill_timeout 20) ;;
+*'(Open MPI)'*) ;;
+*) options=() hosts=(-f "${HOSTFILE:-}") ;; # MPICH, Intel MPI
 esac
-if [ -n "${HOSTFILE:-}" ]; then options+=(--hostfile "$HOSTFILE" -x PATH); fi
+if [ -n "${HOSTFILE:-}" ]; then options+=("${hosts[@]}"); fi
 exec mpirun "${options[@]}" -n "$1" "${PYTHON:-python}" "${ENTRY:-train.py}" --config "$2" "${@:3}"

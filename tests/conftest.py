@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ import pytest
 from ocrnet import device
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A script that starts the tests in the background (`pytest &`) makes them ignore Ctrl-C, and so every program that they
+# start. With a handler here those programs start with the default, as in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,7 +66,7 @@ def inside(batch: int, synchronised: bool) -> None:
 def main(rounds: int) -> None:
     from test_several_ranks import MPIRUN, loopback_only
 
-    two = [*loopback_only(), MPIRUN, "--allow-run-as-root", "-n", "2"]
+    two = [*loopback_only(), *MPIRUN, "--allow-run-as-root", "-n", "2"]
     runs = {
         "one process, batch 4": ([], "4", "False"),
         "two ranks, batch 2 each": (two, "2", "False"),

@@ -27,7 +27,7 @@ EVALUATION = ["--run_eval", "True", "--set", "eval.interval=6"]
 
 def start(data: Path, folder: Path, *flags: str) -> subprocess.Popen:
     """Two ranks; what they and their scheduler inherit says that they are this job's."""
-    command = [*loopback_only(), MPIRUN, "--allow-run-as-root", "-n", "2", sys.executable, "train.py", *FLAGS, *flags]
+    command = [*loopback_only(), *MPIRUN, "--allow-run-as-root", "-n", "2", sys.executable, "train.py", *FLAGS, *flags]
     command += ["--dataset_dir", str(data), "--save_dir", str(folder)]
     output = (folder.parent / f"{folder.name}.txt").open("ab")
     environment = {**os.environ, "OCRNET_TEST_JOB": str(folder)}

@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, job_id, ranks, started_by
+from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, job_id, peer, ranks, started_by
 from ocrnet.errors import UserError
 
 _PATIENCE = 600  # seconds until all ranks of this machine must have come, as long as msrun waits
@@ -53,7 +52,7 @@ def join_cluster() -> bool:
     cluster = {"MS_WORKER_NUM": str(me.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
     if me.first:
         others = {name: value for name, value in env.items() if not name.startswith(("OMPI_", "PMIX_"))}
-        command = [sys.executable, Path(__file__).with_name("scheduler.py")]
+        command = [sys.executable, Path(__file__).with_name("scheduler.py"), str(os.getpid())]
         subprocess.Popen(command, env={**others, **cluster, "MS_ROLE": "MS_SCHED"}, stdin=subprocess.DEVNULL)
         if one_machine:
             _tell_port(port, me)
@@ -175,8 +174,7 @@ def _port_from_rank_0() -> int:
 
 def _of_this_user(channel: socket.socket) -> bool:
     """Whether the process at the other end is this user's: any user may take a name in the abstract namespace."""
-    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return struct.unpack("3i", credentials)[1] == os.getuid()
+    return peer(channel)[1] == os.getuid()
 
 
 def _address_towards(host: str) -> str:

@@ -1,8 +1,11 @@
 """Which of a job's processes this one is, whoever started it: mpirun, srun, msrun, a rank table, or nobody."""
 
 import os
+import socket
+import struct
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -157,7 +160,7 @@ def job_id() -> str:
     """
     env, launcher = os.environ, started_by()
     if launcher == HYDRA:
-        return f"{launcher} {_hydra_proxy()}"
+        return " ".join(map(str, (launcher, *_hydra_proxy())))
     names = {
         OPEN_MPI: ("PMIX_SERVER_TMPDIR", "PMIX_NAMESPACE"),
         SLURM: ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_STEP_ID"),
@@ -167,15 +170,15 @@ def job_id() -> str:
     return " ".join([launcher or "alone", *(env.get(name, "") for name in names)])
 
 
-def _hydra_proxy() -> str:
-    """Number and start time of the process that hydra has on each machine, an ancestor of all its ranks there."""
+def _hydra_proxy() -> tuple[int, int]:
+    """Process number and start time of hydra's proxy: there is one on each machine, an ancestor of all ranks there."""
     pid = os.getppid()
     while pid:
         name, _, fields = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
-        parent, start = (fields.split()[index] for index in (1, 19))
+        parent, start = (int(fields.split()[index]) for index in (1, 19))
         if "pmi_proxy" in name:
-            return f"{pid} {start}"
-        pid = int(parent)
+            return pid, start
+        pid = parent
     names = ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
     raise UserError(
         f"{' '.join(f'{name}={os.environ[name]}' for name in names)}, but no mpiexec.hydra is running above this "
@@ -211,4 +214,19 @@ def leave(status: int) -> None:
             time.sleep(3 if ranks().first else 2)
         sys.stdout.flush()
         sys.stderr.flush()
+        if status and started_by() == HYDRA:
+            _abort(status)
         os._exit(status)
+
+
+def _abort(status: int) -> None:
+    """Ask mpiexec.hydra, in its protocol PMI-1, to end the job: if a rank merely fails it leaves the others waiting."""
+    with suppress(OSError, UserError), socket.socket(fileno=os.dup(int(os.environ.get("PMI_FD", "-1")))) as channel:
+        if peer(channel)[0] == _hydra_proxy()[0]:  # and not a file that got the same number later
+            channel.sendall(f"cmd=abort exitcode={status}\n".encode())
+
+
+def peer(channel: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end of a Unix socket, from the kernel."""
+    pid, user, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, user

@@ -1,0 +1,30 @@
+"""A job of which one rank fails, to be started by a launcher: says who is there, then rank 1 ends with an error."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from ocrnet import device, program
+from ocrnet.distributed import launcher
+from ocrnet.distributed.collectives import gather
+from ocrnet.errors import UserError
+
+CHILD = "from ocrnet.distributed import launcher; launcher.require_known_launcher(); print(launcher.ranks().size)"
+
+
+def main() -> None:
+    device.init("CPU")
+    me = launcher.ranks()
+    environment = {**os.environ, "PYTHONPATH": sys.path[0]}
+    child = subprocess.run([sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=True)
+    print(*gather((me.rank, me.size, me.local_rank, me.local_size, int(child.stdout))), launcher.started_by(), sep="\n")
+    if me.rank == 1:
+        raise UserError("rank 1 is to fail")
+    gather(None)
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))
