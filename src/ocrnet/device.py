@@ -16,8 +16,10 @@ TARGETS = ("Ascend", "GPU", "CPU")
 
 
 def prepare_environment() -> None:
-    """What must be in the environment before MindSpore is imported. Values that the user set stay."""
+    """What must be in the environment before MindSpore and OpenCV are imported. Values that the user set stay."""
     os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about accelerators that are not there
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # a damaged image is named by us
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # pictures.MAX_PIXELS, also for OpenCV's decoders
     accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
     if not accelerators:
         _choose_fast_convolutions()
@@ -97,7 +99,7 @@ def _join_ranks(target: str) -> None:
     )
     if not ranks.first:
         # rank 0 speaks for all; what goes wrong is on stderr
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stdout = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115
 
 
 @contextmanager

@@ -23,9 +23,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that the user asked for. Raises UserError when it cannot be written."""
+    """Write a file that the user asked for. Raises UserError when it cannot be written.
+
+    Names of files that are not UTF-8 keep their bytes, so that a list of them leads to the files.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot write this file: {error.strerror}") from None

@@ -5,7 +5,6 @@ it. Files come from elsewhere: nothing in them is run, and no name in them may l
 """
 
 import base64
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from ocrnet.data.pictures import MAX_PIXELS, read_picture
+from ocrnet import files
+from ocrnet.data.pictures import MAX_PIXELS, open_image, picture_size, read_picture
 from ocrnet.errors import UserError
 
 Points = list[tuple[float, float]]
@@ -93,7 +92,7 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
 
 def _check(annotation: Annotation) -> None:
     name, width, height, shapes = annotation
-    if min(width, height) < 1 or width * height > MAX_PIXELS:
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 < height <= MAX_PIXELS // width):
         raise ValueError(f"{name} is {width} x {height} pixels")
     _inside(Path(), name)
     for shape in shapes:
@@ -230,15 +229,15 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the image as annotation programs and `read_picture` show it: turned as EXIF says."""
     try:
-        with Image.open(path) as picture:
-            return picture.size
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: this picture's size is needed (--images names its folder): {error}") from None
+        return picture_size(path)
+    except UserError as error:
+        raise UserError(f"{error} (this picture's size is needed; --images names its folder)") from None
 
 
 def _base64_mask(text: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) > 0
+    return np.asarray(open_image(Path("a mask"), base64.b64decode(text))[0]) > 0
 
 
 def _panoptic_mask(path: Path, number: int) -> np.ndarray:
@@ -261,6 +260,8 @@ def _run_length_mask(coded: dict) -> np.ndarray:
             digit -= 48
             value |= (digit & 31) << shift
             shift += 5
+            if shift > 60:
+                raise ValueError("a mask's run is longer than any picture")
             if not digit & 32:
                 value -= (digit & 16) and 1 << shift
                 numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))

@@ -59,13 +59,13 @@ def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
     """
     real_root = os.path.realpath(root)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")  # file names keep their bytes
     except OSError as error:
         raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file") from None
+    if "\0" in text:
+        raise UserError(f"{path}: not a text file in UTF-8")
     pairs: Pairs = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split("#")[0].split()
         if not fields:
             continue
