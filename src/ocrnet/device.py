@@ -115,6 +115,28 @@ def pynative() -> Iterator[None]:
         ms.set_context(mode=mode)
 
 
+def available_memory() -> int | None:
+    """Bytes of main memory that this process may still take: what the machine has free, or what its container
+    (control group) leaves of that. None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    root = Path("/sys/fs/cgroup")
+    for limit, used, cache in (
+        (root / "memory.max", root / "memory.current", "file "),
+        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_cache "),
+    ):
+        try:
+            statistics = limit.with_name("memory.stat").read_text(encoding="ascii").splitlines()
+            cached = next(int(line.split()[1]) for line in statistics if line.startswith(cache))  # the kernel frees it
+            free = min(free, int(limit.read_text()) - int(used.read_text()) + cached)
+        except (OSError, ValueError, StopIteration):  # no such group, or no limit ("max")
+            continue
+    return max(0, free)
+
+
 def cores() -> int:
     """Processor cores for this process: those that it may use, divided among the ranks of the machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

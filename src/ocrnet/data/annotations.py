@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ocrnet import files
+from ocrnet import device, files
 from ocrnet.data.pictures import MAX_PIXELS, open_image, picture_size, read_picture
 from ocrnet.errors import UserError
 
@@ -63,9 +63,15 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
     Raises:
         UserError: the file cannot be read, is of another format, or holds something impossible.
     """
+    most = device.available_memory() or 2**34
     try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        data = files.read_bytes(path, most // 4)
+        if (needed := 2 * len(data) + 64 * sum(map(data.count, (b"[", b"{", b",")))) > most:  # an object each
+            raise ValueError(f"it would take {needed:,} bytes of memory, {most:,} are free: split it")
+        tree = json.loads(data)
+    except OSError as error:
+        raise UserError(f"{path}: not a readable JSON file: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file: {error}") from None
     keys = set(tree) if isinstance(tree, dict) else set()
     try:
@@ -93,7 +99,7 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
 def _check(annotation: Annotation) -> None:
     name, width, height, shapes = annotation
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 < height <= MAX_PIXELS // width):
-        raise ValueError(f"{name} is {width} x {height} pixels")
+        raise ValueError(f"{name} is {width!r} x {height!r} pixels; an image has 1 to {MAX_PIXELS:,}")
     _inside(Path(), name)
     for shape in shapes:
         for ring in (shape.outline, *shape.holes):

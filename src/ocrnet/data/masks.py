@@ -6,11 +6,16 @@ from pathlib import Path
 import yaml
 from PIL import Image, ImageDraw
 
+from ocrnet import files
 from ocrnet.config import IGNORED
 from ocrnet.data.annotations import Annotation
 from ocrnet.data.cityscapes import LABELS
 from ocrnet.data.datasets import made_up_colour
 from ocrnet.errors import UserError
+
+_MOST = 2**20
+"""Bytes of a file of class names."""
+_WIDEST = 10_000  # pixels
 
 
 @dataclass
@@ -52,14 +57,16 @@ def read_classes(path: str) -> ClassTable:
     if path in CITYSCAPES_TABLES:
         return CITYSCAPES_TABLES[path]
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = files.read_bytes(Path(path), _MOST).decode("utf-8")
         tree = yaml.safe_load(text)
         if isinstance(tree, str):  # to YAML, names in lines are one string
             tree = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
         known = {"color", "width"}
-        entries = [(str(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
-        if wrong := next((set(about) - known for _, about in entries if set(about) - known), None):
-            raise ValueError(f"{', '.join(map(str, wrong))}: a class has color and width")
+        entries = [(_text(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
+        for name, about in entries:
+            wrong = about.keys() - known if isinstance(about, dict) else {_text(about)}
+            if wrong:
+                raise ValueError(f"{', '.join(map(_text, wrong))}: a class has color and width ({name})")
         if not 0 < len(dict(entries)) == len(entries) < IGNORED - 1:
             raise ValueError(f"{len(entries)} names, of which {len(dict(entries))} differ")
         table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
@@ -67,10 +74,19 @@ def read_classes(path: str) -> ClassTable:
             red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour
             table.colours[name] = red, green, blue
             table.widths[name] = float(about.get("width", 1))
+            if not 0 <= table.widths[name] <= _WIDEST:
+                raise ValueError(f"width {table.widths[name]} of {name}: a number of pixels up to {_WIDEST:,}")
     except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: cannot read class names here: {' '.join(str(error).split())}") from None
     table.background = table.values.get("background", IGNORED)
     return table
+
+
+def _text(name: object) -> str:
+    """A name in YAML as text. Lists are refused: aliases of aliases would make them endless."""
+    if isinstance(name, list | dict | tuple | set):
+        raise ValueError("a class name is a word, this one is a list")
+    return str(name)
 
 
 def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
