@@ -17,7 +17,7 @@ import numpy as np
 
 from ocrnet import arguments, device, errors, media, program, progress
 from ocrnet.data.datasets import palette
-from ocrnet.data.pictures import read_picture
+from ocrnet.data.pictures import PictureFile
 from ocrnet.distributed import collectives, launcher
 from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, load_network
@@ -56,6 +56,8 @@ class Output:
         films: list[Film] = []
         try:
             for number, frame in enumerate(progress.bar(iterable=video, total=video.length, desc=str(name))):
+                if not films:
+                    predictor.check_memory(video.path, frame.shape[:2])
                 classes = predictor([frame])[0]
                 if not films:
                     paths = [self.folder / kind / f"{name}.mp4" for kind in ("mask", "overlay")]
@@ -91,7 +93,9 @@ def main() -> None:
             if video := media.open_video(path):
                 output.video(name, video, predictor)
             else:
-                picture = read_picture(path)
+                image = PictureFile(path)
+                predictor.check_memory(path, image.shape[:2])
+                picture = image[:, :]
                 output.picture(name, picture, predictor([picture])[0])
         except errors.UserError as error:
             failed.append(str(error))
