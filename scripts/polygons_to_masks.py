@@ -129,7 +129,7 @@ def convert(
                 picture.putpalette(levels + [0] * (768 - len(levels)))  # of a short one Pillow makes few bits a pixel
             target = output / f"{annotation.name}{table.suffix}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            scratch = target.with_name(f".{target.name}.{os.getpid()}-{time.monotonic_ns()}.writing")
+            scratch = target.with_name(f".{os.getpid()}-{time.monotonic_ns()}.writing")
             picture.save(scratch, format="PNG", compress_level=1)  # flat areas: little larger, several times faster
             written.append((target, scratch))
             empty += without

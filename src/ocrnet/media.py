@@ -81,7 +81,7 @@ class Video:
         for frame in self._film():
             yield frame
             number += 1
-        if self.path.suffix.lower() in _COUNTED and number < 0.9 * self.length:
+        if self.path.suffix.lower() in _COUNTED and number < 0.9 * self.length - 1:
             raise BadFile("cut short", f"{self.path}: damaged: {number} of its {self.length} frames can be read")
 
     def _images(self) -> Iterator[np.ndarray]:
@@ -90,8 +90,8 @@ class Video:
             try:
                 image.seek(number)
                 frame = flatten(self.path, image)
-            except Exception as error:  # a decoder raises whatever it met
-                reason = f"{number} of its {self.length} frames can be read: {error}"
+            except Exception:  # a decoder raises whatever it met
+                reason = f"{number} of its {self.length} frames can be read"
                 raise BadFile("cut short", f"{self.path}: damaged: {reason}") from None
             yield frame
 

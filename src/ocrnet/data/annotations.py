@@ -90,6 +90,8 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
             raise ValueError("none of Cityscapes' polygons, LabelMe, COCO, VIA or Datumaro (CVAT)")
         for annotation in found:
             _check(annotation)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = f"without {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{path}: not an annotation file, or a damaged one: {reason}") from None
@@ -243,7 +245,10 @@ def _picture_size(path: Path) -> tuple[int, int]:
 
 
 def _base64_mask(text: str) -> np.ndarray:
-    return np.asarray(open_image(Path("a mask"), base64.b64decode(text))[0]) > 0
+    try:
+        return np.asarray(open_image(Path("a mask"), base64.b64decode(text))[0]) > 0
+    except UserError as error:  # whoever draws it knows the file
+        raise ValueError(str(error)) from None
 
 
 def _panoptic_mask(path: Path, number: int) -> np.ndarray:

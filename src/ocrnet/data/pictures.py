@@ -33,6 +33,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata
 
 _JPEG = b"\xff\xd8"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # between scans; 0 is a stuffed byte, D0-D7 are restarts
+_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F", "LA")  # of Pillow's modes
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262  # TIFF tags
 
@@ -137,6 +138,12 @@ def read_label(path: Path) -> np.ndarray:
             "values out of range",
             f"{path}: JPEG changes class numbers where it compresses: save labels as PNG",
         )
+    if image.mode not in _ONE_CHANNEL:
+        raise BadFile(
+            "values out of range",
+            f"{path}: a label is a single-channel picture of class numbers, this one is {image.mode} (a colour "
+            "picture? convert it to class numbers first)",
+        )
     try:
         values = np.asarray(image)
     except Exception as error:  # a decoder raises whatever it met
@@ -146,9 +153,7 @@ def read_label(path: Path) -> np.ndarray:
         values = values[..., 0]
     if values.ndim != 2:
         raise BadFile(
-            "values out of range",
-            f"{path}: a label is a single-channel picture of class numbers, this one has shape {values.shape} (a "
-            "colour picture? convert it to class numbers first)",
+            "values out of range", f"{path}: a label with transparent pixels or 16-bit alpha: save it without"
         )
     if image.mode in ("1", "L") and tags.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow inverts the values
         values = np.asarray(~values)
