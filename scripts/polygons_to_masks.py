@@ -98,7 +98,7 @@ def keep(written: list[tuple[Path, Path]], source: Path, sources: dict[Path, Pat
                 scratch.replace(target)
                 sources[target] = source
         except OSError as error:
-            problems.append(f"{target}: cannot write this file: {error.strerror}")
+            problems.append(f"{source}: cannot write {target}: {error.strerror}")
     return problems
 
 

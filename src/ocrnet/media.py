@@ -1,9 +1,11 @@
 """Pictures and videos as people have them: any format, depth, orientation; files, folders, patterns."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import glob
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -15,15 +17,18 @@ from ocrnet.errors import UserError
 from ocrnet.output_names import unique_names
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: we say ourselves which video is unreadable
-# A playlist may be called film.mp4. These containers hold their frames themselves and lead to no file or address.
-os.environ.setdefault(
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
-    "protocol_whitelist;file|format_whitelist;mov,matroska,avi,asf,mpeg,mpegts,mpegvideo,m4v,flv,ogg",
-)
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 _ANIMATED = {".gif", ".webp", ".png"}  # formats that may hold several pictures
+_CONTAINERS = re.compile(
+    rb"....(ftyp|moov|mdat|free|skip|wide|pnot)"  # MP4 and QuickTime
+    rb"|RIFF....AVI |\x1aE\xdf\xa3|0&\xb2\x75\x8e\x66\xcf\x11|FLV\x01|OggS"  # AVI, Matroska and WebM, ASF
+    rb"|\x00\x00\x01[\xb3\xba]|G.{187}G.{187}G|....G.{191}G.{191}G",  # MPEG: elementary, program, transport
+    re.DOTALL,
+)
+"""How files begin that hold their frames themselves. FFmpeg would also follow a playlist that is called film.mp4, to
+other files; OpenCV 4.11 does not hand it a list of formats."""
 _COUNTED = {".mp4", ".m4v", ".mov", ".avi"}  # containers that list their frames; others estimate how many there are
 
 
@@ -82,7 +87,7 @@ class Video:
             yield frame
             number += 1
         if self.path.suffix.lower() in _COUNTED and number < 0.9 * self.length - 1:
-            raise BadFile("cut short", f"{self.path}: damaged: {number} of its {self.length} frames can be read")
+            raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} of {self.length} frames")
 
     def _images(self) -> Iterator[np.ndarray]:
         image, _ = open_image(self.path, read_file(self.path, "picture"))
@@ -91,8 +96,7 @@ class Video:
                 image.seek(number)
                 frame = flatten(self.path, image)
             except Exception:  # a decoder raises whatever it met
-                reason = f"{number} of its {self.length} frames can be read"
-                raise BadFile("cut short", f"{self.path}: damaged: {reason}") from None
+                raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} frames") from None
             yield frame
 
     def _film(self) -> Iterator[np.ndarray]:
@@ -116,14 +120,21 @@ def open_video(path: Path) -> Video | None:
             return None
         try:
             with Image.open(path, formats=FORMATS) as image:
-                length, milliseconds = getattr(image, "n_frames", 1), float(image.info.get("duration") or 100)
+                length, milliseconds = _count_frames(image), float(image.info.get("duration") or 100)
         except Exception:  # Pillow raises whatever it met; `read_picture` says what is wrong with the file
             return None
         return Video(path, _sane(1000 / milliseconds), length) if length > 1 else None
     if ending not in VIDEOS:
         return None
-    if not path.is_file():  # FFmpeg would wait for what comes out of a pipe
-        raise BadFile("missing", f"{path}: not a file")
+    if not path.is_file():  # a pipe would never end
+        raise UserError(f"{path}: not a readable video: not a file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise UserError(f"{path}: not a readable video: {error.strerror}") from None
+    if not _CONTAINERS.match(start):
+        raise UserError(f"{path}: not a readable video: it begins like none of MP4, AVI, Matroska, WebM, ASF, MPEG")
     capture = _capture(path)
     width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     video = Video(path, _sane(capture.get(cv2.CAP_PROP_FPS)), max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))))
@@ -132,6 +143,20 @@ def open_video(path: Path) -> Video | None:
     if not readable:
         raise UserError(f"{path}: not a readable video")
     return video
+
+
+def _count_frames(image: Image.Image) -> int:
+    """Of an animation that breaks off one more than can be reached: reading that one says what is wrong."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # a decoder raises whatever it met
+        image.seek(0)
+        for number in count(1):
+            try:
+                image.seek(number)
+            except Exception:
+                return number + 1
+        return 1
 
 
 def _capture(path: Path) -> cv2.VideoCapture:

@@ -241,7 +241,7 @@ def check_predict(lab: Lab, flags: list[object]) -> tuple[str, float]:
             raise Fault(f"{path.name} is sound and was not segmented\n{text[-3000:]}")
         if not done and not named(text, path):
             raise Fault(f"{path.name} was neither segmented nor named")
-    refused = sum(named(text[text.index("error: ") :], path) for path in paths)
+    refused = sum(named(text[text.rindex("\nerror: ") :], path) for path in paths)
     if status != 2:
         raise Fault(f"exit status {status}")
     return f"{len(paths)} files, {refused} refused", peak
@@ -264,7 +264,7 @@ def check_eval(lab: Lab, flags: list[object]) -> tuple[str, float]:
     missing = [number for number in range(GOOD) if not list(out.rglob(f"good{number}.png"))]
     if status != 2 or missing or not (lab.folder / "report" / "index.html").exists():
         raise Fault(f"exit status {status}, without {missing}\n{text[-3000:]}")
-    return text[text.index("error: ") :].splitlines()[0], peak
+    return text[text.rindex("\nerror: ") + 1 :].splitlines()[0], peak
 
 
 def check_train(lab: Lab, flags: list[object]) -> tuple[str, float]:

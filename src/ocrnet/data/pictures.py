@@ -125,7 +125,9 @@ def read_label(path: Path) -> np.ndarray:
             return read_mat(path)
         except FileNotFoundError:
             raise BadFile("missing", f"{path}: label file not found") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise BadFile("unreadable", f"{path}: cannot read this label picture: {error.strerror}") from None
+        except ValueError as error:
             raise BadFile("unreadable", f"{path}: not a readable label picture: {error}") from None
     data = read_file(path, "label picture")
     image, parts = open_image(path, data)
