@@ -53,7 +53,7 @@ def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.
             parts = np.array_split(label, 1 + label.size // 2**24)  # NumPy counts 8 bytes a value
             return sum(np.bincount(part, minlength=256) for part in parts)
         except BadFile as error:
-            return error
+            return BadFile(error.kind, str(error))  # another one: this one's traceback keeps the pixels in memory
 
     with ThreadPoolExecutor(threads) as pool, progress.bar(total=len(dataset), desc=name, unit="pair") as bar:
         for result in pool.map(read, range(len(dataset))):

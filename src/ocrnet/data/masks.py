@@ -64,8 +64,9 @@ def read_classes(path: str) -> ClassTable:
         known = {"color", "width"}
         entries = [(_text(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
         for name, about in entries:
-            wrong = about.keys() - known if isinstance(about, dict) else {_text(about)}
-            if wrong:
+            if not isinstance(about, dict):
+                raise ValueError(f"{name}: a class has color and width, in braces")
+            if wrong := about.keys() - known:
                 raise ValueError(f"{', '.join(map(_text, wrong))}: a class has color and width ({name})")
         if not 0 < len(dict(entries)) == len(entries) < IGNORED - 1:
             raise ValueError(f"{len(entries)} names, of which {len(dict(entries))} differ")
