@@ -58,8 +58,8 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     gallery = Gallery(config) if args.report else None
     colours, values = palette(config.data), file_values(dataset.class_table, len(dataset.classes))
     predictor = Predictor(network, config, engine=make_engine(args, network, config))
-    bad: list[str] = []  # one damaged pair must not cost the evaluation of the others
-    predicted = predict_dataset(predictor, dataset, config.eval.batch_size, bad)
+    failed: list[str] = []
+    predicted = predict_dataset(predictor, dataset, config.eval.batch_size, failed)
     ranks = launcher.ranks()
     for number, (name, picture, label, prediction) in zip(count(ranks.rank, ranks.size), predicted, strict=False):
         if label is not None:
@@ -68,20 +68,20 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
                 boundary.update(near_boundaries(label, config.eval.boundary), prediction)
         if gallery:
             gallery.consider(name, picture, label, prediction)
-        if args.save_predictions:
-            write_picture(args.save_predictions / f"{name}.png", values[prediction])
-        if args.visualize and number < config.eval.pictures:
-            panels = side_by_side(picture, label, prediction, colours)
-            write_picture(config.save_dir / "pictures" / f"{name}.png", panels)
+        try:
+            if args.save_predictions:
+                write_picture(args.save_predictions / f"{name}.png", values[prediction])
+            if args.visualize and number < config.eval.pictures:
+                panels = side_by_side(picture, label, prediction, colours)
+                write_picture(config.save_dir / "pictures" / f"{name}.png", panels)
+        except errors.UserError as error:
+            failed.append(str(error))
 
-    parts = collectives.gather((matrix, boundary, gallery))
-    bad = [problem for part in collectives.gather(bad) for problem in part]
+    parts = collectives.gather((matrix, boundary, gallery, failed))
     if ranks.first:
-        summarise(args, config, parts)
-    if bad:
-        raise errors.UserError(
-            f"{len(bad)} of {len(dataset)} pairs could not be used; the results are those of the others", bad
-        )
+        summarise(args, config, [part[:3] for part in parts])
+    if failed := [problem for part in parts for problem in part[3]]:
+        raise errors.UserError(f"{len(failed)} of {len(dataset)} pairs failed, the results are of the others", failed)
 
 
 def summarise(args: argparse.Namespace, config: Config, parts: list[tuple]) -> None:

@@ -49,9 +49,11 @@ def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.
 
     def read(index: int) -> np.ndarray | BadFile:
         try:
-            return np.bincount(dataset.read(index)[1].ravel(), minlength=256)
+            label = dataset.read(index)[1].ravel()
+            parts = np.array_split(label, 1 + label.size // 2**24)  # NumPy counts 8 bytes a value
+            return sum(np.bincount(part, minlength=256) for part in parts)
         except BadFile as error:
-            return error
+            return BadFile(error.kind, str(error))  # another one: this one's traceback keeps the pixels in memory
 
     with ThreadPoolExecutor(threads) as pool, progress.bar(total=len(dataset), desc=name, unit="pair") as bar:
         for result in pool.map(read, range(len(dataset))):

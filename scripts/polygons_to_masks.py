@@ -14,7 +14,9 @@ pictures of the other files are written.
 """
 
 import argparse
+import os
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -27,8 +29,8 @@ from ocrnet.data.annotations import Annotation, read_annotations
 from ocrnet.data.masks import ClassTable, draw, read_classes
 from ocrnet.errors import UserError, did_you_mean
 
-Result = tuple[int, int, Counter, str]
-"""Pictures written, objects without an extent, unknown labels, and what is wrong with the file."""
+Result = tuple[list[tuple[Path, Path]], int, Counter, str]
+"""Label images and where each was written, objects without an extent, unknown labels, what is wrong with the file."""
 
 
 def main() -> None:
@@ -61,12 +63,14 @@ def main() -> None:
     jobs: list = files
     if len(files) == 1:  # all pictures in one file
         jobs = read_annotations(files[0], files[0].stem, args.images or root)
-    pictures, empty, unknown, problems = 0, 0, Counter(), []
+    empty, unknown, problems, sources = 0, Counter(), [], {}
     with ProcessPoolExecutor(device.cores()) as pool, progress.bar(total=len(jobs), unit="file") as bar:
-        for written, without, labels, problem in pool.map(work, jobs, chunksize=4):
-            pictures, empty, unknown = pictures + written, empty + without, unknown + labels
+        for job, (written, without, labels, problem) in zip(jobs, pool.map(work, jobs, chunksize=4), strict=True):
+            problems += keep(written, job if isinstance(job, Path) else files[0], sources)
+            empty, unknown = empty + without, unknown + labels
             problems += [problem] if problem else []
             bar.update(1)
+    pictures = len(sources)
     print(f"{pictures} label pictures in {args.output}")
     if empty:
         print(f"{empty} objects were left out: points, which have no area")
@@ -77,11 +81,35 @@ def main() -> None:
         raise UserError(f"{len(problems)} problems", problems)
 
 
+def keep(written: list[tuple[Path, Path]], source: Path, sources: dict[Path, Path]) -> list[str]:
+    """Move new label images to their places; what is wrong with those that another of this run has taken.
+
+    Args:
+        sources: {label image: the annotation file that it was made from}, which grows.
+    """
+    problems = []
+    for target, scratch in written:
+        try:
+            if target in sources:
+                other = f"for {sources[target]} already: give one of the images another name"
+                problems.append(f"{source}: {target} was written {other}")
+                scratch.unlink()
+            else:
+                scratch.replace(target)
+                sources[target] = source
+        except OSError as error:
+            problems.append(f"{source}: cannot write {target}: {error.strerror}")
+    return problems
+
+
 def convert(
     job: Path | Annotation, root: Path, images: Path | None, output: Path, table: ClassTable, order: str
 ) -> Result:
-    """Write the label pictures of one file, or of one picture of a file. What has an unknown label is not written."""
-    unknown, empty, written = Counter(), 0, 0
+    """Draw the label pictures of one file, or of one picture of a file. What has an unknown label is not drawn.
+
+    They are written beside their places, because only `main` knows whether another file wants the same.
+    """
+    unknown, empty, written = Counter(), 0, []
     try:
         found = [job]
         if isinstance(job, Path):
@@ -100,11 +128,11 @@ def convert(
                 levels = [level for colour in table.colours.values() for level in colour]
                 picture.putpalette(levels + [0] * (768 - len(levels)))  # of a short one Pillow makes few bits a pixel
             target = output / f"{annotation.name}{table.suffix}.png"
-            scratch = target.with_name(f"{target.name}.writing")
             target.parent.mkdir(parents=True, exist_ok=True)
+            scratch = target.with_name(f".{os.getpid()}-{time.monotonic_ns()}.writing")
             picture.save(scratch, format="PNG", compress_level=1)  # flat areas: little larger, several times faster
-            scratch.replace(target)
-            empty, written = empty + without, written + 1
+            written.append((target, scratch))
+            empty += without
     except UserError as error:
         return written, empty, unknown, str(error)
     except Exception as error:  # of writing, or whatever the decoder of a mask met, which only now is needed

@@ -17,6 +17,7 @@ import numpy as np
 
 from ocrnet import arguments, device, errors, media, program, progress
 from ocrnet.data.datasets import palette
+from ocrnet.data.pictures import PictureFile
 from ocrnet.distributed import collectives, launcher
 from ocrnet.engines import add_flags, make_engine
 from ocrnet.inference import Predictor, load_network
@@ -27,7 +28,11 @@ class Film:
     """An MP4 file that takes (H, W, 3) RGB frames of one size."""
 
     def __init__(self, path: Path, frames_per_second: float, size: tuple[int, int]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            str(path).encode()  # OpenCV wants UTF-8
+        except (OSError, UnicodeEncodeError) as error:
+            raise errors.UserError(f"{path}: cannot write this video: {error}") from None
         self.writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, size)
         if not self.writer.isOpened():
             raise errors.UserError(f"{path}: cannot write this video")
@@ -51,6 +56,8 @@ class Output:
         films: list[Film] = []
         try:
             for number, frame in enumerate(progress.bar(iterable=video, total=video.length, desc=str(name))):
+                if not films:
+                    predictor.check_memory(video.path, frame.shape[:2])
                 classes = predictor([frame])[0]
                 if not films:
                     paths = [self.folder / kind / f"{name}.mp4" for kind in ("mask", "overlay")]
@@ -86,10 +93,16 @@ def main() -> None:
             if video := media.open_video(path):
                 output.video(name, video, predictor)
             else:
-                picture = media.read(path)
+                image = PictureFile(path)
+                predictor.check_memory(path, image.shape[:2])
+                picture = image[:, :]
                 output.picture(name, picture, predictor([picture])[0])
         except errors.UserError as error:
             failed.append(str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not (reason := program.out_of_memory(error)):
+                raise
+            failed.append(f"{path}: memory ran out ({reason}): give eval.window=[512,1024], or cut it into tiles")
     failed = [problem for part in collectives.gather(failed) for problem in part]
     print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
     if failed:

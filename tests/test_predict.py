@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ocrnet import media
+from ocrnet.data.pictures import read_picture
 from ocrnet.errors import UserError
 from ocrnet.recipes import load_config
 
@@ -68,14 +69,14 @@ def test_each_file_gives_its_size_back_and_one_bad_file_stops_nothing(run_script
 
 
 def test_reading_depth_alpha_and_orientation(odd_files):
-    plain = media.read(odd_files / "plain.png").astype(int)
-    np.testing.assert_array_equal(media.read(odd_files / "sixteen.png"), plain)
-    alpha = media.read(odd_files / "alpha.png")
+    plain = read_picture(odd_files / "plain.png").astype(int)
+    np.testing.assert_array_equal(read_picture(odd_files / "sixteen.png"), plain)
+    alpha = read_picture(odd_files / "alpha.png")
     assert (alpha[:, :24] == 255).all()  # transparent is white, not the colour that hides below
     np.testing.assert_array_equal(alpha[:, 24:], plain[:, 24:])
-    turned = media.read(odd_files / "turned.jpg").astype(int)
+    turned = read_picture(odd_files / "turned.jpg").astype(int)
     assert np.abs(turned - np.rot90(plain, -1)).mean() < 8  # JPEG's loss
-    grey = media.read(odd_files / "grey.png")
+    grey = read_picture(odd_files / "grey.png")
     assert grey.shape == (32, 48, 3) and (grey[..., 0] == grey[..., 2]).all()
 
 

@@ -16,8 +16,10 @@ TARGETS = ("Ascend", "GPU", "CPU")
 
 
 def prepare_environment() -> None:
-    """What must be in the environment before MindSpore is imported. Values that the user set stay."""
+    """What must be in the environment before MindSpore and OpenCV are imported. Values that the user set stay."""
     os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about accelerators that are not there
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # a damaged image is named by us
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # pictures.MAX_PIXELS, also for OpenCV's decoders
     accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
     if not accelerators:
         _choose_fast_convolutions()
@@ -104,7 +106,7 @@ def _join_ranks(target: str) -> None:
     )
     if not ranks.first:
         # rank 0 speaks for all; what goes wrong is on stderr
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stdout = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115
 
 
 @contextmanager
@@ -118,6 +120,28 @@ def pynative() -> Iterator[None]:
         yield
     finally:
         ms.set_context(mode=mode)
+
+
+def available_memory() -> int | None:
+    """Bytes of main memory that this process may still take: what the machine has free, or what its container
+    (control group) leaves of that. None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    root = Path("/sys/fs/cgroup")
+    for limit, used, cache in (
+        (root / "memory.max", root / "memory.current", "file "),
+        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_cache "),
+    ):
+        try:
+            statistics = limit.with_name("memory.stat").read_text(encoding="ascii").splitlines()
+            cached = next(int(line.split()[1]) for line in statistics if line.startswith(cache))  # the kernel frees it
+            free = min(free, int(limit.read_text()) - int(used.read_text()) + cached)
+        except (OSError, ValueError, StopIteration):  # no such group, or no limit ("max")
+            continue
+    return max(0, free)
 
 
 def cores() -> int:

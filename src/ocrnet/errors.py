@@ -1,6 +1,5 @@
 """Mistakes that are the user's to mend. program.py says them in one line and ends with status 2."""
 
-import codecs
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,22 +22,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def read_text(path: Path) -> str:
-    """Text that somebody has written with any editor: UTF-8, with or without a byte-order mark, or UTF-16 with one.
-
-    Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: it is no such text.
-    """
-    content = path.read_bytes()
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf16 else "utf-8-sig")
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write a file that the user asked for. Raises UserError when it cannot be written."""
+    """Write a file that the user asked for. Raises UserError when it cannot be written.
+
+    Names of files that are not UTF-8 keep their bytes, so that a list of them leads to the files.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot write this file: {error.strerror}") from None

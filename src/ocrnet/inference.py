@@ -5,7 +5,7 @@ whole or window by window, and the views' class probabilities are averaged.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from itertools import groupby, islice, product
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from ocrnet import device, progress
 from ocrnet.config import Config, DataConfig, EvalConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.pictures import BadFile
 from ocrnet.distributed import collectives, launcher
+from ocrnet.errors import UserError
 from ocrnet.metrics import ConfusionMatrix
 from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
@@ -147,6 +147,8 @@ class Predictor:
         self.network = network
         self.config = config
         self.views = views(config.eval)
+        self._runs_here = engine is None and ms.get_context("device_target") == "CPU"
+        self._free = device.available_memory()  # before predictions, whose memory MindSpore keeps for the next
         if engine:
             self._logits, self._classes = engine.logits, engine.classes
             return
@@ -164,6 +166,45 @@ class Predictor:
         if self.config.eval.window:
             return self._slide(images, size).argmax(axis=1).astype(np.uint8)
         return self._classes(images, size).astype(np.uint8)
+
+    def check_memory(self, path: Path, size: tuple[int, int], images: int = 1) -> None:
+        """Refuse an image that memory does not suffice for, before the system ends the program for it.
+
+        Args:
+            path: of the image, for the message.
+            size: (height, width) of the image.
+            images: so many go through the network at once.
+
+        Raises:
+            UserError: the least that they need is more than was free when this predictor was made.
+        """
+        needed = images * self._least_memory(size)
+        if self._free is not None and needed > self._free:
+            fixes = [f"lower eval.batch_size={images}"] if images > 1 else []
+            fixes += [] if self.config.eval.window else ["give eval.window=[512,1024]"]
+            raise UserError(
+                f"{path}: {size[1]} x {size[0]} pixels need {needed / 1e9:.1f} GB of memory or more, "
+                f"{self._free / 1e9:.1f} GB are free: {', '.join([*fixes, 'or cut it into tiles'])}"
+            )
+
+    def _least_memory(self, size: tuple[int, int]) -> int:
+        """Bytes: the input, and the larger of what the network and what the logits at full size take.
+
+        Measured on a CPU, float32, at 512 x 1024 and 1024 x 2048 pixels, the peaks are 1.0 to 1.2 times this for HRNet
+        and 1.8 times for ResNet, whose dilated convolutions need more.
+        """
+        config = self.config
+        shown = [shown_size(size[::-1], config.data, view.ratio) for view in self.views]
+        largest = max(width * height for width, height in shown)
+        at_once = min(largest, config.eval.window[0] * config.eval.window[1]) if config.eval.window else largest
+        copies = 8 if config.eval.window or len(self.views) > 1 else 6  # 4 bytes each, not all of them whole
+        logits = copies * len(config.data.classes) * max(largest if config.eval.window else 0, size[0] * size[1])
+        network = 0
+        if self._runs_here:
+            stride = 4 if self.network.joins_maps else 8
+            channels = sum(self.network.backbone.out_channels) + 4 * config.model.head_channels
+            network = at_once * (200 + 4 * channels // stride**2)
+        return 12 * largest + max(network, logits)
 
     def probabilities(self, pictures: list[np.ndarray]) -> np.ndarray:
         """(N, classes, H, W) float32: the mean over the views of a softmax over the classes."""
@@ -224,10 +265,17 @@ def prepare(picture: np.ndarray, config: DataConfig, ratio: float = 1.0) -> np.n
     the published multi-scale results come from; 1.x applies the ratio to the picture's own size always.
     """
     if config.test_scale or ratio != 1:
-        size = picture.shape[1::-1]
-        box = [int(side * ratio + 0.5) for side in config.test_scale or size]
-        picture = cv2.resize(picture, transforms.fit(size, box, config.keep_ratio), interpolation=cv2.INTER_LINEAR)
+        size = shown_size(picture.shape[1::-1], config, ratio)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(transforms.normalise(picture, config.mean, config.std))
+
+
+def shown_size(size: tuple[int, int], config: DataConfig, ratio: float = 1.0) -> tuple[int, int]:
+    """(width, height) at which the network reads an image of (width, height) `size`."""
+    if not config.test_scale and ratio == 1:
+        return size
+    box = [int(side * ratio + 0.5) for side in config.test_scale or size]
+    return transforms.fit(size, box, config.keep_ratio)
 
 
 Predicted = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
@@ -235,35 +283,40 @@ Predicted = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
 
 
 def predict_dataset(
-    predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1, bad: list[str] | None = None
+    predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1, failed: list[str] | None = None
 ) -> Iterator[Predicted]:
     """Every picture once, in order, with a progress bar; neighbours of one size go together. One batch in memory.
 
     Of several ranks each has its share: the pictures rank, rank + ranks, rank + 2 ranks ...
 
     Args:
-        bad: takes what is wrong with the pairs that cannot be used, which are left out; default: the first is raised.
+        failed: takes what is wrong with pairs that cannot be read or are too large for the memory, which are left out;
+            without it the first of them raises UserError.
     """
     ranks = launcher.ranks()
     mine = range(ranks.rank, len(dataset), ranks.size)
+
+    def read() -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+        for index in mine:
+            try:
+                picture, label = dataset.open(index)
+                if failed is not None:
+                    predictor.check_memory(dataset.pairs[index][0], picture.shape[:2], batch_size)
+                sample = dataset.name(index), picture[:, :], label
+            except UserError as error:
+                if failed is None:
+                    raise
+                failed.append(str(error))
+                bar.update(1)
+            else:
+                yield sample
+
     with progress.bar(total=len(mine), desc="evaluate", unit="img", leave=False) as bar:
-        for _, alike in groupby(_read(dataset, mine, bad), key=lambda sample: sample[1].shape):
+        for _, alike in groupby(read(), key=lambda sample: sample[1].shape):
             while batch := list(islice(alike, batch_size)):
                 predictions = predictor([picture for _, picture, _ in batch])
                 bar.update(len(batch))
                 yield from ((*sample, prediction) for sample, prediction in zip(batch, predictions, strict=True))
-
-
-def _read(
-    dataset: SegmentationDataset, indices: Iterable[int], bad: list[str] | None
-) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    for index in indices:
-        try:
-            yield dataset.name(index), *dataset.read(index)
-        except BadFile as error:
-            if bad is None:
-                raise
-            bad.append(str(error))
 
 
 def evaluate(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> ConfusionMatrix:

@@ -1,30 +1,42 @@
 """Pictures and videos as people have them: any format, depth, orientation; files, folders, patterns."""
 
 import os
-from collections import Counter
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import glob
+from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from ocrnet.data.pictures import read_picture
+from ocrnet.data.pictures import FORMATS, MAX_PIXELS, BadFile, flatten, open_image, read_file
 from ocrnet.errors import UserError
+from ocrnet.output_names import unique_names
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: we say ourselves which video is unreadable
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 _ANIMATED = {".gif", ".webp", ".png"}  # formats that may hold several pictures
+_CONTAINERS = re.compile(
+    rb"....(ftyp|moov|mdat|free|skip|wide|pnot)"  # MP4 and QuickTime
+    rb"|RIFF....AVI |\x1aE\xdf\xa3|0&\xb2\x75\x8e\x66\xcf\x11|FLV\x01|OggS"  # AVI, Matroska and WebM, ASF
+    rb"|\x00\x00\x01[\xb3\xba]|G.{187}G.{187}G|....G.{191}G.{191}G",  # MPEG: elementary, program, transport
+    re.DOTALL,
+)
+"""How files begin that hold their frames themselves. FFmpeg would also follow a playlist that is called film.mp4, to
+other files; OpenCV 4.11 does not hand it a list of formats."""
+_COUNTED = {".mp4", ".m4v", ".mov", ".avi"}  # containers that list their frames; others estimate how many there are
 
 
 def find(inputs: list[str]) -> dict[Path, Path]:
     """{file: name for what is made of it, without ending} for files, folders (with all inside) and glob patterns.
 
-    A folder's files keep their place in it. Where two files would get one name, both keep their endings.
+    A folder's files keep their place in it. Where two files would get one name, both keep their endings, or their
+    folders where the endings are the same.
 
     Raises:
         UserError: an input is not there, or holds neither pictures nor videos.
@@ -34,39 +46,22 @@ def find(inputs: list[str]) -> dict[Path, Path]:
         path = Path(given)
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES | VIDEOS)
-            found = {file: file.relative_to(path) for file in files}
-        elif path.is_file():
+            found = {file: file.relative_to(path) for file in files if not file.is_dir()}
+        elif path.exists():
             found = {path: Path(path.name)}
         else:
-            files = sorted(Path(file) for file in glob(given, recursive=True) if Path(file).is_file())
+            files = sorted(Path(file) for file in glob(given, recursive=True) if not Path(file).is_dir())
             found = {file: Path(file.name) for file in files}
         if not found:
             reason = "no pictures or videos in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"--input {given}: {reason}")
         names.update(found)
-    count = Counter(name.with_suffix("") for name in names.values())
-    plain = {file: name.with_suffix("") for file, name in names.items()}
-    return {file: plain[file] if count[plain[file]] == 1 else name for file, name in names.items()}
+    wishes = [(name.with_suffix(""), name) for name in names.values()]
+    return dict(zip(names, unique_names(list(names), wishes, _has_frames), strict=True))
 
 
-def read(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of any picture, turned as its EXIF says, 16 bits brought to 8, alpha laid on white.
-
-    Raises:
-        UserError: the file is missing or no readable picture.
-    """
-    picture = read_picture(path)
-    if _has_alpha(path):
-        stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        if stored is not None and stored.ndim == 3 and stored.shape[2] == 4 and stored.shape[:2] == picture.shape[:2]:
-            alpha = stored[..., 3:].astype(np.float32) / np.iinfo(stored.dtype).max
-            picture = (picture * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
-    return picture
-
-
-def _has_alpha(path: Path) -> bool:
-    with Image.open(path) as image:
-        return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+def _has_frames(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS or open_video(path) is not None
 
 
 @dataclass
@@ -79,16 +74,38 @@ class Video:
     """Frames that the file says it has; the truth may differ by a few."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """(H, W, 3) uint8 RGB, one at a time."""
+        """(H, W, 3) uint8 RGB, one at a time.
+
+        Raises:
+            BadFile: the file breaks off, after the frames before that place.
+        """
         if self.path.suffix.lower() in _ANIMATED:
-            with Image.open(self.path) as image:
-                for frame in ImageSequence.Iterator(image):
-                    yield np.asarray(frame.convert("RGB"))
+            yield from self._images()
             return
-        capture = cv2.VideoCapture(str(self.path))
-        while (read := capture.read())[0]:
-            yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        capture.release()
+        number = 0
+        for frame in self._film():
+            yield frame
+            number += 1
+        if self.path.suffix.lower() in _COUNTED and number < 0.9 * self.length - 1:
+            raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} of {self.length} frames")
+
+    def _images(self) -> Iterator[np.ndarray]:
+        image, _ = open_image(self.path, read_file(self.path, "picture"))
+        for number in range(self.length):
+            try:
+                image.seek(number)
+                frame = flatten(self.path, image)
+            except Exception:  # a decoder raises whatever it met
+                raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} frames") from None
+            yield frame
+
+    def _film(self) -> Iterator[np.ndarray]:
+        capture = _capture(self.path)
+        try:
+            while (read := capture.read())[0]:
+                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+        finally:
+            capture.release()
 
 
 def open_video(path: Path) -> Video | None:
@@ -99,18 +116,59 @@ def open_video(path: Path) -> Video | None:
     """
     ending = path.suffix.lower()
     if ending in _ANIMATED:
+        if not path.is_file():
+            return None
         try:
-            with Image.open(path) as image:
-                length, milliseconds = getattr(image, "n_frames", 1), image.info.get("duration") or 100
-        except OSError:
-            return None  # `read` says what is wrong with it
-        return Video(path, 1000 / milliseconds, length) if length > 1 else None
+            with Image.open(path, formats=FORMATS) as image:
+                length, milliseconds = _count_frames(image), float(image.info.get("duration") or 100)
+        except Exception:  # Pillow raises whatever it met; `read_picture` says what is wrong with the file
+            return None
+        return Video(path, _sane(1000 / milliseconds), length) if length > 1 else None
     if ending not in VIDEOS:
         return None
-    capture = cv2.VideoCapture(str(path))
-    video = Video(path, capture.get(cv2.CAP_PROP_FPS) or 25.0, max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))))
-    readable = capture.read()[0]
+    if not path.is_file():  # a pipe would never end
+        raise UserError(f"{path}: not a readable video: not a file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise UserError(f"{path}: not a readable video: {error.strerror}") from None
+    if not _CONTAINERS.match(start):
+        raise UserError(f"{path}: not a readable video: it begins like none of MP4, AVI, Matroska, WebM, ASF, MPEG")
+    capture = _capture(path)
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    video = Video(path, _sane(capture.get(cv2.CAP_PROP_FPS)), max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))))
+    readable = 0 < width * height <= MAX_PIXELS and capture.read()[0]
     capture.release()
     if not readable:
         raise UserError(f"{path}: not a readable video")
     return video
+
+
+def _count_frames(image: Image.Image) -> int:
+    """Of an animation that breaks off one more than can be reached: reading that one says what is wrong."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # a decoder raises whatever it met
+        image.seek(0)
+        for number in count(1):
+            try:
+                image.seek(number)
+            except Exception:
+                return number + 1
+        return 1
+
+
+def _capture(path: Path) -> cv2.VideoCapture:
+    """FFmpeg alone: OpenCV's other readers take a name with digits in it for a pattern of names."""
+    name = os.path.abspath(path)  # "http:x.mp4" would be an address
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: OpenCV reads no video whose name is not UTF-8: rename it") from None
+    return cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+
+
+def _sane(frames_per_second: float) -> float:
+    """What a video writer takes; 25 where nothing is said."""
+    return min(max(frames_per_second, 0.1), 1000.0) if frames_per_second > 0 else 25.0

@@ -22,6 +22,13 @@ _SPARE = (
 )
 
 
+def out_of_memory(error: Exception) -> str:
+    """What an error says where its cause is that memory ran out; the empty string for every other error."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return (str(error).strip().splitlines() or ["no more memory"])[0]
+    return ""
+
+
 def run(main: Callable[[], None]) -> int:
     """Run an entry point and return its exit status: 0 means that the work is done.
 
@@ -29,6 +36,7 @@ def run(main: Callable[[], None]) -> int:
     its traceback. One of several ranks leaves at once; rank 0 speaks first, for what it knows the others know as well.
     """
     status, message = 0, ""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text; stderr does this already
     try:
         launcher.require_known_launcher()
         main()
@@ -39,9 +47,8 @@ def run(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
     except Exception as error:
-        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
-            first = (str(error).strip().splitlines() or ["no more memory"])[0]
-            status, message = 2, f"error: memory ran out ({first}). {_SPARE}"
+        if reason := out_of_memory(error):
+            status, message = 2, f"error: memory ran out ({reason}). {_SPARE}"
         elif launcher.ranks().size == 1:
             raise
         else:

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from ocrnet.config import Config
 from ocrnet.config_yaml import Loader
 from ocrnet.console import PROGRAMS
-from ocrnet.errors import UserError, did_you_mean, read_text
+from ocrnet.errors import UserError, did_you_mean
+from ocrnet.files import read_text
 from ocrnet.flags import PROGRAM_FLAGS, RECIPE_FLAGS, WITHOUT_EFFECT
 from ocrnet.schema import Conflict, is_text, kinds
 
@@ -82,7 +83,7 @@ def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
     if path.resolve() in chain:
         raise UserError(f"{path}: __BASE__ leads back to this file")
     try:
-        tree = yaml.load(read_text(path), Loader)
+        tree = yaml.load(read_text(path, 2**20), Loader)
     except OSError as error:
         named = f" (named in __BASE__ of {chain[-1]})" if chain else ""
         close = _close_name(path) if isinstance(error, FileNotFoundError) else ""

@@ -177,5 +177,5 @@ def write_report(
         curves={name: draw_curve(points) for name, points in read_curves(run / "train.log").items()},
         recipe=config.to_yaml(),
     )
-    errors.write_text(path, page)
+    errors.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files need not be text
     return path

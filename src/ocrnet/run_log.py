@@ -53,7 +53,7 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """A line of train.log; those of a step begin with `step N`."""
-        self._log.append(f"{text}\n".encode())
+        self._log.append(f"{text}\n".encode(errors="backslashreplace"))  # names of files need not be text
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Values of a step for TensorBoard."""

@@ -41,9 +41,19 @@ def side_by_side(
 
 
 def encode(image: np.ndarray, ending: str) -> bytes:
-    """(H, W, 3) RGB or (H, W) grey, uint8, as a file of this `ending`, such as ".png"."""
+    """(H, W, 3) RGB or (H, W) grey, uint8, as a file of this `ending`, such as ".png".
+
+    Raises:
+        UserError: the format cannot hold it: a side of a JPEG has 65,500 pixels at most.
+    """
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    return cv2.imencode(ending, stored)[1].tobytes()
+    try:
+        done, data = cv2.imencode(ending, stored)
+    except cv2.error:
+        done = False
+    if not done:
+        raise UserError(f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot be stored as {ending}")
+    return data.tobytes()
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
@@ -57,3 +67,5 @@ def write_picture(path: Path, image: np.ndarray) -> None:
         path.write_bytes(encode(image, path.suffix))
     except OSError as error:
         raise UserError(f"{path}: cannot write this picture: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path}: cannot write this picture: {error}") from None

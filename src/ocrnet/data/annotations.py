@@ -5,7 +5,6 @@ it. Files come from elsewhere: nothing in them is run, and no name in them may l
 """
 
 import base64
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from ocrnet.data.pictures import MAX_PIXELS, read_picture
+from ocrnet import device, files
+from ocrnet.data.pictures import MAX_PIXELS, open_image, picture_size, read_picture
 from ocrnet.errors import UserError
 
 Points = list[tuple[float, float]]
@@ -64,9 +63,15 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
     Raises:
         UserError: the file cannot be read, is of another format, or holds something impossible.
     """
+    most = device.available_memory() or 2**34
     try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        data = files.read_bytes(path, most // 4)
+        if (needed := 2 * len(data) + 64 * sum(map(data.count, (b"[", b"{", b",")))) > most:  # an object each
+            raise ValueError(f"it would take {needed:,} bytes of memory, {most:,} are free: split it")
+        tree = json.loads(data)
+    except OSError as error:
+        raise UserError(f"{path}: not a readable JSON file: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file: {error}") from None
     keys = set(tree) if isinstance(tree, dict) else set()
     try:
@@ -85,6 +90,8 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
             raise ValueError("none of Cityscapes' polygons, LabelMe, COCO, VIA or Datumaro (CVAT)")
         for annotation in found:
             _check(annotation)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = f"without {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{path}: not an annotation file, or a damaged one: {reason}") from None
@@ -93,8 +100,8 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
 
 def _check(annotation: Annotation) -> None:
     name, width, height, shapes = annotation
-    if min(width, height) < 1 or width * height > MAX_PIXELS:
-        raise ValueError(f"{name} is {width} x {height} pixels")
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 < height <= MAX_PIXELS // width):
+        raise ValueError(f"{name} is {width!r} x {height!r} pixels; an image has 1 to {MAX_PIXELS:,}")
     _inside(Path(), name)
     for shape in shapes:
         for ring in (shape.outline, *shape.holes):
@@ -230,15 +237,18 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the image as annotation programs and `read_picture` show it: turned as EXIF says."""
     try:
-        with Image.open(path) as picture:
-            return picture.size
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: this picture's size is needed (--images names its folder): {error}") from None
+        return picture_size(path)
+    except UserError as error:
+        raise UserError(f"{error} (this picture's size is needed; --images names its folder)") from None
 
 
 def _base64_mask(text: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) > 0
+    try:
+        return np.asarray(open_image(Path("a mask"), base64.b64decode(text))[0]) > 0
+    except UserError as error:  # whoever draws it knows the file
+        raise ValueError(str(error)) from None
 
 
 def _panoptic_mask(path: Path, number: int) -> np.ndarray:
@@ -261,6 +271,8 @@ def _run_length_mask(coded: dict) -> np.ndarray:
             digit -= 48
             value |= (digit & 31) << shift
             shift += 5
+            if shift > 60:
+                raise ValueError("a mask's run is longer than any picture")
             if not digit & 32:
                 value -= (digit & 16) and 1 << shift
                 numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))

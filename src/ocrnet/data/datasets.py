@@ -10,6 +10,7 @@ import numpy as np
 from ocrnet.config import DataConfig
 from ocrnet.data.label_values import INVALID, class_table
 from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
+from ocrnet.output_names import unique_names
 
 Pairs = list[tuple[Path, Path | None]]
 
@@ -76,11 +77,17 @@ class SegmentationDataset:
 
 
 def _names(pictures: list[Path]) -> list[str]:
-    stems = [path.stem for path in pictures]
-    if len(set(stems)) == len(stems):
-        return stems
-    root = os.path.commonpath([path.parent for path in pictures])
-    return ["_".join(path.relative_to(root).with_suffix("").parts) for path in pictures]
+    """The same name for the same file, another one for every other."""
+    files = list(dict.fromkeys(pictures))
+    root = os.path.commonpath([path.parent for path in files]) if files else ""
+    if len({path.stem for path in pictures}) == len(pictures):
+        wishes = [[Path(path.stem)] for path in files]
+    else:
+        inside = [path.relative_to(root) for path in files]
+        wishes = [["_".join(path.with_suffix("").parts), "_".join(path.parts)] for path in inside]
+    wishes = [list(map(Path, names)) for names in wishes]
+    names = dict(zip(files, map(str, unique_names(files, wishes)), strict=True))
+    return [names[path] for path in pictures]
 
 
 def mark_values(label: np.ndarray, seen: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ocrnet.errors import read_text
+from ocrnet import files
 
 
 def folder(root: Path, *inside: str, holds: str) -> Path:
@@ -35,7 +35,7 @@ def names(path: Path, hint: str = "") -> list[str]:
         FileNotFoundError: no such list (`hint` may say where it comes from), or one whose names leave the data set.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = files.read_text(path).splitlines()
     except OSError as error:
         raise FileNotFoundError(
             f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.{hint}"

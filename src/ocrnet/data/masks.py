@@ -6,11 +6,16 @@ from pathlib import Path
 import yaml
 from PIL import Image, ImageDraw
 
+from ocrnet import files
 from ocrnet.data.annotations import Annotation
 from ocrnet.data.cityscapes import LABELS
 from ocrnet.data.datasets import made_up_colour
 from ocrnet.data.label_values import IGNORED, MAX_CLASSES
-from ocrnet.errors import UserError, read_text
+from ocrnet.errors import UserError
+
+_MOST = 2**20
+"""Bytes of a file of class names."""
+_WIDEST = 10_000  # pixels
 
 
 @dataclass
@@ -52,14 +57,17 @@ def read_classes(path: str) -> ClassTable:
     if path in CITYSCAPES_TABLES:
         return CITYSCAPES_TABLES[path]
     try:
-        text = read_text(Path(path))
+        text = files.read_text(Path(path), _MOST)
         tree = yaml.safe_load(text)
         if isinstance(tree, str):  # to YAML, names in lines are one string
             tree = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
         known = {"color", "width"}
-        entries = [(str(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
-        if wrong := next((set(about) - known for _, about in entries if set(about) - known), None):
-            raise ValueError(f"{', '.join(map(str, wrong))}: a class has color and width")
+        entries = [(_text(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
+        for name, about in entries:
+            if not isinstance(about, dict):
+                raise ValueError(f"{name}: a class has color and width, in braces")
+            if wrong := about.keys() - known:
+                raise ValueError(f"{', '.join(map(_text, wrong))}: a class has color and width ({name})")
         if not 0 < len(dict(entries)) == len(entries) <= MAX_CLASSES:
             raise ValueError(
                 f"{len(entries)} names, of which {len(dict(entries))} differ; 1 to {MAX_CLASSES} are needed"
@@ -69,10 +77,19 @@ def read_classes(path: str) -> ClassTable:
             red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour
             table.colours[name] = red, green, blue
             table.widths[name] = float(about.get("width", 1))
+            if not 0 <= table.widths[name] <= _WIDEST:
+                raise ValueError(f"width {table.widths[name]} of {name}: a number of pixels up to {_WIDEST:,}")
     except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: cannot read class names here: {' '.join(str(error).split())}") from None
     table.background = table.values.get("background", IGNORED)
     return table
+
+
+def _text(name: object) -> str:
+    """A name in YAML as text. Lists are refused: aliases of aliases would make them endless."""
+    if isinstance(name, list | dict | tuple | set):
+        raise ValueError("a class name is a word, this one is a list")
+    return str(name)
 
 
 def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:

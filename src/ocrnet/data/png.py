@@ -9,18 +9,22 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE = 0, 2, 3  # colour types
 Parts = dict[bytes, bytes]
 """{name: body} of a file's parts, those of one name joined."""
+_MOST_PARTS = 2**18  # a gigabyte in the smallest parts that encoders make; each costs memory of its own
 
 
 def read_parts(data: bytes) -> Parts:
     """The parts of a PNG: each has a CRC, and the last is IEND; decoders pass over both.
 
     Raises:
-        ValueError: a checksum is wrong.
+        ValueError: a checksum is wrong, or there are too many parts.
         EOFError: the end is missing.
     """
     parts: dict[bytes, list[memoryview]] = {}
-    place, view = len(SIGNATURE), memoryview(data)
+    place, view, count = len(SIGNATURE), memoryview(data), 0
     while place + 12 <= len(data):
+        count += 1
+        if count > _MOST_PARTS:
+            raise ValueError(f"it has more than {_MOST_PARTS:,} parts")
         size, name = struct.unpack_from(">I4s", data, place)
         end = place + 8 + size
         if end + 4 > len(data):
@@ -57,10 +61,12 @@ def cut(parts: Parts, top: int, bottom: int, right: int) -> tuple[bytes, int]:
     channels = 3 if parts[b"IHDR"][9] == RGB else 1
     stride = 1 + channels * width
     try:
-        inflated = zlib.decompressobj().decompress(parts[b"IDAT"], bottom * stride)
-        rows = np.frombuffer(inflated, np.uint8).reshape(bottom, stride)
+        inflated = zlib.decompressobj().decompress(parts.get(b"IDAT", b""), bottom * stride)
     except zlib.error as error:
         raise ValueError(str(error)) from None
+    if len(inflated) < bottom * stride:
+        raise ValueError(f"it has pixels for {len(inflated) // stride} of {bottom} rows")
+    rows = np.frombuffer(inflated, np.uint8).reshape(bottom, stride)
     first = int(np.flatnonzero(rows[: top + 1, 0] < 2)[-1:].sum())  # filter 0: none, 1: the left neighbour's; or row 0
     pixels = np.ascontiguousarray(rows[first:, : 1 + channels * right]).reshape(-1).data
     body = [b"\x78\x01"]

@@ -3,11 +3,12 @@
 import os
 from pathlib import Path
 
+from ocrnet import files
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import Pairs, SegmentationDataset
 from ocrnet.data.formats import FORMATS
 from ocrnet.data.packed import PackedDataset
-from ocrnet.errors import UserError, read_text
+from ocrnet.errors import UserError
 
 
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
@@ -59,13 +60,15 @@ def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
     """
     real_root = os.path.realpath(root)
     try:
-        lines = read_text(path).splitlines()
+        text = files.read_text(path, errors="surrogateescape")  # file names keep their bytes
     except OSError as error:
         raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+        text = "\0"
+    if "\0" in text:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8")
     pairs: Pairs = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split("#")[0].split()
         if not fields:
             continue

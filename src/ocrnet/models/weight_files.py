@@ -24,6 +24,7 @@ Tensors = dict[str, np.ndarray]
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which training programs keep the tensors, in the order in which they are looked for."""
 
+_SHARED = 4  # tensors may lie in one storage, such as tied weights; on average no number is in more of them
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # PyTorch's own format before 1.6
 _STORAGE_TYPES = {
     "DoubleStorage": "<f8",
@@ -232,4 +233,8 @@ def _state_dict(tree: Any) -> tuple[Tensors, list[str]]:
     if not isinstance(tree, dict):
         return {}, others
     others += [str(name) for name, value in tree.items() if not isinstance(value, _StoredTensor)]
+    stored = [value for value in tree.values() if isinstance(value, _StoredTensor)]
+    numbers = sum(int(np.prod(value.shape, dtype=object)) for value in stored)
+    if numbers > _SHARED * sum({id(value.storage): len(value.storage.load()) for value in stored}.values()):
+        raise ValueError("tensors that share their numbers would fill the memory")
     return {name: value.array() for name, value in tree.items() if isinstance(value, _StoredTensor)}, others
