@@ -55,7 +55,11 @@ export SLURM_CONF=$folder/slurm.conf
 slurmctld
 slurmd -N localhost 2> /dev/null
 for _ in $(seq 100); do
-    if sinfo --noheader --states=idle 2> /dev/null | grep -q localhost; then break; fi
+    if sinfo --noheader --states=idle 2> /dev/null | grep -q localhost; then
+        "$@"
+        exit
+    fi
     sleep 0.2
 done
-"$@"
+tail "$folder"/slurm*.log >&2
+exit 1

@@ -16,8 +16,8 @@ from ocrnet.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 _PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 LAUNCHERS = {
-    "mpiexec.hydra": ["mpiexec.hydra", "-n", "2"],  # MPICH's or Intel MPI's
-    "srun": ["bash", "tests/distributed/one_node_slurm.sh", "srun", "--kill-on-bad-exit", "-n", "2"],
+    "mpiexec.hydra": [*loopback_only(), "mpiexec.hydra", "-n", "2"],  # MPICH's or Intel MPI's
+    "srun": ["bash", "tests/distributed/one_node_slurm.sh", *"timeout 240 srun --kill-on-bad-exit -n 2".split()],
 }
 INSTALLED = {
     "mpiexec.hydra": shutil.which("mpiexec.hydra", path=_PATH) is not None,
@@ -277,7 +277,7 @@ def launch(request):
 
     def run(*arguments: object) -> subprocess.CompletedProcess:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
-        command = [*loopback_only(), *LAUNCHERS[request.param], sys.executable, *map(str, arguments)]
+        command = [*LAUNCHERS[request.param], sys.executable, *map(str, arguments)]
         return subprocess.run(
             command, cwd=ROOT, env={**environment, "PATH": _PATH}, capture_output=True, text=True, timeout=300
         )
