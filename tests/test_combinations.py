@@ -40,7 +40,8 @@ checkpoint.interval checkpoint.keep
 WHERE = {  # key: what gives it, in a configuration in which it has no effect; what is said of it
     "train.amp_level": ("--amp_level O2", "without train.mix"),
     "train.mix": ("--mix True --amp_level O0", "with train.amp_level O0"),
-    "model.fuse": ("--set model.fuse=nearest --set model.backbone=resnet50_d8", "with a ResNet: HRNet fuses"),
+    "model.fuse": ("--set model.fuse=nearest --set model.backbone=resnet50_d8", "with a ResNet"),
+    "model.stem_relu": ("--set model.stem_relu=False --set model.backbone=resnet50_d8", "with a ResNet"),
     "data.keep_ratio": ("--set data.keep_ratio=False", "without data.resize_base or data.test_scale"),
     "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),
     "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),

@@ -44,7 +44,12 @@ class Harm(NamedTuple):
 IDLE = (
     Idle(("train.amp_level",), lambda c: not c.train.mix, "without train.mix", False),
     Idle(("train.mix",), lambda c: c.train.mix and not c.train.float16, "with train.amp_level O0", False),
-    Idle(("model.fuse",), lambda c: c.model.backbone.startswith("resnet"), "with a ResNet: HRNet fuses", False),
+    Idle(
+        ("model.fuse", "model.stem_relu"),
+        lambda c: c.model.backbone.startswith("resnet"),
+        "with a ResNet: it is about HRNet",
+        False,
+    ),
     Idle(
         ("data.keep_ratio",),
         lambda c: not (c.data.resize_base or c.data.test_scale),

@@ -14,6 +14,7 @@ _NETWORK = {
     for key in (
         "backbone",
         "fuse",
+        "stem_relu",
         "align_corners",
         "head_channels",
         "key_channels",

@@ -41,7 +41,10 @@ def check_logits(golden: Golden) -> None:
     assert np.abs(auxiliary.asnumpy()[:, :, golden.auxiliary_rows] - golden.auxiliary).max() <= limit[1]
     if golden.final_argmax is not None:
         final = resize(main, (128, 256), "bilinear", golden.model.align_corners).asnumpy()
-        assert (final.argmax(axis=1) == golden.final_argmax).mean() >= 0.9999
+        first, second = np.sort(final, axis=1)[:, -1], np.sort(final, axis=1)[:, -2]
+        # the classes are the peer's but where the best two are closer than rounding, which differs between processors
+        clear = first - second > 2 * golden.error[0]
+        assert (final.argmax(axis=1) == golden.final_argmax)[clear].all() and clear.mean() > 0.99
         step = 256 // golden.final_row64.shape[2]
         assert np.abs(final[:, :, 64, ::step] - golden.final_row64).max() <= limit[0]
 
