@@ -1,4 +1,4 @@
-"""Break the program in ten places, one at a time, and see whether a test turns red.
+"""Break the program in many places, one at a time, and see whether a test turns red.
 
     python tests/faults/mutations.py
 
@@ -148,6 +148,126 @@ MUTATIONS = (
         "before[index] != name):",
         "False):",
         "test_checkpoint.py",
+    ),
+    Mutation(
+        "a class index taken for ignored because ignore_index has its number",
+        "data/label_values.py",
+        "target if target < count else IGNORED",
+        "IGNORED if target == ignore_index else target",
+        "data/test_label_values.py",
+    ),
+    Mutation(
+        "a label value that is a class and ignored",
+        "data/label_values.py",
+        "index = resolved.get(ignore_index, IGNORED)",
+        "index = IGNORED",
+        "data/test_label_values.py",
+    ),
+    Mutation(
+        "class names in another order with the label map of the known one",
+        "data/formats.py",
+        "if moved or len(names) != len(known.classes):",
+        "if len(names) != len(known.classes):",
+        "data/test_known_data_sets.py",
+    ),
+    Mutation(
+        "True taken for the number 1",
+        "schema.py",
+        "if isinstance(value, bool):  # Python",
+        "if value is None:  # Python",
+        "test_config.py",
+    ),
+    Mutation(
+        "mixed precision without a loss scale",
+        "config.py",
+        '"dynamic" if self.float16 else "none"',
+        '"none"',
+        "test_config.py",
+    ),
+    Mutation(
+        "paths read as YAML",
+        "recipes.py",
+        "if field and is_text(field.annotation):",
+        "if not field:",
+        "test_arguments.py",
+    ),
+    Mutation(
+        "a key without effect not named",
+        "combinations.py",
+        "lambda c: not c.schedule.warmup_steps, ",
+        'lambda c: c.schedule.kind == "linear", ',
+        "test_combinations.py",
+    ),
+    Mutation(
+        "label values of samples before a resume not watched",
+        "data/loader.py",
+        "if number < self.first + self.watched else None",
+        "if number < self.watched else None",
+        "data/test_loader.py",
+    ),
+    Mutation(
+        "a byte-order mark taken for a part of a name",
+        "files.py",
+        '"utf-16" if utf16 else "utf-8-sig"',
+        '"utf-16" if utf16 else "utf-8"',
+        "data/test_datasets.py",
+    ),
+    Mutation(
+        "HRNet's fuse step with one resize",
+        "models/hrnet.py",
+        "factor = 2 ** (j - i) if self.two_steps else 1",
+        "factor = 1",
+        "models",
+    ),
+    Mutation(
+        "HRNet-OCR's fuse step with two resizes",
+        "models/hrnet.py",
+        'fuse == "bilinear" and not align_corners',
+        'fuse == "bilinear"',
+        "test_export.py",
+    ),
+    Mutation(
+        "ONNX enlarges by 2 where it is 4 or 8",
+        "onnx_graph.py",
+        "self.enlarge(part, 2 ** (j - i))",
+        "self.enlarge(part, 2)",
+        "test_export.py",
+    ),
+    Mutation(
+        "an OpenVINO graph for every size",
+        "engines.py",
+        "size = images.shape if repeating(images.shape) else None",
+        "size = images.shape",
+        "test_export.py",
+    ),
+    Mutation("safetensors not known by their beginning", "models/weight_files.py", 'b"{"', 'b"["', "models"),
+    Mutation(
+        "a stem with a ReLU that was trained without",
+        "models/hrnet.py",
+        "if self.stem_relu:",
+        "if True:",
+        "models",
+    ),
+    Mutation(
+        "any format that Pillow knows, PostScript among them",
+        "data/pictures.py",
+        "Image.open(io.BytesIO(data), formats=FORMATS)",
+        "Image.open(io.BytesIO(data))",
+        "data/test_pictures.py",
+    ),
+    Mutation(
+        "two files with one name for their results",
+        "output_names.py",
+        "if wanted[_key(level[number])] == 1 and taken",
+        "if level is levels[0] or taken",
+        "test_output_names.py",
+    ),
+    Mutation(
+        "ranks of MPICH and Intel MPI that each take themselves for alone",
+        "distributed/launcher.py",
+        'if "PMI_RANK" in env and "MPI_LOCALRANKID" in env:',
+        'if "PMI_RANK" in env and "MPI_LOCALRANK" in env:',
+        "distributed/test_launchers.py",
     ),
 )
 
