@@ -25,7 +25,9 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise OSError(errno.EINVAL, f"this is {kind}, not a regular file")
     if status.st_size <= limit:
         with path.open("rb") as file:
-            data = file.read(limit + 1)  # some files of /proc claim 0 bytes
+            data = file.read(status.st_size + 1)  # not `limit`: Python takes memory for what it is asked
+            if len(data) > status.st_size:  # it grows, or is one of /proc that claims 0 bytes
+                data += file.read(limit + 1 - len(data))
         if len(data) <= limit:
             return data
     raise OSError(errno.EFBIG, f"the file is larger than {limit:,} bytes")
