@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 LAUNCHERS = {
     "mpiexec.hydra": [*loopback_only(), "mpiexec.hydra", "-n", "2"],  # MPICH's or Intel MPI's
-    "srun": ["bash", "tests/distributed/one_node_slurm.sh", *"timeout 240 srun --kill-on-bad-exit -n 2".split()],
+    "srun": ["bash", "tests/distributed/one_node_slurm.sh", "timeout", "240", "srun", "--kill-on-bad-exit", "-n", "2"],
 }
 INSTALLED = {
     "mpiexec.hydra": shutil.which("mpiexec.hydra", path=_PATH) is not None,
