@@ -174,7 +174,7 @@ class Changing:
         command += ["--set", f"train.accumulate_steps={accumulated}"]
         command += ["--dataset_dir", str(self.data), "--save_dir", str(self.folder)]
         if ranks > 1:
-            mpirun = [*loopback_only(), MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)]
+            mpirun = [*loopback_only(), *MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)]
             command = [*mpirun, *command]
         environment = {**os.environ, "OPENED": str(opened), "PYTHONPATH": str(self.folder.parent / "site")}
         before, survives = self.position(), self.rng.randint(1, 4)

@@ -300,6 +300,20 @@ MUTATIONS = (
         "if not start:",
         "data/test_one_reader.py",
     ),
+    Mutation(
+        "a child process of a rank taken for the rank",
+        "distributed/launcher.py",
+        "if _entered is None and _MARK in env:",
+        "if False:",
+        "distributed/test_launchers.py",
+    ),
+    Mutation(
+        "unknown launchers accepted",
+        "program.py",
+        "launcher.require_known_launcher()",
+        "pass",
+        "distributed/test_launchers.py",
+    ),
 )
 
 
