@@ -224,8 +224,8 @@ def test_names_in_gbk_and_a_bad_pair_cost_no_evaluation(untrained, tmp_path):
     lines.append("bad.png d/c_label.bmp\n")
     for split in ("train", "val"):
         (tmp_path / f"{split}.lst").write_bytes(os.fsencode("".join(lines)))
-    config = untrained.config.model_copy(deep=True)
-    config.data.format, config.data.root, config.data.train, config.data.val = "list", tmp_path, "train.lst", "val.lst"
+    where = {"format": "list", "root": tmp_path, "train": "train.lst", "val": "val.lst"}
+    config = untrained.config.replace({f"data.{key}": value for key, value in where.items()})
     recipe = tmp_path / "recipe.yml"
     recipe.write_text(config.to_yaml())
     out = tmp_path / "out"

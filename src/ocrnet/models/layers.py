@@ -42,26 +42,23 @@ _by_transposed = ops.MatMul(transpose_b=True)
 @constexpr
 def _interpolation(out_size: int, in_size: int, align_corners: bool, factor: int) -> Tensor:
     """(out_size, in_size) float32: row i holds the weights that make output i, of both steps of `resize`."""
-    matrix = _bilinear_weights(out_size, in_size * factor, align_corners)
+    low, high, share = _neighbours(out_size, in_size * factor, align_corners)
+    rows = np.eye(in_size)
     if factor > 1:
-        matrix = matrix @ _bilinear_weights(in_size * factor, in_size, align_corners)
-    return Tensor(matrix.astype(np.float32))
+        first, second, part = _neighbours(in_size * factor, in_size, align_corners)
+        rows = (1 - part) * rows[first] + part * rows[second]
+    return Tensor(((1 - share) * rows[low] + share * rows[high]).astype(np.float32))
 
 
-def _bilinear_weights(out_size: int, in_size: int, align_corners: bool) -> np.ndarray:
-    """(out_size, in_size) float64: the weights of one step, as PyTorch's bilinear defines them."""
+def _neighbours(out_size: int, in_size: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two inputs that each output is made of, and (out_size, 1) the share of the second, as PyTorch has it."""
     place = np.arange(out_size, dtype=np.float64)
     if align_corners:
         place *= (in_size - 1) / max(1, out_size - 1)
     else:
         place = np.clip((place + 0.5) * in_size / out_size - 0.5, 0, None)
     low = np.minimum(place.astype(np.int64), in_size - 1)
-    high = np.minimum(low + 1, in_size - 1)
-    matrix = np.zeros((out_size, in_size))
-    rows = np.arange(out_size)
-    matrix[rows, low] = 1 - (place - low)
-    matrix[rows, high] += place - low
-    return matrix
+    return low, np.minimum(low + 1, in_size - 1), (place - low)[:, None]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
