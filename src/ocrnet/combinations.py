@@ -58,7 +58,7 @@ IDLE = (
     ),
     Idle(
         ("data.flip_pairs",),
-        lambda c: not c.data.flip and not (c.eval.multi_scale if c.eval.flip is None else c.eval.flip),
+        lambda c: not (c.data.flip or c.eval.mirrors),
         "without data.flip or eval.flip",
         False,
     ),

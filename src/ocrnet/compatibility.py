@@ -6,6 +6,7 @@ from typing import Any, Literal
 import yaml
 
 from ocrnet.config import Config
+from ocrnet.config_yaml import Loader
 
 Use = Literal["resume", "fine-tune", "evaluate"]
 
@@ -57,10 +58,10 @@ def compare(path: Path, stored: str, config: Config, use: Use) -> tuple[list[str
         what may differ and does: one line, or "").
     """
     try:
-        then = yaml.safe_load(stored) or {}
-    except yaml.YAMLError:
-        then = {}
-    changes = _changes(then, yaml.safe_load(config.to_yaml()))
+        then = yaml.load(stored, Loader)  # refuses aliases, which would make a file of some bytes endless
+    except (yaml.YAMLError, ValueError, RecursionError):
+        then = None
+    changes = _changes(then if isinstance(then, dict) else {}, yaml.load(config.to_yaml(), Loader))
     problems, notes = [], []
     refused = set(_REFUSED[use])
     if use == "evaluate" and changes.keys().isdisjoint({"data.root", "data.format"}):

@@ -334,6 +334,11 @@ class EvalConfig(Section):
     board_pictures: Natural = 3
     """How many pictures each evaluation in training hands to TensorBoard."""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether the mirrored image is evaluated as well."""
+        return self.multi_scale if self.flip is None else self.flip
+
     @model_validator(mode="after")
     def _derive_stride(self) -> "EvalConfig":
         if self.stride and not self.window:

@@ -51,15 +51,14 @@ class View(NamedTuple):
 
 def views(config: EvalConfig) -> list[View]:
     """What a recipe asks for: one ratio or several, with the mirrored picture or without."""
-    flip = config.multi_scale if config.flip is None else config.flip
     ratios = config.ratios if config.multi_scale else [1.0]
-    return [View(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if flip else [False])]
+    return [View(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if config.mirrors else [False])]
 
 
 class MainLogits(nn.Cell):
     """A network's main logits, resized to (height, width) `size`.
 
-    They go through the size of the images that the network reads, as in every published evaluation: where
+    They go through the size of the images that the network reads, as in mmsegmentation's evaluation: where
     `test_scale` enlarged a picture this is not the same as going straight to the picture's own size.
     """
 

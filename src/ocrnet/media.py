@@ -154,7 +154,7 @@ def _count_frames(image: Image.Image) -> int:
         for number in count(1):
             try:
                 image.seek(number)
-            except Exception:
+            except Exception:  # the same again: here is the place where the file breaks off
                 return number + 1
         return 1
 

@@ -218,7 +218,7 @@ class Trainer:
         except Stopped as stop:
             self._signal = stop.number
             return
-        except Exception:
+        except Exception:  # whatever it was, the user learns which step is kept and what repeats the evaluation
             kept = f"step {self._saved} is in {self.checkpoints.path}" if self._saved else "no step has been saved"
             print(f"\nthe evaluation after step {step} failed: {kept}; --resume_ckpt auto repeats it", file=sys.stderr)
             raise

@@ -88,14 +88,17 @@ def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
         UserError: the file is missing, or the machine cannot read it now (rights, open files, memory, input/output).
         DamagedCheckpoint: it is damaged or no checkpoint, or it is ours and its checksum is wrong.
     """
-    size = _read_through(path)
     try:
+        if not path.is_file():
+            raise UserError(f"{path}: checkpoint not found")
         stored = ms.load_checkpoint(str(path))
         ours = any(name.startswith("ocrnet.") for name in stored)
         whole = not ours or stored.get(_CHECKSUM) == _checksum(stored)
+    except UserError:
+        raise
     except Exception as error:  # MindSpore raises whatever its parser met
-        if trouble := _machine_trouble(error, size):
-            raise UserError(f"{path}: cannot read this checkpoint now: {trouble}") from None
+        if trouble := _machine_trouble(error, path):
+            raise UserError(f"{path}: cannot read this checkpoint: {trouble}") from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DamagedCheckpoint(f"{path}: not a readable checkpoint, damaged or cut short? ({reason})") from None
     if not whole:
@@ -103,23 +106,11 @@ def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
     return stored
 
 
-def _read_through(path: Path) -> int:
-    """Read a file once, for its size and to tell trouble of the machine from damage."""
-    try:
-        if not path.is_file():
-            raise UserError(f"{path}: checkpoint not found")
-        with path.open("rb") as file:
-            while file.read(1 << 24):
-                pass
-            return file.tell()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this checkpoint: {error.strerror}") from None
+def _machine_trouble(error: BaseException | None, path: Path) -> str:
+    """Why a file could not be read although it may be whole; "" when the file is at fault.
 
-
-def _machine_trouble(error: BaseException | None, size: int) -> str:
-    """Why a file of `size` bytes could not be read although it may be whole; "" when the file is at fault.
-
-    MindSpore wraps the system's errors, and its parser calls a lack of memory a damaged message.
+    MindSpore wraps or swallows the system's errors, and its parser calls a lack of memory a damaged message. So what it
+    says is followed to its cause, and the file is read once more, with as much memory as it takes.
     """
     while error is not None:
         if isinstance(error, OSError):
@@ -128,7 +119,12 @@ def _machine_trouble(error: BaseException | None, size: int) -> str:
             return "not enough memory"
         error = error.__cause__ or error.__context__
     try:
-        np.empty(4 * size, np.uint8)  # the file, its message, the arrays and MindSpore's tensors
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+            np.empty(4 * file.tell(), np.uint8)  # the file, its message, the arrays and MindSpore's tensors
+    except OSError as trouble:
+        return trouble.strerror or str(trouble)
     except MemoryError:
         return "not enough memory"
     return ""

@@ -117,8 +117,8 @@ MUTATIONS = (
     Mutation(
         "a file that cannot be opened taken for a damaged one",
         "weights.py",
-        'raise UserError(f"{path}: cannot read this checkpoint: {error.strerror}")',
-        'raise DamagedCheckpoint(f"{path}: cannot read this checkpoint: {error.strerror}")',
+        'raise UserError(f"{path}: cannot read this checkpoint: {trouble}")',
+        'raise DamagedCheckpoint(f"{path}: cannot read this checkpoint: {trouble}")',
         "test_checkpoint.py",
     ),
     Mutation(
