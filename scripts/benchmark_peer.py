@@ -7,21 +7,10 @@ import os
 import resource
 import sys
 import time
-import types
 import warnings
 from collections.abc import Callable
 
-
-class Absent(types.ModuleType):
-    """Compiled operators, which mmcv-lite does not have: mmsegmentation imports some, OCRNet calls none."""
-
-    __path__: tuple = ()
-
-    def __getattr__(self, name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
+from absent_module import Absent
 
 warnings.filterwarnings("ignore")
 sys.modules["mmcv.ops"] = Absent("mmcv.ops")

@@ -70,8 +70,7 @@ def main() -> None:
             empty, unknown = empty + without, unknown + labels
             problems += [problem] if problem else []
             bar.update(1)
-    pictures = len(sources)
-    print(f"{pictures} label pictures in {args.output}")
+    print(f"{len(sources)} label pictures in {args.output}")
     if empty:
         print(f"{empty} objects were left out: points, which have no area")
     for label, count in unknown.most_common():
@@ -105,9 +104,9 @@ def keep(written: list[tuple[Path, Path]], source: Path, sources: dict[Path, Pat
 def convert(
     job: Path | Annotation, root: Path, images: Path | None, output: Path, table: ClassTable, order: str
 ) -> Result:
-    """Draw the label pictures of one file, or of one picture of a file. What has an unknown label is not drawn.
+    """Draw the label images of one file, or of one image of a file. What has an unknown label is not drawn.
 
-    They are written beside their places, because only `main` knows whether another file wants the same.
+    They are written next to their final paths, because only `main` knows whether another file has the same.
     """
     unknown, empty, written = Counter(), 0, []
     try:

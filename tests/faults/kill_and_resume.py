@@ -44,6 +44,14 @@ FLAGS = (
 ).split()
 
 
+def make_data(folder: Path, images: int) -> Path:
+    """A small demo data set in `folder`: so many training images of 128 x 64."""
+    script = [sys.executable, str(ROOT / "scripts" / "make_demo_data.py"), "--output", str(folder / "data")]
+    size = ["--train", str(images), "--val", "5", "--width", "128", "--height", "64"]
+    subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL)
+    return folder / "data"
+
+
 def start(data: Path, folder: Path, workers: int) -> subprocess.Popen:
     """Start train.py, or let it go on, in `folder`."""
     command = [sys.executable, str(ROOT / "train.py"), *FLAGS, "--num_parallel_workers", str(workers)]
@@ -161,6 +169,7 @@ class Changing:
 
     def __init__(self, data: Path, folder: Path, rng: random.Random) -> None:
         self.data, self.folder, self.rng = data, folder, rng
+        self.images = len(list((data / "leftImg8bit" / "train").rglob("*.png")))
         self.seen: Counter = Counter()
         (folder.parent / "site").mkdir(exist_ok=True)
         (folder.parent / "site" / "sitecustomize.py").write_text(RECORDER)
@@ -210,9 +219,8 @@ class Changing:
         lists = [
             (opened / str(rank)).read_text().split() if (opened / str(rank)).exists() else [] for rank in range(ranks)
         ]
-        size = len(list((self.data / "leftImg8bit" / "train").rglob("*.png")))
         step = share * ranks
-        epoch_size = size // step * step
+        epoch_size = self.images // step * step
         place = before.get("epoch", 0) * epoch_size + before.get("epoch_samples", 0)
         if before and before["epoch_samples"] >= epoch_size:
             place = (before["epoch"] + 1) * epoch_size
@@ -224,10 +232,9 @@ class Changing:
 
     def verdict(self) -> str:
         """ "" when each complete epoch has shown each image once; images are a multiple of all steps."""
-        size = len(list((self.data / "leftImg8bit" / "train").rglob("*.png")))
         epochs = Counter(epoch for epoch, _ in self.seen)
         wrong = [entry for entry, count in self.seen.items() if count > 1]
-        short = {epoch: epochs[epoch] for epoch in range(EPOCHS) if epochs[epoch] != size}
+        short = {epoch: epochs[epoch] for epoch in range(EPOCHS) if epochs[epoch] != self.images}
         rates = [float(rate) for rate in re.findall(r"cur_lr: ([\d.]+)", (self.folder / "train.log").read_text())]
         falling = rates == sorted(rates, reverse=True)
         return (
@@ -258,11 +265,8 @@ def main() -> None:
     parser.add_argument("--changing", action="store_true", help="resume with other batch sizes and ranks")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        script = [sys.executable, str(ROOT / "scripts" / "make_demo_data.py"), "--output", str(data)]
         # with --changing a multiple of every step: 1 to 3 images x 2 ranks x 2 batches
-        size = ["--train", "24" if args.changing else "12", "--val", "5", "--width", "128", "--height", "64"]
-        subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL)
+        data = make_data(Path(folder), 24 if args.changing else 12)
         run = changing_trials if args.changing else trials
         sys.exit(run(data, Path(folder), args.kills, args.seed) != args.kills)
 

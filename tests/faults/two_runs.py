@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from kill_and_resume import ROOT, make_data
+
 FLAGS = (
     "--config config/ocrnet/config_ocrnet_demo.yml --ms_mode 1 --batch_size 2 --log_interval 1 --total_step 40 "
     "--run_eval False --set model.head_channels=16 --set model.key_channels=8 --set model.context_channels=16 "
@@ -56,10 +57,7 @@ def main() -> int:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as place:
-        data, folder = Path(place) / "data", Path(place) / "run"
-        script = [sys.executable, str(ROOT / "scripts" / "make_demo_data.py"), "--output", str(data)]
-        size = ["--train", "12", "--val", "5", "--width", "128", "--height", "64"]
-        subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL)
+        data, folder = make_data(Path(place), 12), Path(place) / "run"
         starts: list[Start] = []
         for number in range(args.starts):
             starts.append(Start(number, data, folder))
