@@ -52,7 +52,8 @@ def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, m
 
         job = machine(2)
         said = job.communicate(timeout=300)[0]
-        assert job.returncode == 0 and "going on from" in said, said
+        resumed = f"resuming from {tmp_path / 'machine2' / 'run' / 'checkpoint' / 'latest.ckpt'} after step "
+        assert job.returncode == 0 and resumed in said, said
         bucket.fetch("s3://bucket/run", tmp_path / "fetched")
         assert stored("rank0") == [f"run/checkpoint/OCRNet_hrnet_tiny_{step}_rank0.ckpt" for step in (10, 12, 8)]
         assert client(endpoint).listMultipartUploads("bucket").body.upload == []
