@@ -57,6 +57,17 @@ def test_a_factor_changes_no_bit_where_the_size_is_an_exact_multiple():
         np.testing.assert_array_equal(resize(x, to, factor=factor).asnumpy(), resize(x, to).asnumpy())
 
 
+@pytest.mark.parametrize(("factor", "to"), [(1, 9_999), (2, 9_999), (1, 20_000)])
+def test_a_wide_image_takes_no_memory_for_matrices(monkeypatch, factor, to):
+    """70,000 pixels took 10 GB and minutes."""
+    x = Tensor(np.random.default_rng(0).normal(size=(1, 2, 2, 5_000)).astype(np.float32))
+    expected = resize(x, (4, to), factor=factor).asnumpy()
+    monkeypatch.setattr("ocrnet.models.layers._LARGEST", 2**24)
+    monkeypatch.setattr("ocrnet.models.layers._interpolation", None)
+    np.testing.assert_allclose(resize(x, (4, to), factor=factor).asnumpy(), expected, atol=2e-3)
+    assert resize(x.astype(float16), (4, to), factor=factor).dtype == float16
+
+
 def test_nearest_takes_the_pixels_that_mindspore_labs_operator_takes():
     for fine in range(1, 90):
         for halvings in (1, 2, 3):

@@ -18,22 +18,32 @@ def resize(
     same as one, and is the same as one where the enlarged map has that size.
 
     Bilinear is two products with matrices of two non-zeros a row: its gradient is two products as well, where the
-    framework's own takes 20 ns a pixel and channel on a CPU. Where a graph is exported for any size there is no matrix.
+    framework's own takes 20 ns a pixel and channel on a CPU. Where a graph is exported for any size, and where the
+    matrices of a large image would fill the memory, it is the framework's.
     """
     if mode == "bilinear" and functional.is_sequence_value_unknown(x.shape):
-        bilinear = ops.ResizeBilinearV2(align_corners, not align_corners)
-        if factor > 1:
-            x = bilinear(x, (x.shape[2] * factor, x.shape[3] * factor))
-        return bilinear(x, size)
+        return _resize_without_matrices(x, size, align_corners, factor)
     if x.shape[2:] == tuple(size):
         return x
     if mode == "nearest":
         return ops.interpolate(x, size=size, mode="nearest")
     batch, channels, height, width = x.shape
+    if max(size[0] * height, size[1] * width) > _LARGEST:
+        return _resize_without_matrices(x, size, align_corners, factor)
     down = _interpolation(size[0], height, align_corners, factor).astype(x.dtype)
     across = _interpolation(size[1], width, align_corners, factor).astype(x.dtype)
     x = _by_transposed(ops.reshape(x, (batch * channels * height, width)), across)
     return ops.matmul(down, ops.reshape(x, (batch, channels, height, size[1])))
+
+
+_LARGEST = 2**25  # numbers of a matrix: an image some 11,000 pixels wide; beyond, matrices would fill the memory
+
+
+def _resize_without_matrices(x: Tensor, size: tuple[int, int], align_corners: bool, factor: int) -> Tensor:
+    bilinear = ops.ResizeBilinearV2(align_corners, not align_corners)
+    if factor > 1:
+        x = bilinear(x, (x.shape[2] * factor, x.shape[3] * factor))
+    return bilinear(x, size)
 
 
 _by_transposed = ops.MatMul(transpose_b=True)
@@ -42,23 +52,25 @@ _by_transposed = ops.MatMul(transpose_b=True)
 @constexpr
 def _interpolation(out_size: int, in_size: int, align_corners: bool, factor: int) -> Tensor:
     """(out_size, in_size) float32: row i holds the weights that make output i, of both steps of `resize`."""
-    low, high, share = _neighbours(out_size, in_size * factor, align_corners)
-    rows = np.eye(in_size)
+    parts = _neighbours(out_size, in_size * factor, align_corners)
     if factor > 1:
-        first, second, part = _neighbours(in_size * factor, in_size, align_corners)
-        rows = (1 - part) * rows[first] + part * rows[second]
-    return Tensor(((1 - share) * rows[low] + share * rows[high]).astype(np.float32))
+        enlarged = _neighbours(in_size * factor, in_size, align_corners)
+        parts = [(index[place], weight * share[place]) for place, weight in parts for index, share in enlarged]
+    matrix = np.zeros((out_size, in_size))
+    for index, weight in parts:
+        matrix[np.arange(out_size), index] += weight
+    return Tensor(matrix.astype(np.float32))
 
 
-def _neighbours(out_size: int, in_size: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two inputs that each output is made of, and (out_size, 1) the share of the second, as PyTorch has it."""
+def _neighbours(out_size: int, in_size: int, align_corners: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(index, weight) of the two inputs that each output is made of, as PyTorch's bilinear defines them."""
     place = np.arange(out_size, dtype=np.float64)
     if align_corners:
         place *= (in_size - 1) / max(1, out_size - 1)
     else:
         place = np.clip((place + 0.5) * in_size / out_size - 0.5, 0, None)
     low = np.minimum(place.astype(np.int64), in_size - 1)
-    return low, np.minimum(low + 1, in_size - 1), (place - low)[:, None]
+    return [(low, 1 - (place - low)), (np.minimum(low + 1, in_size - 1), place - low)]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
