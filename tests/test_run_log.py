@@ -1,5 +1,6 @@
 """train.log and TensorBoard's events: nothing twice, nothing half."""
 
+import numpy as np
 import pytest
 
 from faults.kill_and_resume import tensorboard
@@ -8,7 +9,7 @@ from ocrnet.run_log import RunLog
 
 
 def write(folder, first, last, after):
-    log = RunLog(folder, after)
+    log = RunLog(folder, after, 0)
     for step in range(first, last + 1):
         log.line(f"step {step}/9, loss: {step / 10}")
         log.scalars(step, {"loss/total": step / 8})
@@ -22,6 +23,26 @@ def test_a_resumed_run_cuts_what_comes_after_its_step(tmp_path):
     expected = list(range(1, 10))
     assert (tmp_path / "train.log").read_text().splitlines() == [f"step {n}/9, loss: {n / 10}" for n in expected]
     assert tensorboard(tmp_path / "tensorboard") == [(n, "loss/total", n / 8) for n in expected]
+
+
+@pytest.mark.parametrize("evaluated", [2, 4])
+def test_an_evaluation_that_will_be_repeated_is_cut_and_its_step_is_kept(tmp_path, evaluated):
+    """A kill between the checkpoint of a step and the one with its score left the evaluation's events in the log."""
+    log = RunLog(tmp_path, 0, 0)
+    for step in (2, 4):
+        log.line(f"step {step}/9, loss: 1.0")
+        log.scalars(step, {"loss/total": 1.0})
+        log.picture(step, "picture_label_prediction/a", np.zeros((2, 2, 3), np.uint8))
+        log.scalars(step, {"val/miou": 0.5, "val_iou/road": 0.5})
+        log.line(f"step {step}: mIoU 50.00 %")
+    log.close()
+    RunLog(tmp_path, 4, evaluated).close()
+    steps = ["step 2/9", "step 2: ", "step 4/9", "step 4: "]
+    names = ["loss/total", "picture_label_prediction/a", "val/miou", "val_iou/road"]
+    kept = 4 if evaluated == 4 else 3
+    assert [line[:8] for line in (tmp_path / "train.log").read_text().splitlines()] == steps[:kept]
+    expected = [(2, name) for name in names] + [(4, name) for name in (names if evaluated == 4 else names[:1])]
+    assert [entry[:2] for entry in tensorboard(tmp_path / "tensorboard")] == expected
 
 
 def test_a_line_and_an_event_that_a_kill_cut_short_go(tmp_path):
@@ -38,4 +59,4 @@ def test_a_line_and_an_event_that_a_kill_cut_short_go(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "tensorboard").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write train\.log and tensorboard here"):
-        RunLog(tmp_path, 0)
+        RunLog(tmp_path, 0, 0)

@@ -1,7 +1,8 @@
 """What a run writes line by line: train.log and TensorBoard's event files.
 
-Both are in the order of the steps, so a run that goes on from step n cuts what was written after it: nothing stands
-twice. Nothing is buffered in the process, and a full disk makes lines wait, not the run end.
+Both are in the order of the steps, and the evaluation of a step follows it. A resumed run cuts what was written after
+its checkpoint, so nothing stands twice. Nothing is buffered in the process, and a full disk
+makes lines wait, not the run end.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -20,29 +22,41 @@ from tensorboardX.summary import image, scalar
 
 from ocrnet.errors import UserError
 
+# what the trainer's evaluation writes
+_OF_EVALUATION = ("val/", "val_iou/", "picture_label_prediction/")
+
+
+class _Position(NamedTuple):
+    """A place in a log: after a step, or after its evaluation. The later one is the greater."""
+
+    step: int
+    evaluated: bool
+
 
 class RunLog:
-    """The log of a run under `save_dir` that goes on after `step`; what stands there of later steps is cut.
+    """The log of a run under `save_dir` that is resumed after `step`; what stands there of later steps is cut.
 
+    So is the evaluation of `step`, unless it is the step that was `evaluated` last: it will be repeated.
     Every rank has one of its own: train.log and TensorBoard's events of rank 0, train_rank1.log and so on.
 
     Raises:
         UserError: the files cannot be written.
     """
 
-    def __init__(self, save_dir: Path, step: int, rank: int = 0) -> None:
+    def __init__(self, save_dir: Path, step: int, evaluated: int, rank: int = 0) -> None:
         log, folder = save_dir / (f"train_rank{rank}.log" if rank else "train.log"), save_dir / "tensorboard"
         self._events = None
+        position = _Position(step, evaluated == step)
         try:
             save_dir.mkdir(parents=True, exist_ok=True)
             if log.exists():
-                os.truncate(log, _log_end(log.read_bytes(), step))
+                os.truncate(log, _log_end(log.read_bytes(), position))
             self._log = _Appended(log)
             if rank:
                 return
             folder.mkdir(exist_ok=True)
             for events in folder.glob("*tfevents*"):
-                os.truncate(events, _events_end(events.read_bytes(), step))
+                os.truncate(events, _events_end(events.read_bytes(), position))
             name = f"events.out.tfevents.{time.time_ns() / 1e9:020.9f}.{socket.gethostname()}"
             self._events = _Appended(folder / name)
         except OSError as error:
@@ -107,27 +121,32 @@ class _Appended:
             os.fsync(self.file.fileno())
 
 
-def _log_end(content: bytes, step: int) -> int:
-    """Where the first line of a step after `step` begins, or one that a kill cut short."""
+def _log_end(content: bytes, position: _Position) -> int:
+    """Where the first line after `position` begins, or one that a kill cut short."""
     end = 0
     for line in content.splitlines(keepends=True):
-        match = re.match(rb"step (\d+)", line)
-        if not line.endswith(b"\n") or (match and int(match[1]) > step):
+        match = re.match(rb"step (\d+)(.?)", line)  # "step 3/9, loss" of a step, "step 3: mIoU" of its evaluation
+        if not line.endswith(b"\n") or (match and _Position(int(match[1]), match[2] == b":") > position):
             break
         end += len(line)
     return end
 
 
-def _events_end(content: bytes, step: int) -> int:
-    """Where the first record of a step after `step` begins, or one that a kill cut short."""
+def _events_end(content: bytes, position: _Position) -> int:
+    """Where the first record after `position` begins, or one that a kill cut short."""
     end = 0
     while end + 12 <= len(content):
         (size,) = struct.unpack_from("<Q", content, end)
         after = end + 12 + size + 4  # size, its checksum, the event, its checksum
         try:
-            if after > len(content) or Event.FromString(content[end + 12 : after - 4]).step > step:
+            if after > len(content) or _event_position(content[end + 12 : after - 4]) > position:
                 break
         except DecodeError:  # damaged: not ours to throw away
             return len(content)
         end = after
     return end
+
+
+def _event_position(data: bytes) -> _Position:
+    event = Event.FromString(data)
+    return _Position(event.step, any(value.tag.startswith(_OF_EVALUATION) for value in event.summary.value))

@@ -83,7 +83,7 @@ class Trainer:
             print(f"nothing is left to train: the run has {self.progress.step} steps, {self.progress.epoch} epochs")
         self.total = self.progress.step + left
         self._saved = self.progress.step
-        self.log = RunLog(self.config.save_dir, self.progress.step, self.ranks.rank)
+        self.log = RunLog(self.config.save_dir, self.progress.step, self.progress.evaluated, self.ranks.rank)
 
     def train(self) -> None:
         """All steps that are left, evaluations and checkpoints between them.
