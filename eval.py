@@ -8,23 +8,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet import arguments, device, errors, program
+from ocrnet import errors
 from ocrnet.cloud import modelarts
-from ocrnet.config import Config
+from ocrnet.config import Config, command_line
 from ocrnet.data.datasets import palette
-from ocrnet.data.label_values import file_values
 from ocrnet.data.splits import open_dataset
 from ocrnet.distributed import collectives, launcher
-from ocrnet.engines import add_flags, make_engine
-from ocrnet.inference import Predictor, load_network, predict_dataset
-from ocrnet.metrics import ConfusionMatrix, near_boundaries
-from ocrnet.report import Gallery, write_report
-from ocrnet.visualize import side_by_side, write_picture
+from ocrnet.evaluation.metrics import ConfusionMatrix, near_boundaries
+from ocrnet.evaluation.report import Gallery, write_report
+from ocrnet.formats.label_values import file_values
+from ocrnet.inference.engines import add_flags, make_engine
+from ocrnet.inference.predictor import Predictor, load_network, predict_dataset
+from ocrnet.runtime import device, program
+from ocrnet.visualization import side_by_side, write_picture
 
 
 def parse() -> tuple[argparse.Namespace, Config]:
-    parser = arguments.recipe_parser("Evaluate OCRNet on a split of its data set.")
-    arguments.add_checkpoint_flag(parser)
+    parser = command_line.recipe_parser("Evaluate OCRNet on a split of its data set.")
+    command_line.add_checkpoint_flag(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="test needs no labels")
     parser.add_argument("--result_json", metavar="FILE", help="write the scores and the confusion matrix")
     parser.add_argument(
@@ -32,10 +33,10 @@ def parse() -> tuple[argparse.Namespace, Config]:
     )
     parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html: scores and pictures to look at")
     parser.add_argument(
-        "--visualize", type=arguments.boolean, default=False, help="True: write picture | label | prediction"
+        "--visualize", type=command_line.boolean, default=False, help="True: write picture | label | prediction"
     )
     add_flags(parser)
-    args, config = arguments.parse(parser)
+    args, config = command_line.parse(parser)
     if args.split == "test" and (args.result_json or args.report):
         raise errors.UserError("--split test: without labels there are no scores for --result_json or --report")
     return args, config

@@ -7,31 +7,32 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from ocrnet.stopping import StopRequest
+from ocrnet.runtime.signals import StopRequest
 
 stop = StopRequest().watch()  # before MindSpore is imported, see there
 
-from ocrnet import arguments, device, program
 from ocrnet.cloud import modelarts
-from ocrnet.compile_cache import compile_step
-from ocrnet.config import Config
+from ocrnet.config import Config, command_line
 from ocrnet.data.splits import open_dataset
 from ocrnet.distributed import collectives, launcher
-from ocrnet.losses import OCRLoss
 from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.models.precision import set_precision
 from ocrnet.models.sync_batch_norm import synchronise_batch_norm
-from ocrnet.optim import make_optimizer
-from ocrnet.train_cell import TrainOneStep, make_loss_scaler, set_precision
-from ocrnet.trainer import Trainer
-from ocrnet.weights import load_backbone, load_for_classes
+from ocrnet.runtime import device, program
+from ocrnet.training.compile_cache import compile_step
+from ocrnet.training.losses import OCRLoss
+from ocrnet.training.optimizer import make_optimizer
+from ocrnet.training.step import TrainOneStep, make_loss_scaler
+from ocrnet.training.trainer import Trainer
+from ocrnet.weights.ckpt import load_backbone, load_for_classes
 
 
 def main() -> None:
-    parser = arguments.recipe_parser("Train OCRNet.")
+    parser = command_line.recipe_parser("Train OCRNet.")
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
-    args, config = arguments.parse(parser, training=True)
+    args, config = command_line.parse(parser, training=True)
 
     with modelarts.job(args, config) as (config, checkpoint_saved):
         train(args, config, checkpoint_saved)

@@ -29,7 +29,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
 
-from ocrnet import device, errors, program
+from ocrnet import errors
+from ocrnet.runtime import device, program
 
 SAMPLES = 32  # of a data pipeline in one repeat
 WORKS = {
@@ -55,8 +56,8 @@ def images(*shape: int) -> np.ndarray:
 def forward(how: str, backbone: str) -> Work:
     """Classes of one 512x1024 picture."""
     from ocrnet.config import ModelConfig
-    from ocrnet.engines import Engine
-    from ocrnet.inference import Classes, CompileWhatRepeats, MainLogits
+    from ocrnet.inference.engines import Engine
+    from ocrnet.inference.predictor import Classes, CompileWhatRepeats, MainLogits
     from ocrnet.models.ocrnet import OCRNet
 
     network = OCRNet(ModelConfig(backbone=backbone), 19).set_train(False)
@@ -73,12 +74,12 @@ def training(how: str, backbone: str, cache: Path | None = None) -> Work:
     """One step on 2 crops of 256x512."""
     from mindspore import Tensor
 
-    from ocrnet.compile_cache import compile_step
     from ocrnet.config import Config
-    from ocrnet.losses import OCRLoss
     from ocrnet.models.ocrnet import OCRNet
-    from ocrnet.optim import make_optimizer
-    from ocrnet.train_cell import TrainOneStep
+    from ocrnet.training.compile_cache import compile_step
+    from ocrnet.training.losses import OCRLoss
+    from ocrnet.training.optimizer import make_optimizer
+    from ocrnet.training.step import TrainOneStep
 
     config = Config(model={"backbone": backbone}, data={"crop_size": (256, 512)})
     loss_network = OCRLoss(OCRNet(config.model, 19), config.loss, 19, align_corners=False)

@@ -16,17 +16,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 
-from ocrnet import arguments, program, progress
-from ocrnet.config import IGNORED
+from ocrnet.config import command_line
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.images import BadFile
 from ocrnet.data.loader import worker_threads
-from ocrnet.data.pictures import BadFile
 from ocrnet.data.splits import find_pairs
+from ocrnet.formats.label_values import IGNORED
+from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = arguments.recipe_parser("Read every pair of a data set and say what is wrong with it.")
-    _, config = arguments.parse(parser)
+    parser = command_line.recipe_parser("Read every pair of a data set and say what is wrong with it.")
+    _, config = command_line.parse(parser)
     problems = 0
     for split in ("train", "val"):
         dataset = find_pairs(config.data, split)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import device, errors, program
-from ocrnet.report import render
+from ocrnet import errors
+from ocrnet.evaluation.report import render
+from ocrnet.runtime import device, program
 
 Scores = dict[str, float | None]
 """mIoU first, then the IoU of each class; None where it is absent, as is a class that the run does not know."""
@@ -20,9 +21,9 @@ Scores = dict[str, float | None]
 
 def evaluate_run(folder: Path) -> dict:
     """What `--result_json` writes, for the best checkpoint of a run."""
+    from ocrnet.config.loading import load_config
     from ocrnet.data.splits import open_dataset
-    from ocrnet.inference import Predictor, evaluate, load_network
-    from ocrnet.recipes import load_config
+    from ocrnet.inference.predictor import Predictor, evaluate, load_network
 
     config = load_config(folder / "config.yml")
     device.init(config.device_target, config.ms_mode, config.seed)

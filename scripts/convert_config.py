@@ -16,10 +16,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mmengine_config import read_config
-from ocrnet import config_yaml, errors, program
+from ocrnet import errors
+from ocrnet.config import yaml_syntax
+from ocrnet.config.loading import load_config, nest
 from ocrnet.errors import UserError
 from ocrnet.models.hrnet import DEPTHS, stage_tables
-from ocrnet.recipes import load_config, nest
+from ocrnet.runtime import program
 
 Leaves = dict[str, Any]
 """A config or a recipe, flat: {dotted key: value}."""
@@ -128,7 +130,7 @@ def main() -> None:
     tree = nest({tuple(key.split(".")): value for key, value in recipe.items()})
     lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
     head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
-    text = config_yaml.dump(tree, default_flow_style=None, width=120)
+    text = yaml_syntax.dump(tree, default_flow_style=None, width=120)
     errors.write_text(args.output, head + text)
     load_config(args.output)
     print("\n".join([*notes, f"{args.output}: {len(notes)} remarks"]))

@@ -15,14 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import program
+from ocrnet.config.loading import load_config
 from ocrnet.errors import UserError
-from ocrnet.models.download import URLS, fetch
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.models.published import RULES, Conversion, convert
-from ocrnet.models.weight_files import read_tensors
-from ocrnet.recipes import load_config
-from ocrnet.weights import save_weights
+from ocrnet.runtime import program
+from ocrnet.weights.ckpt import save_weights
+from ocrnet.weights.download import URLS, fetch
+from ocrnet.weights.foreign_files import read_tensors
+from ocrnet.weights.published import RULES, Conversion, convert
 
 
 def main() -> None:

@@ -14,10 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from ocrnet import arguments, device, errors, onnx_graph, program
-from ocrnet.inference import Classes, MainLogits, load_network
-from ocrnet.models.folding import fold_batch_norm
+from ocrnet import errors
+from ocrnet.config import command_line
+from ocrnet.inference import onnx_graph
+from ocrnet.inference.folding import fold_batch_norm
+from ocrnet.inference.predictor import Classes, MainLogits, load_network
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.runtime import device, program
 
 
 class AtImageSize(nn.Cell):
@@ -43,14 +46,14 @@ def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: boo
 
 
 def main() -> None:
-    parser = arguments.recipe_parser("Export a network as MindIR or ONNX.")
-    arguments.add_checkpoint_flag(parser)
+    parser = command_line.recipe_parser("Export a network as MindIR or ONNX.")
+    command_line.add_checkpoint_flag(parser)
     parser.add_argument("--format", choices=["mindir", "onnx"], default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
     parser.add_argument("--batch", type=int, metavar="N", help="left out: any")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="left out: any")
-    parser.add_argument("--argmax", type=arguments.boolean, default=False, help="True: classes instead of logits")
-    args, config = arguments.parse(parser)
+    parser.add_argument("--argmax", type=command_line.boolean, default=False, help="True: classes instead of logits")
+    args, config = command_line.parse(parser)
     shape = (args.batch, *(args.size or (None, None)))
     if min(side or 1 for side in shape) < 1:
         raise errors.UserError("--batch, --size: at least 1")

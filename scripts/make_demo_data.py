@@ -27,9 +27,9 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import demo_scene as draw
-from ocrnet import program, progress
-from ocrnet.data.cityscapes import LABELS
 from ocrnet.errors import UserError
+from ocrnet.formats.cityscapes import LABELS
+from ocrnet.runtime import program, progress
 
 CITIES = {"train": ("aldenburg", "lindhafen", "rosental"), "val": ("brunnfeld", "westerau")}
 SIDES = (("wall", "building"), ("building", "fence"), ("trees", "wall"), ("fence", "building"))

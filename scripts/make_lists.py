@@ -22,13 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 
 from check_dataset import class_weights, read_all
-from ocrnet import config_yaml, device, errors, program
-from ocrnet.config import IGNORED, DataConfig
+from ocrnet import errors
+from ocrnet.config import DataConfig, yaml_syntax
+from ocrnet.config.loading import load_config
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.images import read_label
 from ocrnet.data.masks import ClassTable, read_classes
-from ocrnet.data.pictures import read_label
 from ocrnet.errors import UserError
-from ocrnet.recipes import load_config
+from ocrnet.formats.label_values import IGNORED
+from ocrnet.runtime import device, program
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "config" / "ocrnet" / "config_ocrnet_own_data.yml"
 SPLITS = ("train", "val", "test")
@@ -133,7 +135,7 @@ def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
     values = {
         "root": json.dumps(str(root), ensure_ascii=False),
         **{name: f"{name}.lst" for name in splits},
-        "classes": config_yaml.dump(names, default_flow_style=True, width=10**6).strip(),
+        "classes": yaml_syntax.dump(names, default_flow_style=True, width=10**6).strip(),
         "palette": [list(table.colours[name]) for name in names] if table.colours else "[]",
         "crop_size": crop,
         "class_weights": f"[{weights}]  # by the classes' shares of the training pixels; [] for none",

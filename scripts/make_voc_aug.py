@@ -15,10 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from PIL import Image
 
-from ocrnet import errors, program, progress
-from ocrnet.data import layout, voc2012
+from ocrnet import errors
 from ocrnet.data.mat_labels import read_mat
 from ocrnet.errors import UserError
+from ocrnet.formats import layout, voc2012
+from ocrnet.runtime import program, progress
 
 
 def main() -> None:

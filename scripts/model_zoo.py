@@ -10,11 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import device, program
 from ocrnet.config import ModelConfig
+from ocrnet.config.loading import load_config
 from ocrnet.models.complexity import count_flops, count_parameters
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.recipes import load_config
+from ocrnet.runtime import device, program
 
 HEAD = (
     "| recipe | params, M | GFLOPs | mIoU | multi-scale + flip | published by | parity tested |\n"

@@ -12,15 +12,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import arguments, program, progress
+from ocrnet.config import command_line
 from ocrnet.data.packed import pack
 from ocrnet.data.splits import open_dataset
+from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = arguments.recipe_parser("Pack a recipe's training pairs.")
+    parser = command_line.recipe_parser("Pack a recipe's training pairs.")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
-    args, config = arguments.parse(parser)
+    args, config = command_line.parse(parser)
     dataset = open_dataset(config.data.replace({"packed": None, "on_bad_sample": "stop"}), "train")
     with progress.bar(iterable=range(len(dataset)), total=len(dataset), desc="pack", unit="pair") as numbers:
         pack(dataset, args.output, numbers)

@@ -24,10 +24,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet import device, program, progress
 from ocrnet.data.annotations import Annotation, read_annotations
 from ocrnet.data.masks import ClassTable, draw, read_classes
 from ocrnet.errors import UserError, did_you_mean
+from ocrnet.runtime import device, program, progress
 
 Result = tuple[list[tuple[Path, Path]], int, Counter, str]
 """Label images and where each was written, objects without an extent, unknown labels, what is wrong with the file."""

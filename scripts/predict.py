@@ -15,13 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import cv2
 import numpy as np
 
-from ocrnet import arguments, device, errors, media, program, progress
+from ocrnet import errors
+from ocrnet.config import command_line
 from ocrnet.data.datasets import palette
-from ocrnet.data.pictures import PictureFile
+from ocrnet.data.images import PictureFile
 from ocrnet.distributed import collectives, launcher
-from ocrnet.engines import add_flags, make_engine
-from ocrnet.inference import Predictor, load_network
-from ocrnet.visualize import colour, overlay, write_picture
+from ocrnet.inference import media
+from ocrnet.inference.engines import add_flags, make_engine
+from ocrnet.inference.predictor import Predictor, load_network
+from ocrnet.runtime import device, program, progress
+from ocrnet.visualization import colour, overlay, write_picture
 
 
 class Film:
@@ -71,13 +74,13 @@ class Output:
 
 
 def main() -> None:
-    parser = arguments.recipe_parser("Segment pictures and videos.")
-    arguments.add_checkpoint_flag(parser)
+    parser = command_line.recipe_parser("Segment pictures and videos.")
+    command_line.add_checkpoint_flag(parser)
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path)
     parser.add_argument("--strength", type=float, default=0.5, help="of the colours on overlays, 0 to 1 (default 0.5)")
     add_flags(parser)
-    args, config = arguments.parse(parser)
+    args, config = command_line.parse(parser)
     names = media.find(args.input)
 
     device.init(config.device_target, config.ms_mode, config.seed)

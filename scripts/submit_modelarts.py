@@ -18,10 +18,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from ocrnet import program
-from ocrnet.arguments import boolean
 from ocrnet.cloud import bucket
+from ocrnet.config.command_line import boolean
 from ocrnet.errors import UserError
+from ocrnet.runtime import program
 
 KEYS = ("MODELARTS_ENDPOINT", "MODELARTS_PROJECT_ID", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")
 CREATING = {

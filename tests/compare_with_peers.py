@@ -23,11 +23,11 @@ import numpy as np
 from mindspore import Tensor
 
 from known_weights import odd_image, odd_input
-from ocrnet import device
 from ocrnet.config import Config
-from ocrnet.engines import Engine
-from ocrnet.inference import MainLogits, Predictor
+from ocrnet.inference.engines import Engine
+from ocrnet.inference.predictor import MainLogits, Predictor
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.runtime import device
 from peers import DATA, converted, model_config, odd_figures, tensors_of
 
 MODELS = (

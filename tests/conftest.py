@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ocrnet import device
+from ocrnet.runtime import device
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,10 +45,10 @@ def run_script():
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> SimpleNamespace:
     """`path` of a checkpoint with fresh weights for a small network of the demo recipe, its `config` and `flags`."""
-    from ocrnet.checkpoint import CheckpointFolder
+    from ocrnet.config.loading import load_config
     from ocrnet.models.ocrnet import OCRNet
-    from ocrnet.recipes import load_config
-    from ocrnet.run_progress import Progress
+    from ocrnet.training.checkpoint import CheckpointFolder
+    from ocrnet.training.run_progress import Progress
 
     sizes = {"model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
     config = load_config(

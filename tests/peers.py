@@ -13,7 +13,7 @@ from mindspore import Tensor, nn
 
 from known_weights import draw, formula
 from ocrnet.config import ModelConfig
-from ocrnet.models.published import Conversion, convert
+from ocrnet.weights.published import Conversion, convert
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "golden"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocrnet import device
+from ocrnet.runtime import device
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -22,8 +22,9 @@ def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cel
     Raises:
         UserError: the recipe or the checkpoint cannot be read, or they do not fit.
     """
-    from ocrnet import inference  # here, because `import ocrnet` must come before MindSpore's
-    from ocrnet.recipes import load_config
+    # here, because `import ocrnet` must come before MindSpore's
+    from ocrnet.config import load_config
+    from ocrnet.inference import predictor
 
     config = load_config(config_path, {"train.mix": (False, "")})
-    return inference.load_network(config, Path(checkpoint_path)).set_train(False)
+    return predictor.load_network(config, Path(checkpoint_path)).set_train(False)

@@ -16,6 +16,19 @@ class UserError(Exception):
         super().__init__("\n  ".join([message, *details]))
 
 
+class Conflict(ValueError):
+    """Keys that do not go together.
+
+    Args:
+        keys: their dotted names.
+        problem: what is wrong and how to fix it.
+    """
+
+    def __init__(self, keys: tuple[str, ...], problem: str) -> None:
+        super().__init__(f"{', '.join(keys)}: {problem}")
+        self.keys, self.problem = keys, problem
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The sentence «Did you mean X?» for a mistyped `word`, or the empty string when nothing known is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

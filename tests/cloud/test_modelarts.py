@@ -16,9 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet import arguments
 from ocrnet.cloud import bucket_client, modelarts, once_a_machine
-from ocrnet.config import Config
+from ocrnet.config import Config, command_line
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
 from s3_server import ENVIRONMENT, weed
@@ -56,12 +55,12 @@ def keys(server) -> set[str]:
 def test_flags_of_the_platform_are_ignored_there_and_refused_elsewhere(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # the recipe lies beside train.py
     flags = ["--config", RECIPE, "--init_method", "tcp://127.0.0.1:1", "--rank=0"]
-    args, _ = arguments.parse(arguments.recipe_parser(""), [*flags, "--enable_modelarts", "True"])
+    args, _ = command_line.parse(command_line.recipe_parser(""), [*flags, "--enable_modelarts", "True"])
     assert args.enable_modelarts and "ignored, the platform's own: --init_method tcp" in capsys.readouterr().out
     with pytest.raises(UserError, match="unknown flag --init_method"):
-        arguments.parse(arguments.recipe_parser(""), flags)
-    args, config = arguments.parse(
-        arguments.recipe_parser(""), ["--config", str(ROOT / RECIPE), "--data_url", "s3://a"]
+        command_line.parse(command_line.recipe_parser(""), flags)
+    args, config = command_line.parse(
+        command_line.recipe_parser(""), ["--config", str(ROOT / RECIPE), "--data_url", "s3://a"]
     )
     with pytest.raises(UserError, match="--data_url needs --enable_modelarts True"), modelarts.job(args, config):
         pass
@@ -149,7 +148,7 @@ RANK = """
 import ctypes, sys
 from argparse import Namespace
 from pathlib import Path
-from ocrnet import program
+from ocrnet.runtime import program
 from ocrnet.cloud import bucket_client, modelarts
 from ocrnet.config import Config
 bucket_client.PAUSES = (0.1,)

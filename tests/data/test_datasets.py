@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from ocrnet.config import DataConfig
-from ocrnet.data import layout
 from ocrnet.data.datasets import palette
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
+from ocrnet.formats import layout
 
 
 def write_pair(root: Path, name: str, label: np.ndarray, size: tuple[int, int] | None = None) -> str:

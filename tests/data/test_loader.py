@@ -131,5 +131,5 @@ def test_a_packed_data_set_has_class_indices(tmp_path):
 
 
 def test_never_more_threads_than_cores(monkeypatch):
-    monkeypatch.setattr("ocrnet.device.cores", lambda: 4)
+    monkeypatch.setattr("ocrnet.runtime.device.cores", lambda: 4)
     assert [worker_threads(n) for n in (0, 1, 3, 64)] == [2, 1, 3, 4]

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from ocrnet import media
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.pictures import BadFile, picture_size, read_label, read_picture
+from ocrnet.data.images import BadFile, picture_size, read_label, read_picture
 from ocrnet.errors import UserError
+from ocrnet.inference import media
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 200, (4, 6, 3), np.uint8), (48, 32))
 HIDDEN = np.full((32, 48), 255, np.uint8)

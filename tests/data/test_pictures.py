@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.data.pictures import BadFile, PictureFile, read_label, read_picture
+from ocrnet.data.images import BadFile, PictureFile, read_label, read_picture
 
 
 @pytest.mark.parametrize(

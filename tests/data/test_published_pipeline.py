@@ -15,10 +15,10 @@ import pytest
 from mindspore import Tensor, nn
 
 from ocrnet.config import DataConfig, PhotometricConfig
+from ocrnet.config.loading import load_config
 from ocrnet.data import transforms
-from ocrnet.inference import MainLogits, prepare
+from ocrnet.inference.predictor import MainLogits, prepare
 from ocrnet.models.layers import resize
-from ocrnet.recipes import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {  # picture: (seed, height, width, recipe)

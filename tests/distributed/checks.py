@@ -10,11 +10,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
-from ocrnet import device
 from ocrnet.distributed import launcher
 from ocrnet.distributed.collectives import barrier, gather, highest, share
 from ocrnet.models.sync_batch_norm import synchronise_batch_norm
-from ocrnet.train_cell import TrainOneStep
+from ocrnet.runtime import device
+from ocrnet.training.step import TrainOneStep
 
 ranks = launcher.ranks()
 
@@ -110,15 +110,15 @@ def collectives() -> None:
 
 def training() -> None:
     """All ranks end a training with the same bits."""
-    from ocrnet import arguments
+    from ocrnet.config import command_line
     from ocrnet.data.splits import open_dataset
-    from ocrnet.losses import OCRLoss
     from ocrnet.models.ocrnet import OCRNet
-    from ocrnet.optim import make_optimizer
-    from ocrnet.train_cell import make_loss_scaler
-    from ocrnet.trainer import Trainer
+    from ocrnet.training.losses import OCRLoss
+    from ocrnet.training.optimizer import make_optimizer
+    from ocrnet.training.step import make_loss_scaler
+    from ocrnet.training.trainer import Trainer
 
-    _, config = arguments.parse(arguments.recipe_parser(""), sys.argv[1:])
+    _, config = command_line.parse(command_line.recipe_parser(""), sys.argv[1:])
     network = OCRNet(config.model, len(config.data.classes))
     synchronise_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from ocrnet import device, program
 from ocrnet.distributed import launcher
 from ocrnet.distributed.collectives import gather
 from ocrnet.errors import UserError
+from ocrnet.runtime import device, program
 
 CHILD = "from ocrnet.distributed import launcher; launcher.require_known_launcher(); print(launcher.ranks().size)"
 

@@ -19,20 +19,20 @@ STEPS = 15
 
 def inside(batch: int, synchronised: bool) -> None:
     """One measurement, within a rank; rank 0 prints seconds: the first step, a step, the sum of 25 MB."""
-    from ocrnet import device
     from ocrnet.distributed import launcher
+    from ocrnet.runtime import device
 
     device.init("CPU", seed=0)
     import numpy as np
     from mindspore import Tensor, float32, int32, ops
 
+    from ocrnet.config.loading import load_config
     from ocrnet.distributed.collectives import barrier
-    from ocrnet.losses import OCRLoss
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.models.sync_batch_norm import synchronise_batch_norm
-    from ocrnet.optim import make_optimizer
-    from ocrnet.recipes import load_config
-    from ocrnet.train_cell import TrainOneStep
+    from ocrnet.training.losses import OCRLoss
+    from ocrnet.training.optimizer import make_optimizer
+    from ocrnet.training.step import TrainOneStep
 
     config = load_config(ROOT / "config" / "ocrnet" / "config_ocrnet_demo.yml", {})
     classes = len(config.data.classes)

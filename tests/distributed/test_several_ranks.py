@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ocrnet.config.loading import load_config
 from ocrnet.data.loader import TrainingSamples
 from ocrnet.data.splits import find_pairs
 from ocrnet.distributed import cluster
 from ocrnet.distributed.launcher import Ranks
-from ocrnet.metrics import ConfusionMatrix
-from ocrnet.recipes import load_config
+from ocrnet.evaluation.metrics import ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent

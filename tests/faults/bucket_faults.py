@@ -26,7 +26,7 @@ from s3_server import ENVIRONMENT, client, s3_server
 CHILD = """
 import sys
 from pathlib import Path
-from ocrnet import program
+from ocrnet.runtime import program
 from ocrnet.cloud import bucket
 verb, url, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 def main():

@@ -29,7 +29,7 @@ import hostile_inputs as inputs
 
 from ocrnet.config import Config, ModelConfig
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.weights import save_weights
+from ocrnet.weights.ckpt import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY, SECONDS = 2e9, 600  # of one program

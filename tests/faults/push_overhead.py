@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from ocrnet import device
 from ocrnet.cloud import modelarts
+from ocrnet.runtime import device
 from s3_server import ENVIRONMENT, s3_server
 
 
@@ -31,11 +31,11 @@ def training_step(size: int):
     import numpy as np
     from mindspore import Tensor
 
-    from ocrnet.losses import OCRLoss
+    from ocrnet.config.loading import load_config
     from ocrnet.models.ocrnet import OCRNet
-    from ocrnet.optim import make_optimizer
-    from ocrnet.recipes import load_config
-    from ocrnet.train_cell import TrainOneStep, make_loss_scaler
+    from ocrnet.training.losses import OCRLoss
+    from ocrnet.training.optimizer import make_optimizer
+    from ocrnet.training.step import TrainOneStep, make_loss_scaler
 
     config = load_config(ROOT / "config/ocrnet/config_ocrnet_demo.yml", {"train.total_step": (1, "")})
     classes = len(config.data.classes)

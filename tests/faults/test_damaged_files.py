@@ -14,12 +14,12 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from ocrnet.config import Config, DataConfig
-from ocrnet.data.pictures import read_label, read_picture
+from ocrnet.config.loading import load_config
+from ocrnet.data.images import read_label, read_picture
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
-from ocrnet.models.weight_files import read_tensors
-from ocrnet.recipes import load_config
-from ocrnet.weights import read_checkpoint, save_weights
+from ocrnet.weights.ckpt import read_checkpoint, save_weights
+from ocrnet.weights.foreign_files import read_tensors
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 EACH = 30  # damaged versions of each of the eleven files below

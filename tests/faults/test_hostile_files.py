@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet import media
 from ocrnet.config import Config
 from ocrnet.data.annotations import read_annotations
+from ocrnet.data.images import read_label, read_picture
 from ocrnet.data.masks import draw, read_classes
-from ocrnet.data.pictures import read_label, read_picture
 from ocrnet.errors import UserError
-from ocrnet.inference import Predictor
+from ocrnet.inference import media
+from ocrnet.inference.predictor import Predictor
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.models.weight_files import read_tensors
-from ocrnet.visualize import write_picture
+from ocrnet.visualization import write_picture
+from ocrnet.weights.foreign_files import read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "config/ocrnet/config_ocrnet_demo.yml"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ocrnet.config.loading import load_config
 from ocrnet.data.splits import open_dataset
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.recipes import load_config
-from ocrnet.weights import save_weights
+from ocrnet.weights.ckpt import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 2000

@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-from ocrnet.data.cityscapes import LABELS  # noqa: E402
+from ocrnet.formats.cityscapes import LABELS  # noqa: E402
 
 GROUPS = {
     "ground": ("flat",),

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from ocrnet import device, progress
 from ocrnet.cloud.bucket_client import Client, Passing, Refused
 from ocrnet.errors import UserError
+from ocrnet.runtime import device, progress
 
 PART = 8 << 20
 """Bytes. A larger file is sent in parts of this size."""

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocrnet import program
 from ocrnet.cloud import bucket
 from ocrnet.cloud.once_a_machine import once_a_machine
 from ocrnet.distributed.launcher import is_scheduler, ranks
 from ocrnet.errors import UserError
+from ocrnet.runtime import program
 
 if TYPE_CHECKING:
     from ocrnet.config import Config

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ocrnet import device, files
-from ocrnet.data.pictures import MAX_PIXELS, open_image, picture_size, read_picture
+from ocrnet import files
+from ocrnet.data.images import MAX_PIXELS, open_image, picture_size, read_picture
 from ocrnet.errors import UserError
+from ocrnet.runtime import device
 
 Points = list[tuple[float, float]]
 _FAR = 1e6  # pixels; what lies beyond is moved here, before the painter's integers overflow

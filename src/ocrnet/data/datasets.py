@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from ocrnet.config import DataConfig
-from ocrnet.data.label_values import INVALID, class_table
-from ocrnet.data.pictures import BadFile, Picture, PictureFile, read_label
-from ocrnet.output_names import unique_names
+from ocrnet.data.images import BadFile, Picture, PictureFile, read_label
+from ocrnet.data.output_names import unique_names
+from ocrnet.formats.label_values import INVALID, class_table
 
 Pairs = list[tuple[Path, Path | None]]
 

@@ -9,14 +9,13 @@ import mindspore.dataset as ds
 import numpy as np
 from numpy.random import Generator, Philox
 
-from ocrnet import device
 from ocrnet.config import DataConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.label_values import missing_classes
 from ocrnet.distributed.launcher import ALONE, Ranks
 from ocrnet.errors import UserError
-from ocrnet.run_progress import epoch_size
+from ocrnet.formats.label_values import missing_classes
+from ocrnet.runtime import device
 
 _NEIGHBOURS = 20  # so many bad pairs in a row are no accident
 _WATCHED = 300  # samples whose labels are searched for each class
@@ -148,3 +147,8 @@ def worker_threads(wanted: int) -> int:
     """`data.workers`, never more than the machine's cores; 0: half of the cores, 8 at most."""
     cores = device.cores()
     return min(wanted, cores) if wanted else max(1, min(8, cores // 2))
+
+
+def epoch_size(images: int, step_samples: int) -> int:
+    """Samples of an epoch: every image once, but for those that are left over where steps do not divide the images."""
+    return images // step_samples * step_samples

@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw
 
 from ocrnet import files
 from ocrnet.data.annotations import Annotation
-from ocrnet.data.cityscapes import LABELS
 from ocrnet.data.datasets import made_up_colour
-from ocrnet.data.label_values import IGNORED, MAX_CLASSES
 from ocrnet.errors import UserError
+from ocrnet.formats.cityscapes import LABELS
+from ocrnet.formats.label_values import IGNORED, MAX_CLASSES
 
 _MOST = 2**20
 """Bytes of a file of class names."""

@@ -13,7 +13,7 @@ import numpy as np
 from isal import isal_zlib as zlib
 
 from ocrnet import files
-from ocrnet.data import pascal_context
+from ocrnet.formats import pascal_context
 
 _MOST = 2**28
 """Bytes of a file, and of everything that is inflated: 33 million values of 8 bytes."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from ocrnet import files
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import Pairs, SegmentationDataset
-from ocrnet.data.formats import FORMATS
 from ocrnet.data.packed import PackedDataset
 from ocrnet.errors import UserError
+from ocrnet.formats.known import FORMATS
 
 
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from ocrnet.config import IGNORED, DataConfig, PhotometricConfig
-from ocrnet.data.pictures import Picture
+from ocrnet.config import DataConfig, PhotometricConfig
+from ocrnet.data.images import Picture
+from ocrnet.formats.label_values import IGNORED
 
 cv2.setNumThreads(0)  # the data threads are the parallelism
 

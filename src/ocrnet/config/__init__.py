@@ -1,0 +1,40 @@
+"""The configuration: its keys (`schema`), files (`loading`) and flags (`flags`, `command_line`).
+
+It is frozen once resolved. Uses `formats`, for the classes of public data sets, and `distributed`, for the rank.
+"""
+
+from ocrnet.config.loading import load_config
+from ocrnet.config.schema import (
+    Backbone,
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    DataFormat,
+    EvalConfig,
+    LossConfig,
+    LossScaleConfig,
+    ModelConfig,
+    OHEMConfig,
+    OptimizerConfig,
+    PhotometricConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "Backbone",
+    "CheckpointConfig",
+    "Config",
+    "DataConfig",
+    "DataFormat",
+    "EvalConfig",
+    "LossConfig",
+    "LossScaleConfig",
+    "ModelConfig",
+    "OHEMConfig",
+    "OptimizerConfig",
+    "PhotometricConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+    "load_config",
+]

@@ -1,0 +1,150 @@
+"""Command-line flags of train.py and eval.py. A flag overrides the recipe only when it is given."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ocrnet.config import combinations
+from ocrnet.config.flags import CLOUD_FLAGS, PROGRAM_FLAGS, RECIPE_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.loading import Resolved, parse_value, resolve
+from ocrnet.config.schema import Config
+from ocrnet.distributed.launcher import is_scheduler, ranks
+from ocrnet.errors import UserError, did_you_mean
+
+DATA_DIR = "/cache/data"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def boolean(text: str) -> bool:
+    """True or False, as the seeds write it."""
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+def recipe_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with --config, --set, --print_config, flags for RECIPE_FLAGS, and those of ModelArts."""
+    parser = _Parser(description=description, allow_abbrev=False)
+    parser.add_argument("--config", required=True, metavar="FILE.yml", help="the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
+    parser.add_argument("--print_config", type=boolean, default=False, help="True: show the resolved recipe and stop")
+    for flag, (key, text) in RECIPE_FLAGS.items():
+        parser.add_argument(f"--{flag}", metavar="VALUE", help=f"{text} ({key})")
+    for flag in WITHOUT_EFFECT:
+        parser.add_argument(f"--{flag}", metavar="VALUE", help="no effect")
+    cloud = parser.add_argument_group("on ModelArts and OpenI")
+    cloud.add_argument("--enable_modelarts", type=boolean, help="True: the flags below count")
+    for flag, text in CLOUD_FLAGS.items():
+        cloud.add_argument(f"--{flag}", metavar="URL", help=text)
+    cloud.add_argument("--data_dir", metavar="DIR", help=f"where data from a bucket goes, {DATA_DIR}")
+    return parser
+
+
+def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
+    """--ckpt_path of the programs that use a trained network."""
+    parser.add_argument(
+        "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the recipe's save_dir"
+    )
+
+
+def parse(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, training: bool = False
+) -> tuple[argparse.Namespace, Config]:
+    """Flags and the configuration that they resolve to. With --print_config True it is shown and the program ends.
+
+    Rank 0 names on stderr the keys that have no effect.
+
+    Args:
+        training: whether the program trains, so that what concerns training alone is looked at.
+
+    Raises:
+        UserError: an unknown flag or key, a wrong value, an unreadable config file, or with `training` a combination of
+            keys that would spoil it.
+    """
+    args, unknown = parser.parse_known_args(argv)
+    resolved = resolve(args.config, _overrides(args))
+    _take_flags(args, resolved)
+    if args.enable_modelarts:
+        if unknown and ranks().first:
+            print(f"ignored, the platform's own: {' '.join(unknown)}")
+    elif unknown:
+        flags = [string for action in parser._actions for string in action.option_strings]
+        raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see {parser.prog} --help)")
+    config = resolved.config
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        sys.exit(0)
+    _check_combinations(args, resolved, training)
+    if "ckpt_path" in args:
+        args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
+    return args, config
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
+    """{key: (value, the flag that gave it)}; --set wins over the flags of its own name."""
+    overrides: dict[str, tuple[Any, str]] = {}
+    for flag, (key, _) in RECIPE_FLAGS.items():
+        if (text := getattr(args, flag)) is None:
+            continue
+        if key in overrides:
+            raise UserError(f"{overrides[key][1]} and --{flag} both give {key}. Keep one of them.")
+        overrides[key] = _value(text, key, f"--{flag}")
+    for entry in args.set:
+        key, equals, text = entry.partition("=")
+        if not equals:
+            raise UserError(f"--set {entry}: write it as key=value, e.g. --set data.flip=0")
+        overrides[key] = _value(text, key, f"--set {key}")
+    return overrides
+
+
+def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: bool) -> None:
+    config, given = resolved.config, resolved.given
+    resumes = training and args.resume_ckpt not in (None, "auto")  # auto may find nothing
+    platform = args.ckpt_url if args.enable_modelarts else ""
+    fresh = not (config.model.pretrained or config.model.checkpoint or platform or resumes)
+    lines = [
+        f"{flag} ({f'--{flag}' if from_flag else resolved.flags[flag][1]}): no effect: {why}"
+        for flag, why in WITHOUT_EFFECT.items()
+        if (from_flag := getattr(args, flag) is not None) or flag in resolved.flags
+    ]
+    lines += combinations.notes(config, given, training, fresh)
+    if ranks().first and not is_scheduler():
+        for line in lines:
+            print(f"note: {line}", file=sys.stderr)
+    if training:
+        combinations.refuse_harmful(config, given, fresh)
+
+
+def _value(text: str, key: str, flag: str) -> tuple[Any, str]:
+    try:
+        return parse_value(text, key), flag
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
+
+
+def _take_flags(args: argparse.Namespace, resolved: Resolved) -> None:
+    """Fill in the flags that are no keys of the configuration: the command line wins over the config files.
+
+    Raises:
+        UserError: a value in a file is not one that the flag takes.
+    """
+    defaults = {"enable_modelarts": False, "data_dir": DATA_DIR}
+    for flag in PROGRAM_FLAGS:
+        if getattr(args, flag) is not None:
+            continue
+        value, file = resolved.flags.get(flag, (None, ""))
+        if flag == "multi_data_url" and isinstance(value, list):
+            value = json.dumps(value)
+        elif value is not None and not isinstance(value, bool if flag == "enable_modelarts" else str):
+            wanted = "True or False" if flag == "enable_modelarts" else "a URL or path in quotes"
+            raise UserError(f"{file}: {flag}: write {wanted}, got {value!r}")
+        setattr(args, flag, defaults.get(flag, "") if value is None else value)

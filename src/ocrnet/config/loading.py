@@ -1,0 +1,242 @@
+"""Reading recipes: YAML files, composed by `__BASE__`, overridden by flags, checked against the schema."""
+
+import difflib
+from functools import reduce
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from ocrnet.config.flags import PROGRAM_FLAGS, RECIPE_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.schema import Config
+from ocrnet.config.types import is_text, kinds
+from ocrnet.config.yaml_syntax import Loader
+from ocrnet.console import PROGRAMS
+from ocrnet.errors import Conflict, UserError, did_you_mean
+from ocrnet.files import read_text
+
+
+def parse_value(text: str, key: str = "") -> Any:
+    """What `text` means as the value of a dotted key: text keys such as paths to the letter, all else as YAML.
+
+    For a text key that may be left out, the empty string and null are None.
+
+    Raises:
+        UserError: `text` is not YAML, or it is empty where a text is needed.
+    """
+    field = _field(tuple(key.split(".")))
+    if field and is_text(field.annotation):
+        if text in ("", "null") and NoneType in kinds(field.annotation):
+            return None
+        if not text:
+            raise UserError("the value is empty")
+        return text
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{text!r} is no YAML value: {' '.join(str(error).split())}") from None
+
+
+Key = tuple[str, ...]
+"""The names of the sections that lead to a key, and its own."""
+
+Entries = dict[Key, tuple[Any, str]]
+"""{key: (value, where it was written)}: flat, so that a later entry wins key by key."""
+
+_WHOLE_VALUES = {("data", "label_map")}  # mappings that are values, not sections
+_FLAGS = {flag: tuple(key.split(".")) for flag, (key, _) in RECIPE_FLAGS.items() if flag != key}
+
+
+def _flatten(tree: dict, source: str, path: Key = ()) -> Entries:
+    entries: Entries = {}
+    for key, value in tree.items():
+        here = (*path, str(key))
+        if isinstance(value, dict) and value and here not in _WHOLE_VALUES:
+            entries.update(_flatten(value, source, here))
+        else:
+            entries[here] = (value, source)
+    return entries
+
+
+def _entries(tree: dict, file: str) -> Entries:
+    """Entries of one file's own keys. At the top level a key may have the name of its flag, such as dataset_dir.
+
+    Raises:
+        UserError: a key is given twice, under two names.
+    """
+    entries = _flatten({name: value for name, value in tree.items() if name not in _FLAGS}, file)
+    for flag in [name for name in tree if name in _FLAGS]:
+        key = _FLAGS[flag]
+        for other, (_, source) in entries.items():
+            if key[: len(other)] == other[: len(key)]:
+                name = source.removeprefix(f"{file}: ") if source != file else ".".join(other)
+                raise UserError(f"{file}: {name} and {flag} both give {'.'.join(key)}. Keep one of them.")
+        entries[key] = (tree[flag], f"{file}: {flag}")
+    return entries
+
+
+def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
+    """Entries of one file: its `__BASE__` files in their order, then its own."""
+    if path.resolve() in chain:
+        raise UserError(f"{path}: __BASE__ leads back to this file")
+    try:
+        tree = yaml.load(read_text(path, 2**20), Loader)
+    except OSError as error:
+        named = f" (named in __BASE__ of {chain[-1]})" if chain else ""
+        close = _close_name(path) if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"{path}: cannot read this recipe: {error.strerror}{named}{close}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not a recipe: nested without end") from None
+    except (yaml.YAMLError, ValueError) as error:  # UnicodeDecodeError, or no value of the type that a tag names
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(tree).__name__}")
+    bases = tree.pop("__BASE__", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"{path}: __BASE__: name a config file, or several in a list, got {bases!r}")
+    entries: Entries = {}
+    for base in bases:
+        _merge(entries, _read_yaml(_existing(path.parent / base), (*chain, path.resolve())))
+    _merge(entries, _entries(tree, str(path)))
+    return entries
+
+
+_ALTERNATIVES = {("train", "total_step"): ("train", "epochs"), ("train", "epochs"): ("train", "total_step")}
+
+
+def _merge(entries: Entries, later: Entries) -> None:
+    """Let `later` win: a section replaces a plain value (null, say) of the same key, and the other way round.
+
+    Two keys that say the same in different units are one: a later one of them replaces the other.
+    """
+    for path, (value, _) in later.items():
+        if value is not None:
+            entries.pop(_ALTERNATIVES.get(path), None)
+        for old in [old for old in entries if old[: len(path)] == path or path[: len(old)] == old]:
+            del entries[old]
+    entries.update(later)
+
+
+def nest(values: dict[tuple[str, ...], Any]) -> dict:
+    """{path of a key: value} as a tree of sections."""
+    tree: dict = {}
+    for path, value in values.items():
+        section = tree
+        for key in path[:-1]:
+            section = section.setdefault(key, {})
+        section[path[-1]] = value
+    return tree
+
+
+def _existing(path: Path) -> Path:
+    """The file, or the one whose name ends in .yaml instead of .yml or the other way round, if only that exists."""
+    other = {".yml": ".yaml", ".yaml": ".yml"}.get(path.suffix)
+    return path.with_suffix(other) if other and not path.is_file() and path.with_suffix(other).is_file() else path
+
+
+def find_recipe(path: str | Path) -> Path:
+    """The file, or the one of this name that came with the program: of the clone, or of the installed package.
+
+    .yml and .yaml find each other.
+    """
+    places = (_existing(Path(path)), _existing(PROGRAMS / path))
+    return next((place for place in places if place.is_file()), Path(path))
+
+
+def _close_name(path: Path) -> str:
+    """A sentence with the config file beside `path`, or the shipped one, whose name is most like it, or ""."""
+    shipped = Path("config") / "ocrnet"
+    known = {file.name: shipped / file.name for file in (PROGRAMS / shipped).glob("*.y*ml")}
+    known |= {file.name: file for file in path.parent.glob("*.y*ml")}
+    close = difflib.get_close_matches(path.name, known, n=1, cutoff=0.6)
+    return f". Did you mean {known[close[0]]}?" if close else ""
+
+
+class Resolved(NamedTuple):
+    """What a config file and the command line come to."""
+
+    config: Config
+    given: dict[str, str]
+    """{dotted key: the file or flag it is from}: all that flags give, and what files give other than the default."""
+    flags: dict[str, tuple[Any, str]]
+    """{flag of the program: (value, file)} for PROGRAM_FLAGS and WITHOUT_EFFECT at the top level of the files."""
+
+
+def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
+    """As `resolve`, the configuration alone."""
+    return resolve(path, overrides).config
+
+
+def resolve(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Resolved:
+    """Read a config file.
+
+    Args:
+        path: the YAML file, as the user typed it; see `find_recipe`.
+        overrides: {dotted key: (value, the flag that gave it)}; they win over the YAML.
+
+    Raises:
+        UserError: every mistake in one message, each with its file (or flag), key and fix.
+    """
+    path = find_recipe(path)
+    entries = _read_yaml(path)
+    for key, (value, flag) in (overrides or {}).items():
+        _merge(entries, {tuple(key.split(".")): (value, flag)})
+    for key, (value, flag) in list(entries.items()):  # a section that a flag gave as a whole
+        if isinstance(value, dict) and value and key not in _WHOLE_VALUES:
+            del entries[key]
+            entries |= _flatten(value, flag, key)
+    flags = {key[0]: entries.pop(key) for key in list(entries) if key[0] in (*PROGRAM_FLAGS, *WITHOUT_EFFECT)}
+    entries.setdefault(("save_dir",), (f"runs/{path.stem}", "default"))
+    try:
+        config = Config(**nest({key: value for key, (value, _) in entries.items()}))
+    except ValidationError as error:
+        mistakes = [_describe(mistake, entries) for mistake in error.errors()]
+        if len(mistakes) == 1:
+            raise UserError(f"{path}: {mistakes[0]}") from None
+        raise UserError(f"{path}: {len(mistakes)} mistakes", mistakes) from None
+    from_flags = {flag for _, flag in (overrides or {}).values()}
+    given = {
+        ".".join(key): source
+        for key, (_, source) in entries.items()
+        if source in from_flags or _differs_from_default(config, key)
+    }
+    return Resolved(config, given, flags)
+
+
+def _differs_from_default(config: Config, key: Key) -> bool:
+    key = key[:2] if key[:2] in _WHOLE_VALUES else key
+    return reduce(getattr, key, config) != _field(key).get_default(call_default_factory=True)
+
+
+def _describe(mistake: dict, entries: Entries) -> str:
+    """One line: key, what is wrong, where it was written, the fix."""
+    location = tuple(str(part) for part in mistake["loc"])
+
+    def sources(key: Key) -> str:
+        found = {source for path, (_, source) in entries.items() if path[: len(key)] == key[: len(path)]}
+        return ", ".join(sorted(found))
+
+    written = f" (in {sources(location)})" if location and sources(location) else ""
+    if mistake["type"] == "extra_forbidden":
+        known = list(Config.below(location[:-1]).model_fields)
+        mend = did_you_mean(location[-1], known) or f" Known here: {', '.join(known)}."
+        return f"{'.'.join(location)}: unknown key{written}.{mend}"
+    if isinstance(conflict := mistake.get("ctx", {}).get("error"), Conflict):
+        places = [f"{key}: {sources(tuple(key.split('.'))) or 'default'}" for key in conflict.keys]
+        return f"{conflict} ({'; '.join(places)})"
+    text = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error":
+        return ".".join([*location, text]) + written
+    quote = mistake["type"] in ("path_type", "string_type") and mistake["input"] is not None
+    mend = ". Write it in quotes." if quote else ""
+    return f"{'.'.join(location)}: {text}, got {mistake['input']!r}{written}{mend}"
+
+
+def _field(key: Key) -> FieldInfo | None:
+    """The schema of a key, None when it is unknown."""
+    section = Config.below(key[:-1])
+    return section.model_fields.get(key[-1]) if section else None

@@ -1,0 +1,4 @@
+"""Scores of predictions: the evaluator, metrics and the report.
+
+Uses `data` and `inference`.
+"""

@@ -1,0 +1,4 @@
+"""The process: its device, memory, signals, exit status and progress bars.
+
+Uses `distributed`.
+"""

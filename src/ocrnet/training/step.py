@@ -1,0 +1,119 @@
+"""One training step: forward, backward, loss scale, overflow check, clipping, update."""
+
+from mindspore import Parameter, ParameterTuple, Tensor, amp, int32, nn, ops
+
+from ocrnet.config import LossScaleConfig
+from ocrnet.distributed import launcher
+from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks
+
+
+def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
+    """MindSpore's own scaler, or None: neither scale nor overflow check."""
+    if config.kind == "static":
+        return amp.StaticLossScaler(config.value)
+    if config.kind == "dynamic":
+        return amp.DynamicLossScaler(config.value, config.factor, config.window)
+    return None
+
+
+_add = ops.MultitypeFuncGraph("add")
+
+
+@_add.register("Tensor", "Number", "Tensor", "Tensor")
+def _add_part(first: Tensor, steps: int, total: Tensor, gradient: Tensor) -> Tensor:
+    part = gradient / steps
+    return ops.assign(total, ops.where(first, part, total + part))
+
+
+class TrainOneStep(nn.Cell):
+    """A training step on every device: the mean of the gradients of all ranks, and one decision for all.
+
+    MindSpore's TrainOneStepWithLossScaleCell checks overflow with operators that a CPU lacks; `amp.all_finite` does so
+    everywhere.
+
+    Args:
+        loss_network: images, labels to (loss, main loss, auxiliary loss).
+        loss_scaler: see `make_loss_scaler`.
+        clip_grad: largest global norm of the gradients; 0: no clipping.
+        accumulate_steps: so many calls make one step: the last of them updates with the mean of their gradients.
+    """
+
+    def __init__(
+        self,
+        loss_network: nn.Cell,
+        optimizer: nn.Optimizer,
+        loss_scaler: amp.LossScaler | None,
+        clip_grad: float = 0.0,
+        accumulate_steps: int = 1,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.loss_network = loss_network
+        self.optimizer = optimizer
+        self.loss_scaler = loss_scaler
+        self.clip_grad = clip_grad
+        self.accumulate_steps = accumulate_steps
+        if accumulate_steps > 1:
+            # not registered with the cell: between steps they are empty, and no checkpoint should ask for them
+            object.__setattr__(self, "sums", ParameterTuple(optimizer.parameters.clone("accumulated", "zeros")))
+            object.__setattr__(self, "summed", Parameter(Tensor(0, int32), "accumulated", requires_grad=False))
+        ranks = launcher.ranks().size
+        self.map = ops.HyperMap()
+        self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
+        self.over_ranks = MeanOverRanks()
+        self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
+
+    def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loss, main_loss, auxiliary_loss = self.loss_network(images, labels)
+        if self.loss_scaler is not None:
+            loss = self.loss_scaler.scale(loss)
+        return loss, main_loss, auxiliary_loss
+
+    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
+        (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
+        main_loss, auxiliary_loss = self.over_ranks(ops.stack((main_loss, auxiliary_loss)))
+        updated = Tensor(True)
+        if self.accumulate_steps > 1:
+            if self._accumulate(gradients):
+                main_loss, updated = self._step(main_loss, self.sums)
+        else:
+            main_loss, updated = self._step(main_loss, gradients)
+        return main_loss, auxiliary_loss, updated
+
+    def _accumulate(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """Add to the mean of the step's gradients, and say whether it is complete."""
+        first = self.summed == 0
+        self.map(ops.partial(_add, first, self.accumulate_steps), self.sums, gradients)
+        ops.assign(self.summed, (self.summed + 1) % self.accumulate_steps)
+        return self.summed == 0
+
+    def _step(self, main_loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Update, or skip it after an overflow; the loss, now with the update behind it, and whether it was made.
+
+        An overflow on one rank is in the mean of all of them, so all skip the update or none.
+        """
+        updated = Tensor(True)
+        gradients = self.reduce(gradients)
+        if self.loss_scaler is None:
+            main_loss = ops.depend(main_loss, self._update(gradients))
+        else:
+            gradients = self.loss_scaler.unscale(gradients)
+            updated = amp.all_finite(gradients)
+            if updated:
+                main_loss = ops.depend(main_loss, self._update(gradients))
+            main_loss = ops.depend(main_loss, self.loss_scaler.adjust(updated))
+        return main_loss, updated
+
+    def _update(self, gradients: tuple[Tensor, ...]) -> bool:
+        if self.clip_grad > 0:
+            gradients = ops.clip_by_global_norm(gradients, self.clip_grad)
+        return self.optimizer(gradients)
+
+    def loss_scale(self) -> float:
+        """The scale in force; 1 without a scaler."""
+        return 1.0 if self.loss_scaler is None else float(self.loss_scaler.scale_value.asnumpy())
+
+    def loss_scale_parameters(self) -> dict[str, Parameter]:
+        """What the loss scaler must remember from run to run; MindSpore's scalers are no cells."""
+        values = vars(self.loss_scaler).values() if self.loss_scaler else ()
+        return {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}

@@ -1,0 +1,294 @@
+"""Keys without effect are named, combinations that spoil a training refused: the whole tables, and what they claim."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from test_config import keys
+
+from ocrnet.config import Backbone, Config, command_line
+from ocrnet.config.combinations import HARM, IDLE, IMAGENET, notes
+from ocrnet.config.loading import load_config, resolve
+from ocrnet.data import transforms
+from ocrnet.errors import UserError
+from ocrnet.inference.predictor import prepare, views
+from ocrnet.training.optimizer import learning_rate
+from ocrnet.training.step import make_loss_scaler
+from ocrnet.weights.download import URLS
+
+FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
+DEMO = FOLDER / "config_ocrnet_demo.yml"
+ALWAYS = """
+device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.classes
+data.palette data.categories data.label_map data.ignore_index data.mean data.std data.resize_base data.scale_range
+data.crop_size data.cat_max_ratio data.pad data.flip data.photometric.probability data.test_scale data.workers
+data.prefetch_size model.backbone model.pretrained model.checkpoint model.freeze model.freeze_norm
+model.align_corners model.head_channels model.key_channels model.context_channels model.context_kernel
+model.aux_channels model.aux_kernel model.conv_bias model.head_norm_eps model.dropout model.aux_dropout
+loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
+optimizer.weight_decay optimizer.head_lr_factor schedule.kind schedule.lr schedule.warmup_steps train.batch_size
+train.accumulate_steps train.total_step train.epochs train.loss_scale.kind train.clip_grad train.log_interval
+eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.pictures
+checkpoint.interval checkpoint.keep
+""".split()  # noqa: SIM905
+"""Keys that have an effect whatever the others say (or are refused, as eval.stride without eval.window)."""
+
+WHERE = {  # key: what gives it, in a configuration in which it has no effect; what is said of it
+    "train.amp_level": ("--amp_level O2", "without train.mix"),
+    "train.mix": ("--mix True --amp_level O0", "with train.amp_level O0"),
+    "model.fuse": ("--set model.fuse=nearest --set model.backbone=resnet50_d8", "with a ResNet"),
+    "model.stem_relu": ("--set model.stem_relu=False --set model.backbone=resnet50_d8", "with a ResNet"),
+    "data.keep_ratio": ("--set data.keep_ratio=False", "without data.resize_base or data.test_scale"),
+    "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),
+    "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),
+    "eval.interval": ("--run_eval False --set eval.interval=7", "without eval.run_eval"),
+    "eval.board_pictures": ("--run_eval False --set eval.board_pictures=7", "without eval.run_eval"),
+    "data.rare_crop": ("--set data.rare_crop=0.3", "without data.rare_classes"),
+    "data.rare_classes": ("--set data.rare_classes=[pole] --set data.rare_crop=0", "with data.rare_crop 0"),
+    "data.on_bad_sample": ("--set data.on_bad_sample=skip --set data.packed=x", "with data.packed, whose pairs"),
+    "data.photometric.brightness": ("--set data.photometric={brightness: 3, probability: 0}", "probability 0"),
+    "data.photometric.contrast": ("--set data.photometric={contrast: [1, 2], probability: 0}", "probability 0"),
+    "data.photometric.saturation": ("--set data.photometric={saturation: [1, 2], probability: 0}", "probability 0"),
+    "data.photometric.hue": ("--set data.photometric={hue: 3, probability: 0}", "probability 0"),
+    "loss.average": ("--set loss.average=all --set loss.ohem={} --set loss.auxiliary_weight=0", "with loss.ohem"),
+    "loss.ohem.keep": ("--set loss.ohem={keep: 3, threshold: 1}", "with threshold 1"),
+    "optimizer.decay_norm_and_bias": (
+        "--set optimizer.decay_norm_and_bias=False --set optimizer.weight_decay=0",
+        "without optimizer.weight_decay",
+    ),
+    "optimizer.backbone_lr_factor": (
+        "--set optimizer.backbone_lr_factor=0.1 --set model.freeze=backbone --set model.pretrained=x.ckpt",
+        "with model.freeze backbone",
+    ),
+    "schedule.min_lr": ("--set schedule.min_lr=0 --set schedule.kind=constant", "with schedule.kind constant"),
+    "schedule.power": ("--set schedule.power=2 --set schedule.kind=linear", "without schedule.kind poly"),
+    "schedule.warmup_lr": ("--set schedule.warmup_lr=0.1 --set schedule.warmup_steps=0", "without schedule.warmup"),
+    "train.loss_scale.value": ("--ms_loss_scaler_value 8", "without a loss scale"),
+    "train.overflow_limit": ("--set train.overflow_limit=8", "without a loss scale"),
+    "train.loss_scale.factor": ("--ms_loss_scaler static --set train.loss_scale.factor=4", "kind dynamic"),
+    "train.loss_scale.window": ("--set train.loss_scale.window=8", "kind dynamic"),
+    "train.sync_batch_norm": (
+        "--set train.sync_batch_norm=False --set model.freeze_norm=True --set model.checkpoint=x.ckpt",
+        "with model.freeze_norm",
+    ),
+}
+
+
+def words(flags: str) -> list[str]:
+    """`flags` as a shell would split them, with blanks inside {} and []."""
+    parts = [f"--{part}".split(" ", 2) for part in flags.split("--")[1:]]
+    return [word.strip() for flag, *rest in parts for word in (flag, " ".join(rest))]
+
+
+def said(capsys, *flags: str, training: bool = True) -> list[str]:
+    """The notes of a program with these flags."""
+    parser = command_line.recipe_parser("test")
+    parser.add_argument("--resume_ckpt")
+    command_line.parse(parser, ["--config", str(DEMO), *flags], training=training)
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+
+
+def test_every_key_is_in_the_table_or_always_has_an_effect():
+    table = [key for rule in IDLE for key in rule.keys]
+    assert len(set(table)) == len(table) and set(table) == set(WHERE)
+    assert sorted([*ALWAYS, *table]) == sorted(key for key, _ in keys())
+
+
+@pytest.mark.parametrize("key", WHERE)
+def test_a_key_without_effect_is_named_with_its_flag(key, capsys):
+    flags, why = WHERE[key]
+    lines = said(capsys, *words(flags))
+    (line,) = [line for line in lines if line.startswith(f"note: {key} (--")]
+    assert why in line and "): no effect with" in line
+    # and it has one where the rest is as published
+    config = load_config(FOLDER / "config_ocrnet_hrw48_16k.yml", {"data.resize_base": ([64, 64], "")})
+    (rule,) = [rule for rule in IDLE if key in rule.keys]
+    usual = {
+        "train.loss_scale.kind": "dynamic",
+        "eval.multi_scale": True,
+        "data.rare_classes": ["pole"],
+        "schedule.kind": "poly",
+    }
+    assert not rule.applies(config.replace(usual))
+
+
+def test_one_rank_of_several_speaks(capsys, monkeypatch):
+    flags, _ = WHERE["train.amp_level"]
+    for rank, lines in ((0, 1), (1, 0)):
+        for name, value in (("RANK", rank), ("SIZE", 2), ("LOCAL_RANK", rank), ("LOCAL_SIZE", 2)):
+            monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
+        assert len(said(capsys, *words(flags))) == lines
+
+
+def test_programs_that_do_not_train_name_what_concerns_evaluation_alone(capsys):
+    flags = ["--amp_level", "O2", "--set", "eval.ratios=[1,2]", "--set", "schedule.warmup_lr=0.1"]
+    flags += ["--set", "schedule.warmup_steps=0", "--set", "model.backbone=hrnet_w18"]
+    lines = said(capsys, *flags, training=False)
+    assert lines == [
+        "note: train.amp_level (--amp_level): no effect without train.mix",
+        "note: eval.ratios (--set eval.ratios): no effect without eval.multi_scale",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yml")), ids=lambda path: path.stem)
+def test_no_shipped_recipe_and_no_resolved_one_has_a_key_without_effect(path, tmp_path):
+    resolved = resolve(path)
+    (tmp_path / "config.yml").write_text(resolved.config.to_yaml())
+    for config, where, _ in (resolved, resolve(tmp_path / "config.yml")):
+        assert notes(config, where, training=True) == []
+
+
+def test_what_a_file_gives_as_it_is_by_default_is_not_named(tmp_path):
+    path = tmp_path / "run.yml"
+    path.write_text("train: {amp_level: O3, loss_scale: {value: 256}}\neval: {ratios: [0.5]}\n")
+    resolved = resolve(path, {"schedule.power": (0.9, "--set schedule.power"), "schedule.kind": ("linear", "--set")})
+    assert notes(resolved.config, resolved.given, training=True) == [
+        f"eval.ratios ({path}): no effect without eval.multi_scale",
+        "schedule.power (--set schedule.power): no effect without schedule.kind poly",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--mix True --ms_loss_scaler none",
+            "train.mix, train.loss_scale.kind: gradients in float16 underflow to 0 without a loss scale. Leave "
+            "train.loss_scale.kind out (--ms_loss_scaler): it is dynamic then (train.mix: --mix; "
+            "train.loss_scale.kind: --ms_loss_scaler)",
+        ),
+        ("--set model.freeze=backbone", "model.freeze: a backbone of random weights would stay"),
+        ("--set model.freeze=backbone --resume_ckpt auto", "model.freeze: a backbone of random weights would stay"),
+        ("--set model.freeze_norm=True", "model.freeze_norm: BatchNorm has no statistics yet"),
+        ("--lr_init 5e-5", "would grow to the end. Lower schedule.min_lr (schedule.lr: --lr_init; schedule.min_lr: "),
+        ("--set schedule.warmup_lr=0.5", "schedule.lr, schedule.warmup_lr: the learning rate would fall in the warm"),
+        ("--lr_init 5e-5 --set model.freeze_norm=True", "3 combinations of keys spoil this training\n  model.freeze_n"),
+    ],
+)
+def test_what_spoils_a_training_is_refused_there_alone(capsys, flags, message):
+    with pytest.raises(UserError) as error:
+        said(capsys, *words(flags))
+    assert message in str(error.value)
+    assert said(capsys, *words(flags), training=False) == []
+
+
+def test_weights_from_anywhere_may_be_frozen(capsys):
+    frozen = ["--set", "model.freeze=backbone", "--set", "model.freeze_norm=True"]
+    for weights in (
+        ["--set", "model.pretrained=x.ckpt"],
+        ["--set", "model.checkpoint=x.ckpt"],
+        ["--resume_ckpt", "x.ckpt"],
+        ["--enable_modelarts", "True", "--ckpt_url", "obs://bucket/x.ckpt"],
+    ):
+        assert said(capsys, *frozen, *weights, "--set", "model.backbone=hrnet_w48") == []
+    assert len({rule.keys for rule in HARM}) == len(HARM) == 5
+
+
+def test_a_published_network_from_random_weights_is_named_with_its_remedy(capsys):
+    assert said(capsys) == []  # the demo's network is made for it
+    (line,) = said(capsys, "--set", "model.backbone=hrnet_w18")
+    assert "hrnet_w18 starts from random weights" in line and "--source mmseg --backbone --input hrnetv2_w18 " in line
+    for backbone in Backbone.__args__:
+        lines = notes(Config(model={"backbone": backbone}), {}, training=True, fresh=True)
+        assert len(lines) == (backbone != "hrnet_tiny")
+    assert IMAGENET.keys() <= set(Backbone.__args__) and {name for _, name in IMAGENET.values()} <= URLS.keys()
+    assert said(capsys, "--set", "model.backbone=hrnet_w18", "--set", "model.pretrained=x.ckpt") == []
+
+
+def test_colours_and_categories_that_no_longer_apply_are_named(capsys):
+    mine = ["--set", "data.classes=[moving, road]", "--set", "data.label_map={26: 0, 7: 1}"]
+    mine += ["--set", "loss.class_weights=[]"]
+    for training in (True, False):
+        (line,) = said(capsys, *mine, training=training)
+        assert "data.classes are not those of cityscapes: colours are made from the names" in line
+    assert said(capsys, *mine, "--set", "data.classes=[car, road]") == []  # whose colours and categories are known
+
+
+def test_a_warm_up_as_long_as_the_run_is_named(capsys):
+    (line,) = said(capsys, "--total_step", "20")
+    assert line.startswith("note: schedule.warmup_steps: the warm-up of 20 steps does not end within the run of 20")
+    assert said(capsys, "--total_step", "21") == []
+
+
+rng = np.random.default_rng(0)
+PICTURE = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48))
+LABEL = cv2.resize(rng.integers(0, 3, (6, 8), np.uint8), (64, 48), interpolation=cv2.INTER_NEAREST)
+
+CHOICES = {
+    "schedule.kind": ("poly", "linear", "constant"),
+    "schedule.min_lr": (0.0, 0.005),
+    "schedule.power": (0.5, 2.0),
+    "schedule.warmup_steps": (0, 5),
+    "schedule.warmup_lr": (0.0, 0.002),
+    "train.mix": (False, True),
+    "train.amp_level": ("O0", "O2", "O3"),
+    "train.loss_scale.kind": ("none", "static", "dynamic"),
+    "train.loss_scale.value": (8.0, 16.0),
+    "train.loss_scale.factor": (2, 4),
+    "train.loss_scale.window": (5, 50),
+    "eval.multi_scale": (False, True),
+    "eval.ratios": ([0.5], [0.5, 2.0]),
+    "eval.flip": (None, False, True),
+    "data.flip": (0.0, 0.5),
+    "data.flip_pairs": ([], [(0, 1)]),
+    "data.keep_ratio": (True, False),
+    "data.resize_base": (None, (50, 40)),
+    "data.test_scale": (None, (40, 40)),
+    "data.rare_classes": ([], ["c"]),
+    "data.rare_crop": (0.0, 1.0),
+    "data.photometric.probability": (0.0, 1.0),
+    "data.photometric.brightness": (0.0, 60.0),
+    "data.photometric.contrast": ((1.0, 1.0), (0.2, 3.0)),
+    "data.photometric.saturation": ((1.0, 1.0), (0.2, 3.0)),
+    "data.photometric.hue": (0, 60),
+}
+
+
+def effect(config: Config) -> tuple:
+    """What the program makes of the keys in CHOICES: rates, loss scaler, precision, views, samples, prepared images."""
+    scaler, train = make_loss_scaler(config.train.loss_scale), config.train
+    scaling = (type(scaler), *(() if scaler is None else (float(scaler.scale_value.asnumpy()),)))
+    if train.loss_scale.kind == "dynamic":
+        scaling += (scaler.scale_factor, scaler.scale_window)
+    rates = tuple(learning_rate(config.schedule, step, 20) for step in range(20))
+    kinds = views(config.eval)
+    samples = [transforms.training_pair(PICTURE, LABEL, config.data, np.random.default_rng(seed)) for seed in range(6)]
+    swapped = config.data.flip_pairs if any(view.mirrored for view in kinds) else []
+    return (
+        rates,
+        scaling,
+        train.amp_level if train.float16 else None,
+        str(kinds),
+        str(swapped),
+        b"".join(part.tobytes() for sample in samples for part in sample),
+        prepare(PICTURE, config.data).tobytes(),
+    )
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(
+    values=st.fixed_dictionaries({key: st.sampled_from(choices) for key, choices in CHOICES.items()}),
+    key=st.sampled_from(sorted(CHOICES)),
+    data=st.data(),
+)
+def test_changing_any_key_changes_something_or_the_key_is_named(values, key, data):
+    settings = {"data.format": "list", "data.classes": ["a", "b", "c"], "data.crop_size": (24, 24), **values}
+    other = data.draw(st.sampled_from([choice for choice in CHOICES[key] if choice != values[key]]))
+    made = []
+    for value in (values[key], other):
+        tree: dict = {}
+        for name, setting in {**settings, key: value}.items():
+            *path, last = name.split(".")
+            section = tree
+            for part in path:
+                section = section.setdefault(part, {})
+            section[last] = setting
+        made.append(Config(**tree))
+    named = [any(line.startswith(f"{key} ") for line in notes(config, {key: "here"}, True)) for config in made]
+    assume(key != "train.mix" or values["train.amp_level"] != "O0")  # False has no effect either, but it may be meant
+    assume(key != "data.rare_classes" or values["data.rare_crop"])  # it draws a random number and does not use it
+    assume(key != "eval.flip" or None not in (values[key], other))  # which is True or False
+    assert (effect(made[0]) == effect(made[1])) == all(named)

@@ -1,0 +1,110 @@
+"""What a user can get wrong ends in one clear message on stderr, without a traceback, and a non-zero status."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ocrnet.config import Config, ModelConfig
+from ocrnet.models.ocrnet import OCRNet
+from ocrnet.training.checkpoint import CheckpointFolder
+from ocrnet.training.run_progress import Progress
+
+RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+SMALL = {"head_channels": 16, "key_channels": 8, "context_channels": 16}
+TINY = [flag for key, value in SMALL.items() for flag in ("--set", f"model.{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def five_classes(tmp_path_factory):
+    """A checkpoint of a network for 5 classes."""
+    classes = ["a", "b", "c", "d", "e"]
+    config = Config(save_dir=tmp_path_factory.mktemp("five"), data={"format": "list", "classes": classes})
+    network = OCRNet(ModelConfig(backbone="hrnet_tiny", **SMALL), 5)
+    folder = CheckpointFolder(config)
+    folder.open(None, {})
+    folder.save(network.parameters_dict(), Progress(step=1), is_best=True)
+    return folder.best
+
+
+@pytest.fixture
+def refused(run_script, demo, tmp_path):
+    """Run a script that must fail; returns its one message."""
+
+    def run(script, *flags, root=demo):
+        base = ["--config", RECIPE, "--dataset_dir", root, "--save_dir", tmp_path / "run", *TINY]
+        done = run_script(script, *base, "--total_step", "2", "--ms_mode", "1", *flags)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr and "WARNING" not in done.stderr
+        message = done.stderr[done.stderr.index("error: ") :]
+        return message
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--set", "train.batchsize=2"], "unknown key (in --set train.batchsize). Did you mean batch_size?"),
+        (["--batch_size", "two"], "train.batch_size: Input should be a valid integer"),
+        (["--set", "data.flip=True"], "data.flip: Input should be a number, got True (in --set data.flip)"),
+        (["--mix", "True", "--ms_loss_scaler", "none"], "gradients in float16 underflow to 0 without a loss scale."),
+        (["--set", "model.freeze=backbone"], "model.freeze: a backbone of random weights would stay as it is."),
+        (["--set", "data.ignore_index=7"], "data.label_map, data.ignore_index: label value 7 is class 0 ('road') in"),
+        (["--device_target", "TPU"], "device_target: Input should be 'Ascend', 'GPU' or 'CPU', got 'TPU'"),
+        (["--device_target", "Ascend"], "device_target Ascend: not found by this MindSpore (2.10.0). Here: CPU"),
+        (["--dataset_dir", "no/such/folder"], "no/such/folder/leftImg8bit"),
+        (["--resume_ckpt", "nowhere.ckpt"], "nowhere.ckpt: checkpoint not found"),
+        (["--save_dir", "/proc/run"], "save_dir /proc/run: cannot write here"),
+    ],
+)  # fmt: skip
+def test_flags_and_folders(refused, flags, message):
+    text = refused("train.py", *flags)
+    assert message in text and len(text.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("no label", "_gtFine_labelIds.png: label file of picture"),
+        ("no pictures", "no pictures here; data.train (split 'train') is empty"),
+        ("strange value", "label value 77 is none of the 19 classes"),
+        ("other size", "the label is 64 x 64 pixels (width x height), its picture"),
+    ],
+)
+def test_damaged_data(refused, demo, tmp_path, harm, message):
+    root = tmp_path / "data"
+    shutil.copytree(demo, root)
+    for label in sorted((root / "gtFine" / "train").glob("*/*_labelIds.png")):
+        if harm == "no label":
+            label.unlink()
+            break
+        if harm == "strange value":
+            Image.fromarray(np.full((64, 128), 77, np.uint8)).save(label)
+        if harm == "other size":
+            Image.fromarray(np.full((64, 64), 7, np.uint8)).save(label)
+    if harm == "no pictures":
+        for picture in (root / "leftImg8bit" / "train").glob("*/*.png"):
+            picture.unlink()
+    text = refused("train.py", root=root)
+    assert message in text and len(text.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("script", ["train.py", "eval.py"])
+def test_a_checkpoint_of_another_class_count_names_tensors_and_shapes(refused, five_classes, script):
+    flag = "--resume_ckpt" if script == "train.py" else "--ckpt_path"
+    text = refused(script, flag, five_classes)
+    assert "ocr_head.classifier.weight: shape (5, 16, 1, 1) in the file, (19, 16, 1, 1) in the network" in text
+    assert script == "train.py" or "trained for 5 classes, the recipe has 19" in text
+
+
+def test_a_checkpoint_cut_in_half(refused, five_classes, tmp_path):
+    half = tmp_path / "half.ckpt"
+    content = five_classes.read_bytes()
+    half.write_bytes(content[: len(content) // 2])
+    assert f"{half}: not a readable checkpoint" in refused("eval.py", "--ckpt_path", half)
+
+
+def test_a_missing_checkpoint(refused):
+    assert "best.ckpt: checkpoint not found" in refused("eval.py")

@@ -1,0 +1,142 @@
+"""Inference modes against what they must give on networks whose answers are known."""
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from ocrnet.config import Config
+from ocrnet.inference import predictor as inference
+from ocrnet.inference.predictor import CompileWhatRepeats, Predictor, Repeating, View, prepare, starts_and_ends
+from ocrnet.runtime import device
+
+
+class Tiled(nn.Cell):
+    """A network that mixes all pixels of each 32 x 32 tile and none of two tiles: its receptive field ends there.
+
+    Its numbers are small integers, so that sums are exact in whatever order they are made.
+    """
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.pixel = Tensor(rng.integers(-3, 4, (1, 3, classes)).astype(np.float32))
+        self.tile = Tensor(rng.integers(-1, 2, (32, 32, classes)).astype(np.float32))
+
+    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        batch, _, height, width = images.shape
+        pixels = ops.matmul(images.transpose(0, 2, 3, 1).reshape(batch, -1, 3), self.pixel)
+        grey = images.sum(axis=1).reshape(batch, height // 32, 32, width // 32, 32).transpose(0, 1, 3, 2, 4)
+        tiles = ops.matmul(grey.reshape(-1, 1024), self.tile.reshape(1024, -1)).reshape(batch, height // 32, 1, -1)
+        tiles = ops.tile(tiles.reshape(batch, height // 32, 1, width // 32, 1, -1), (1, 1, 32, 1, 32, 1))
+        logits = pixels.reshape(batch, height, width, -1) + tiles.reshape(batch, height, width, -1)
+        logits = logits.transpose(0, 3, 1, 2)
+        return logits, logits
+
+
+class Mirrorable(nn.Cell):
+    """Pixel-wise logits and, for the second class, the pixel's place: so left and right are not the same to it."""
+
+    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        place = ops.zeros_like(images[:, :1]) + ops.arange(images.shape[3]).astype(images.dtype) / images.shape[3]
+        logits = ops.cat([images * 3, images[:, :1] + place], axis=1)
+        return logits, logits
+
+
+WHOLE_NUMBERS = {"mean": (128, 128, 128), "std": (1, 1, 1)}
+
+
+def config_for(classes: int, data: dict | None = None, **evaluation) -> Config:
+    names = [f"class {number}" for number in range(classes)]
+    return Config(data={"format": "list", "classes": names, **(data or {})}, eval=evaluation)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+
+
+def test_windows_side_by_side_equal_the_whole_picture_where_the_receptive_field_ends_with_them(picture):
+    network = Tiled()
+    whole = Predictor(network, config_for(5, WHOLE_NUMBERS)).logits([picture], View())
+    windows = Predictor(network, config_for(5, WHOLE_NUMBERS, window=[32, 32], stride=[32, 32])).logits(
+        [picture], View()
+    )
+    np.testing.assert_array_equal(windows, whole)
+    assert len(np.unique(whole.argmax(1))) > 1
+
+
+def test_windows_cover_every_pixel_and_the_last_ends_with_the_picture():
+    assert starts_and_ends(100, 40, 30) == [slice(0, 40), slice(30, 70), slice(60, 100)]
+    assert starts_and_ends(95, 40, 30) == [slice(0, 40), slice(30, 70), slice(55, 95)]
+    assert starts_and_ends(20, 40, 30) == [slice(0, 20)]
+
+
+def test_where_windows_overlap_their_logits_are_averaged(picture):
+    network, config = Tiled(), config_for(5, WHOLE_NUMBERS, window=[64, 64], stride=[64, 32])
+    predictor = Predictor(network, config)
+    image = prepare(picture, config.data)[None]
+    parts = [network(Tensor(np.ascontiguousarray(image[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
+    expected = np.concatenate(
+        [parts[0][..., :32], (parts[0][..., 32:] + parts[1][..., :32]) / 2, parts[1][..., 32:]], axis=3
+    )
+    np.testing.assert_array_equal(predictor.logits([picture], View()), expected)
+
+
+@pytest.mark.parametrize("data", [{}, {"test_scale": (150, 80)}])
+def test_one_ratio_of_1_without_flip_is_single_scale_exactly(picture, data):
+    single = Predictor(Mirrorable(), config_for(4, data))
+    multi = Predictor(Mirrorable(), config_for(4, data, multi_scale=True, ratios=[1.0], flip=False))
+    np.testing.assert_array_equal(multi([picture]), single([picture]))
+    np.testing.assert_array_equal(multi.logits([picture], View(1.0)), single.logits([picture], View()))
+
+
+def test_flip_gives_a_mirrored_picture_the_mirrored_result(picture):
+    flipping = Predictor(Mirrorable(), config_for(4, flip=True))
+    plain = Predictor(Mirrorable(), config_for(4))
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    np.testing.assert_array_equal(flipping.probabilities([mirrored]), flipping.probabilities([picture])[..., ::-1])
+    assert (plain([mirrored]) != plain([picture])[..., ::-1]).any()  # it needed the flip
+
+
+def test_flip_swaps_left_and_right_classes(picture):
+    plain = Predictor(Mirrorable(), config_for(4))
+    swapping = Predictor(Mirrorable(), config_for(4, {"flip_pairs": [(1, 3)]}))
+    logits = plain.logits([picture], View(mirrored=True))
+    np.testing.assert_array_equal(swapping.logits([picture], View(mirrored=True)), logits[:, [0, 3, 2, 1]])
+
+
+def test_several_views_are_the_mean_of_their_softmax(picture):
+    predictor = Predictor(Mirrorable(), config_for(4, multi_scale=True, ratios=[0.5, 1.0]))
+    assert predictor.views == [View(0.5), View(0.5, True), View(1.0), View(1.0, True)]
+    parts = [ops.softmax(Tensor(predictor.logits([picture], view)), axis=1).asnumpy() for view in predictor.views]
+    np.testing.assert_allclose(predictor.probabilities([picture]), np.mean(parts, axis=0), atol=1e-6)
+
+
+def test_a_ratio_scales_test_scale():
+    config = config_for(2, {"test_scale": (200, 100)}).data
+    assert prepare(np.zeros((50, 60, 3), np.uint8), config).shape == (3, 100, 120)
+    assert prepare(np.zeros((50, 60, 3), np.uint8), config, 0.5).shape == (3, 50, 60)
+
+
+def test_no_more_sizes_are_compiled_than_there_is_memory_for():
+    compiled = Repeating(first=True, most=3)
+    uses = [size for _ in range(7) for size in range(10)]
+    answers = {size: [] for size in range(10)}
+    for size in uses:
+        answers[size].append(compiled(size))
+    assert answers[0] == [True] * 7  # the first at once, two more from their fifth time on
+    assert answers[1] == answers[2] == [False] * 4 + [True] * 3
+    assert not any(any(answers[size]) for size in range(3, 10))
+
+
+def test_a_size_is_compiled_when_it_comes_often(monkeypatch):
+    eager = []
+
+    real = device.pynative
+    monkeypatch.setattr(inference.device, "pynative", lambda: (eager.append(1), real())[1])
+    small, large = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 8, 8), np.float32)
+    call = CompileWhatRepeats(inference.MainLogits(Mirrorable(), False), first=True)
+    for image in [small, large, small, large, large, large, large, large]:
+        assert call(image, (6, 6)).shape == (1, 4, 6, 6)
+    assert len(eager) == 4  # the large size before its fifth time
+    assert call.compiled.chosen == {(small.shape, (6, 6)), (large.shape, (6, 6))}

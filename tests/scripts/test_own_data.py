@@ -1,0 +1,162 @@
+"""From annotation files to a recipe, with the scripts as a user runs them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ocrnet.config.loading import load_config
+from ocrnet.data.splits import open_dataset
+
+CLASSES = "background: {color: [0, 0, 0]}\nroad sign: {color: [200, 0, 0]}\nwire: {color: [255, 80, 0], width: 2}\n"
+
+
+def labelme(folder: Path, name: str, *shapes: dict, size=(40, 64)) -> None:
+    about = {"shapes": shapes, "imagePath": f"{name}.png", "imageHeight": size[0], "imageWidth": size[1]}
+    (folder / f"{name}.json").write_text(json.dumps(about))
+
+
+def box(label: str, left: int, top: int, right: int, bottom: int) -> dict:
+    return {"label": label, "points": [[left, top], [right, bottom]], "shape_type": "rectangle"}
+
+
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    """Twelve pictures of four videos with LabelMe files and a file of classes."""
+    root = tmp_path / "mine #2"
+    for folder in ("images/day", "annotations/day"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.yml").write_text(CLASSES)
+    for number in range(12):
+        name = f"video{number % 4}_{number:02d}"
+        Image.new("RGB", (64, 40), (number, 0, 0)).save(root / "images/day" / f"{name}.png")
+        line = {"label": "wire", "points": [[0, 5], [63, 5]], "shape_type": "line"}
+        labelme(root / "annotations/day", name, box("road sign", 10, 10, 19, 29), line)
+    return root
+
+
+@pytest.fixture
+def masks(run_script, mine):
+    def run(*flags, **replaced):
+        flag = {"--input": mine / "annotations", "--output": mine / "masks", "--classes": mine / "classes.yml"}
+        flag |= {f"--{key}": value for key, value in replaced.items()}
+        return run_script("scripts/polygons_to_masks.py", *(word for pair in flag.items() for word in pair), *flags)
+
+    return run
+
+
+def test_polygons_become_label_pictures_with_a_palette(masks, mine):
+    done = masks()
+    assert done.returncode == 0 and "12 label pictures in" in done.stdout, done.stderr
+    assert "12/12" in done.stderr  # the bar
+    with Image.open(mine / "masks/day/video0_00.png") as picture:
+        assert picture.mode == "P" and picture.getpalette()[3:9] == [200, 0, 0, 255, 80, 0]
+        counts = np.bincount(np.asarray(picture).ravel(), minlength=3)
+    assert counts.tolist() == [40 * 64 - 200 - 128, 200, 128]
+    assert len(list((mine / "masks").rglob("*"))) == 13  # nothing half-written
+
+
+def test_what_no_object_covers_is_ignored_without_a_background(masks, mine):
+    (mine / "classes.yml").write_text("road sign\nwire\n")
+    assert masks().returncode == 0
+    counts = np.bincount(np.asarray(Image.open(mine / "masks/day/video0_00.png")).ravel(), minlength=256)
+    assert counts[[0, 1, 255]].tolist() == [200, 64, 40 * 64 - 264]
+
+
+def test_unknown_labels_are_named_with_a_guess_and_mapped(masks, mine):
+    labelme(mine / "annotations/day", "video0_00", box("rode sign", 0, 0, 9, 9), box("cat", 0, 0, 3, 3))
+    done = masks()
+    assert done.returncode == 2 and "11 label pictures" in done.stdout
+    assert "label 'rode sign' (1 files) is no class. Did you mean road sign? --map 'rode sign=NEW'" in done.stderr
+    assert "label 'cat' (1 files) is no class. Known: background, road sign, wire." in done.stderr
+    assert not (mine / "masks/day/video0_00.png").exists()
+    done = masks("--map", "rode sign=road sign", "--map", "cat=")
+    assert done.returncode == 0, done.stderr
+    assert (np.asarray(Image.open(mine / "masks/day/video0_00.png")) == 1).sum() == 100
+    assert "NEW a class of" in masks("--map", "cat=dog").stderr
+
+
+def test_the_order_of_painting_can_be_chosen(masks, mine):
+    sizes = box("wire", 0, 0, 9, 9), box("road sign", 0, 0, 19, 19)
+    for order, first in (("file", 1), ("area", 2), ("class", 2)):
+        labelme(mine / "annotations/day", "video0_00", *sizes)
+        assert masks("--order", order).returncode == 0
+        assert np.asarray(Image.open(mine / "masks/day/video0_00.png"))[0, 0] == first, order
+
+
+def test_damaged_files_do_not_stop_the_others(masks, mine):
+    (mine / "annotations/day/video0_00.json").write_text('{"shapes": [')
+    done = masks()
+    assert done.returncode == 2 and "11 label pictures" in done.stdout
+    assert "video0_00.json: not a readable JSON file" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_fifty_demo_polygon_files_equal_cityscapesscripts(run_script, tmp_path):
+    theirs = pytest.importorskip("cityscapesscripts.preparation.json2labelImg")
+    run_script(
+        "scripts/make_demo_data.py", "--output", tmp_path, "--train", 40, "--val", 10, "--width", 128, "--height", 64
+    )
+    files = sorted(tmp_path.glob("gtFine/*/*/*_polygons.json"))
+    assert len(files) == 50
+    for table, encoding in (("labelIds", "ids"), ("labelTrainIds", "trainIds")):
+        flags = ["--input", tmp_path / "gtFine", "--output", tmp_path / table, "--classes", table]
+        assert run_script("scripts/polygons_to_masks.py", *flags).returncode == 0
+        for file in files:
+            name = file.name.replace("polygons.json", f"{table}.png")
+            theirs.json2labelImg(str(file), str(tmp_path / "theirs.png"), encoding)
+            ours = Image.open(tmp_path / table / file.parent.relative_to(tmp_path / "gtFine") / name)
+            assert ours.mode == "L" and (np.asarray(ours) == np.asarray(Image.open(tmp_path / "theirs.png"))).all()
+
+
+@pytest.fixture
+def lists(run_script, mine):
+    def run(*flags):
+        base = ["--root", mine, "--classes", mine / "classes.yml", "--pictures", "images/**/*.png"]
+        return run_script("scripts/make_lists.py", *base, "--labels", "masks/**/*.png", *flags)
+
+    return run
+
+
+def test_lists_keep_groups_together_and_the_recipe_is_ready(masks, lists, mine):
+    assert masks().returncode == 0
+    recipe = mine / "mine.yml"
+    done = lists("--group", "(video.)", "--split", "50,25,25", "--recipe", recipe)
+    assert done.returncode == 0 and "12 pairs" in done.stdout and "6 train, 3 val, 3 test" in done.stdout, done.stderr
+    config = load_config(recipe)
+    assert config.data.classes == ["background", "road sign", "wire"] and config.data.palette[2] == (255, 80, 0)
+    assert config.data.crop_size == (32, 64)
+    shares = np.array([40 * 64 - 328, 200, 128]) / 2560
+    weights = 1 / np.log(1.02 + shares)
+    np.testing.assert_allclose(config.loss.class_weights, weights / weights.mean(), atol=0.006)
+    videos = []
+    for name, size in (("train", 6), ("val", 3), ("test", 3)):
+        dataset = open_dataset(config.data, name)
+        assert len(dataset) == size
+        videos.append({picture.stem[:6] for picture, _ in dataset.pairs})
+        if name != "test":
+            assert (dataset.read(0)[1] == 2).sum() == 128
+    assert config.data.root == mine
+    assert sum(map(len, videos)) == 4 and not videos[0] & videos[1]
+    assert "<-" not in recipe.read_text().split("ignore_index")[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--labels", "masks/*.jpg"], "as many * as --pictures"),
+        (["--labels", "none/**/*.png"], "has a label; images/day/video0_00.png would have none/day/video0_00.png"),
+        (["--group", "(film.)"], "images/day/video0_00.png does not match"),
+        (["--group", "("], "not a regular expression"),
+        (["--group", "(vid)"], "1 groups are too few, nothing is left for val"),
+        (["--split", "1,2,3,4"], "write shares of train, val and test"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_paired_or_split_is_said(masks, lists, mine, flags, message):
+    (mine / "masks/day").mkdir(parents=True)
+    for picture in (mine / "images/day").iterdir():
+        Image.new("L", (64, 40)).save(mine / "masks/day" / picture.name)
+    done = lists(*flags)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -1,0 +1,141 @@
+"""The loss against its definition in float64 NumPy."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from ocrnet.config import LossConfig, OHEMConfig
+from ocrnet.training.losses import CrossEntropy, HardExamples, OCRLoss, RegionLoss
+
+WEIGHTS = [1.0, 0.5, 2.0]
+
+
+def example():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    labels = rng.integers(0, 3, (2, 4, 5)).astype(np.int32)
+    labels[:, 1] = 255
+    return logits, labels
+
+
+def definition(logits, labels, weights, average):
+    """Loss and its gradient, pixel by pixel."""
+    logits = logits.astype(np.float64)
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    total, norm, gradient = 0.0, 0.0, np.zeros_like(logits)
+    for n, y, x in np.ndindex(labels.shape):
+        label = labels[n, y, x]
+        if label != 255:
+            total -= weights[label] * np.log(softmax[n, label, y, x])
+            norm += weights[label]
+            gradient[n, :, y, x] = weights[label] * (softmax[n, :, y, x] - (np.arange(3) == label))
+    norm = labels.size if average == "all" else norm
+    return total / norm, gradient / norm
+
+
+@pytest.mark.parametrize("average", ["valid", "all"])
+@pytest.mark.parametrize("weights", [[], WEIGHTS])
+def test_value_and_gradient_equal_the_definition(average, weights):
+    logits, labels = example()
+    loss = CrossEntropy(3, weights, average)
+    value, gradient = ops.value_and_grad(loss, 0)(Tensor(logits), Tensor(labels))
+    expected, expected_gradient = definition(logits, labels, weights or [1.0] * 3, average)
+    assert value.asnumpy().item() == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(gradient.asnumpy(), expected_gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_without_a_labelled_pixel_costs_nothing():
+    logits, labels = example()
+    value, gradient = ops.value_and_grad(CrossEntropy(3), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
+    assert value.asnumpy() == 0 and not gradient.asnumpy().any()
+
+
+@pytest.mark.parametrize("weights", [[], WEIGHTS])
+@pytest.mark.parametrize(("threshold", "keep"), [(0.4, 5), (0.4, 20), (0.9, 5), (0.05, 0), (0.05, 1000)])
+def test_hard_examples_are_those_of_hrnet_ocr(threshold, keep, weights):
+    logits, labels = example()
+    softmax = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(1, keepdims=True)
+    pixels = [(n, labels[n, y, x], y, x) for n, y, x in np.ndindex(labels.shape) if labels[n, y, x] != 255]
+    likely = sorted(softmax[pixel] for pixel in pixels)
+    bound = max(threshold, likely[min(keep, len(pixels) - 1)])
+    hard = [pixel for pixel in pixels if softmax[pixel] < bound]
+    factors = weights or [1.0] * 3
+    loss, gradient = 0.0, np.zeros_like(softmax)
+    for n, label, y, x in hard:
+        loss -= factors[label] * np.log(softmax[n, label, y, x])
+        gradient[n, :, y, x] = factors[label] * (softmax[n, :, y, x] - (np.arange(3) == label))
+    cell = HardExamples(3, OHEMConfig(threshold=threshold, keep=keep), weights)
+    value, measured = ops.value_and_grad(cell, 0)(Tensor(logits), Tensor(labels))
+    assert value.asnumpy().item() == pytest.approx(loss / max(1, len(hard)), rel=1e-5)
+    np.testing.assert_allclose(measured.asnumpy(), gradient / max(1, len(hard)), rtol=1e-4, atol=1e-6)
+
+
+def test_hard_examples_of_a_batch_without_a_labelled_pixel_cost_nothing():
+    logits, labels = example()
+    cell = HardExamples(3, OHEMConfig())
+    value, gradient = ops.value_and_grad(cell, 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
+    assert value.asnumpy() == 0 and not gradient.asnumpy().any()
+
+
+def jaccard_losses(wrong, truth):
+    """Jaccard loss of a class when the pixels in `wrong` (bool) are predicted wrongly, by counting."""
+    predicted = truth ^ wrong
+    union = (predicted | truth).sum()
+    return 1 - (predicted & truth).sum() / union if union else 0.0
+
+
+def region_definition(logits, labels, dice, lovasz):
+    """Both losses in float64; Lovász as the area under the Jaccard loss of the pixels whose error exceeds a bound."""
+    logits = logits.astype(np.float64)
+    softmax = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).transpose(1, 0, 2, 3)
+    valid = labels != 255
+    losses = []
+    for label in np.unique(labels[valid]):
+        likely, truth = softmax[label][valid], labels[valid] == label
+        errors = np.abs(truth - likely)
+        bounds = np.concatenate([[0], np.sort(errors)])
+        area = sum((high - low) * jaccard_losses(errors > low, truth) for low, high in pairwise(bounds))
+        losses.append(dice * (1 - (2 * likely[truth].sum() + 1) / (likely.sum() + truth.sum() + 1)) + lovasz * area)
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize(("dice", "lovasz"), [(1, 0), (0, 1), (0.5, 2)])
+def test_region_losses_and_their_gradients_equal_the_definition(dice, lovasz):
+    logits, labels = example()
+    labels[labels == 2] = 0  # a class that does not occur does not count
+    value, gradient = ops.value_and_grad(RegionLoss(3, dice, lovasz), 0)(Tensor(logits), Tensor(labels))
+    assert value.asnumpy().item() == pytest.approx(region_definition(logits, labels, dice, lovasz), rel=1e-5)
+    expected = np.zeros_like(logits, np.float64)
+    for place in np.ndindex(logits.shape):
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = logits.astype(np.float64)
+            moved[place] += step
+            ends.append(region_definition(moved, labels, dice, lovasz))
+        expected[place] = (ends[0] - ends[1]) / 2e-5
+    assert np.abs(expected).max() > 0.005 and not expected[:, :, 1].any()  # the ignored row
+    np.testing.assert_allclose(gradient.asnumpy(), expected, atol=2e-6)
+
+
+def test_region_losses_without_a_labelled_pixel_cost_nothing_and_perfect_ones_neither():
+    logits, labels = example()
+    value, gradient = ops.value_and_grad(RegionLoss(3, 1, 1), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
+    assert value.asnumpy() == 0 and not gradient.asnumpy().any()
+    sure = 50 * (labels[:, None] == np.arange(3).reshape(1, 3, 1, 1)).astype(np.float32)
+    assert RegionLoss(3, 1, 1)(Tensor(sure), Tensor(labels)).asnumpy() == pytest.approx(0, abs=1e-5)
+
+
+class Logits(nn.Cell):
+    def construct(self, images):
+        return images, 0.5 * images
+
+
+def test_the_main_losses_add_up():
+    logits, labels = example()
+    ohem = OHEMConfig(threshold=0.4, keep=5)
+    both = OCRLoss(Logits(), LossConfig(class_weights=WEIGHTS, ohem=ohem, dice=0.5, lovasz=2), 3, False)
+    alone = OCRLoss(Logits(), LossConfig(class_weights=WEIGHTS, ohem=ohem), 3, False)
+    added = both(Tensor(logits), Tensor(labels))[1].asnumpy() - alone(Tensor(logits), Tensor(labels))[1].asnumpy()
+    assert added == pytest.approx(region_definition(logits, labels, 0.5, 2), rel=1e-4)

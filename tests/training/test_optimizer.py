@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, nn
+
+from ocrnet.config import OptimizerConfig, ScheduleConfig
+from ocrnet.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+
+
+def test_poly_follows_the_published_formula_and_ends_near_its_floor():
+    config = ScheduleConfig(kind="poly", lr=0.01, min_lr=1e-4, power=0.9)
+    assert learning_rate(config, 0, 40000) == 0.01
+    assert learning_rate(config, 20000, 40000) == pytest.approx(1e-4 + (0.01 - 1e-4) * 0.5**0.9)
+    assert 1e-4 < learning_rate(config, 39999, 40000) < 1.01e-4
+
+
+def test_linear_warms_up_then_falls_to_its_floor():
+    config = ScheduleConfig(kind="linear", lr=0.01, min_lr=1e-6, warmup_steps=500, warmup_lr=1e-6)
+    assert learning_rate(config, 0, 160000) == 1e-6
+    assert learning_rate(config, 250, 160000) == pytest.approx((0.01 + 1e-6) / 2)
+    assert learning_rate(config, 500, 160000) == 0.01
+    assert learning_rate(config, 80250, 160000) == pytest.approx((0.01 + 1e-6) / 2)
+
+
+class Layer(nn.Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = Parameter(Tensor(np.full((1, 1), 2.0, np.float32)), name="weight")
+        self.beta = Parameter(Tensor(np.full(1, 2.0, np.float32)), name="beta")
+
+
+@pytest.mark.parametrize("decay_bias", [True, False])
+def test_momentum_and_weight_decay_are_those_of_pytorch(decay_bias):
+    layer = Layer()
+    config = OptimizerConfig(momentum=0.9, weight_decay=0.1, decay_norm_and_bias=decay_bias)
+    optimizer = make_optimizer(config, layer)
+    expected = {"weight": 2.0, "beta": 2.0}
+    velocity = {"weight": 0.0, "beta": 0.0}
+    for lr in (0.5, 0.25):  # v = momentum * v + gradient + decay * w;  w = w - lr * v
+        set_learning_rate(optimizer, lr)
+        optimizer((Tensor(np.ones((1, 1), np.float32)), Tensor(np.ones(1, np.float32))))
+        for name in expected:
+            decay = 0.1 if name == "weight" or decay_bias else 0.0
+            velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]
+            expected[name] -= lr * velocity[name]
+    assert layer.weight.asnumpy().item() == pytest.approx(expected["weight"], rel=1e-6)
+    assert layer.beta.asnumpy().item() == pytest.approx(expected["beta"], rel=1e-6)
+
+
+class Branch(nn.Cell):
+    """A backbone and a head of one weight and one BatchNorm shift each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = Layer(), Layer()
+
+
+@pytest.mark.parametrize("decay_bias", [True, False])
+def test_backbone_and_heads_learn_by_their_factors(decay_bias):
+    network = Branch()
+    config = OptimizerConfig(
+        momentum=0.9,
+        weight_decay=0.1,
+        decay_norm_and_bias=decay_bias,
+        head_lr_factor=10,
+        backbone_lr_factor=0.5,
+    )
+    optimizer = make_optimizer(config, network)
+    names = [parameter.name for parameter in network.trainable_params()]
+    assert names == ["backbone.weight", "backbone.beta", "head.weight", "head.beta"]
+    expected, velocity = dict.fromkeys(names, 2.0), dict.fromkeys(names, 0.0)
+    for lr in (0.05, 0.02):
+        set_learning_rate(optimizer, lr)
+        optimizer(tuple(Tensor(np.ones(p.shape, np.float32)) for p in network.trainable_params()))
+        for name in names:
+            decay = 0.1 if name.endswith("weight") or decay_bias else 0.0
+            velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]
+            expected[name] -= lr * (10 if name.startswith("head") else 0.5) * velocity[name]
+    for parameter in network.trainable_params():
+        assert parameter.asnumpy().item() == pytest.approx(expected[parameter.name], rel=1e-6), parameter.name
