@@ -20,20 +20,20 @@ from ocrnet.formats.label_values import file_values
 from ocrnet.inference.engines import add_flags, make_engine
 from ocrnet.inference.predictor import Predictor, load_network, predict_dataset
 from ocrnet.runtime import device, program
-from ocrnet.visualization import side_by_side, write_picture
+from ocrnet.visualization import side_by_side, write_image
 
 
 def parse() -> tuple[argparse.Namespace, Config]:
-    parser = command_line.recipe_parser("Evaluate OCRNet on a split of its data set.")
+    parser = command_line.config_parser("Evaluate OCRNet on a split of its data set.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="test needs no labels")
     parser.add_argument("--result_json", metavar="FILE", help="write the scores and the confusion matrix")
     parser.add_argument(
         "--save_predictions", metavar="DIR", type=Path, help="write PNGs whose values are those of the label files"
     )
-    parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html: scores and pictures to look at")
+    parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html: scores and images to look at")
     parser.add_argument(
-        "--visualize", type=command_line.boolean, default=False, help="True: write picture | label | prediction"
+        "--visualize", type=command_line.boolean, default=False, help="True: write image | label | prediction"
     )
     add_flags(parser)
     args, config = command_line.parse(parser)
@@ -53,7 +53,7 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed)
     dataset = open_dataset(config.data, args.split)
     network = load_network(config, args.ckpt_path)
-    print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} pictures")
+    print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} images")
 
     matrix, boundary = ConfusionMatrix(dataset.classes), ConfusionMatrix(dataset.classes)
     gallery = Gallery(config) if args.report else None
@@ -62,19 +62,19 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     failed: list[str] = []
     predicted = predict_dataset(predictor, dataset, config.eval.batch_size, failed)
     ranks = launcher.ranks()
-    for number, (name, picture, label, prediction) in zip(count(ranks.rank, ranks.size), predicted, strict=False):
+    for number, (name, image, label, prediction) in zip(count(ranks.rank, ranks.size), predicted, strict=False):
         if label is not None:
             matrix.update(label, prediction)
             if config.eval.boundary:
                 boundary.update(near_boundaries(label, config.eval.boundary), prediction)
         if gallery:
-            gallery.consider(name, picture, label, prediction)
+            gallery.consider(name, image, label, prediction)
         try:
             if args.save_predictions:
-                write_picture(args.save_predictions / f"{name}.png", values[prediction])
-            if args.visualize and number < config.eval.pictures:
-                panels = side_by_side(picture, label, prediction, colours)
-                write_picture(config.save_dir / "pictures" / f"{name}.png", panels)
+                write_image(args.save_predictions / f"{name}.png", values[prediction])
+            if args.visualize and number < config.eval.visualized_images:
+                panels = side_by_side(image, label, prediction, colours)
+                write_image(config.save_dir / "images" / f"{name}.png", panels)
         except errors.UserError as error:
             failed.append(str(error))
 
@@ -101,7 +101,7 @@ def summarise(args: argparse.Namespace, config: Config, parts: list[tuple]) -> N
         scores["boundary"] = boundary.to_dict()
         print(f"mIoU at most {config.eval.boundary} pixels from a boundary: {100 * boundary.miou:.2f} %")
     if args.visualize:
-        print(f"pictures (image | label | prediction) in {config.save_dir / 'pictures'}")
+        print(f"images (image | label | prediction) in {config.save_dir / 'images'}")
     if args.save_predictions:
         print(f"predictions in {args.save_predictions}")
     if args.result_json:

@@ -1,4 +1,4 @@
-"""Train OCRNet from a recipe: python train.py --config config/ocrnet/....yml"""
+"""Train OCRNet from a config: python train.py --config config/ocrnet/....yml"""
 
 import sys
 from argparse import Namespace
@@ -29,7 +29,7 @@ from ocrnet.weights.ckpt import load_backbone, load_for_classes
 
 
 def main() -> None:
-    parser = command_line.recipe_parser("Train OCRNet.")
+    parser = command_line.config_parser("Train OCRNet.")
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
     args, config = command_line.parse(parser, training=True)
@@ -71,7 +71,7 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
     cards = f"{ranks.size} x {target}" if ranks.size > 1 else target
-    print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} pictures, {classes} classes, {config.save_dir}")
+    print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} images, {classes} classes, {config.save_dir}")
     trainer.train()
 
 

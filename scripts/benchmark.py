@@ -54,16 +54,16 @@ def images(*shape: int) -> np.ndarray:
 
 
 def forward(how: str, backbone: str) -> Work:
-    """Classes of one 512x1024 picture."""
+    """Classes of one 512x1024 image."""
     from ocrnet.config import ModelConfig
     from ocrnet.inference.engines import Engine
-    from ocrnet.inference.predictor import Classes, CompileWhatRepeats, MainLogits
+    from ocrnet.inference.predictor import Classes, CompileFrequentSizes, MainLogits
     from ocrnet.models.ocrnet import OCRNet
 
     network = OCRNet(ModelConfig(backbone=backbone), 19).set_train(False)
     batch, size = images(1, 3, 512, 1024), (512, 1024)
     if how == "mindspore":
-        classes = CompileWhatRepeats(Classes(MainLogits(network, False)), first=True)
+        classes = CompileFrequentSizes(Classes(MainLogits(network, False)), first=True)
     else:
         calibration = (image[None] for image in images(4, 3, 512, 1024))
         classes = Engine(network, *how.split("-"), calibration=calibration).classes

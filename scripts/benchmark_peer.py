@@ -25,12 +25,12 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-RECIPES = {"hrnet_w18_small": "hr18s_4xb2-40k", "hrnet_w18": "hr18_4xb2-40k", "hrnet_w48": "hr48_4xb2-40k"}
+CONFIGS = {"hrnet_w18_small": "hr18s_4xb2-40k", "hrnet_w18": "hr18_4xb2-40k", "hrnet_w48": "hr48_4xb2-40k"}
 
 
-def recipe(backbone: str) -> Config:
+def config_file(backbone: str) -> Config:
     folder = os.path.join(os.path.dirname(mmseg.__file__), ".mim", "configs", "ocrnet")
-    return Config.fromfile(os.path.join(folder, f"ocrnet_{RECIPES[backbone]}_cityscapes-512x1024.py"))
+    return Config.fromfile(os.path.join(folder, f"ocrnet_{CONFIGS[backbone]}_cityscapes-512x1024.py"))
 
 
 def alone(tree) -> None:
@@ -43,7 +43,7 @@ def alone(tree) -> None:
 
 
 def network(how: str, backbone: str) -> torch.nn.Module:
-    model = recipe(backbone).model
+    model = config_file(backbone).model
     model.pretrained = None
     alone(model)
     built = MODELS.build(model)
@@ -85,7 +85,7 @@ def pipeline(how: str, backbone: str, data: str) -> Callable[[], object]:
         data_root=data,
         data_prefix=dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train"),
         seg_map_suffix="_gtFine_labelIds.png",
-        pipeline=recipe(backbone).train_dataloader.dataset.pipeline,
+        pipeline=config_file(backbone).train_dataloader.dataset.pipeline,
     )
     return lambda: [dataset[number % len(dataset)] for number in range(int(how))]
 

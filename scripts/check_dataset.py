@@ -1,6 +1,6 @@
-"""Read every pair of a recipe's data set and say what is wrong with it, before a long training does.
+"""Read every pair of a config's data set and say what is wrong with it, before a long training does.
 
-    python scripts/check_dataset.py --config config/ocrnet/config_ocrnet_demo.yml
+    python scripts/check_dataset.py --config config/ocrnet/ocrnet_demo.yml
 
 lists missing, unreadable, truncated, mismatched and out-of-range files of the training and validation splits, the
 share of each class in the training labels, and class weights that make rare classes count more. Exit status 1 when a
@@ -26,7 +26,7 @@ from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = command_line.recipe_parser("Read every pair of a data set and say what is wrong with it.")
+    parser = command_line.config_parser("Read every pair of a data set and say what is wrong with it.")
     _, config = command_line.parse(parser)
     problems = 0
     for split in ("train", "val"):
@@ -79,7 +79,7 @@ def class_weights(counts: np.ndarray) -> np.ndarray:
 
 
 def print_classes(names: list[str], counts: np.ndarray) -> None:
-    """Share of each class among the labelled pixels, and suggested weights as the recipe takes them."""
+    """Share of each class among the labelled pixels, and suggested weights as the config takes them."""
     share, weights = counts[: len(names)] / counts[: len(names)].sum(), class_weights(counts[: len(names)])
     width = max(12, *(len(name) for name in names))
     print(f"{'class':<{width}}  pixels %  weight")

@@ -1,9 +1,9 @@
-"""Turn an mmsegmentation OCRNet config (version 1, .py) into a recipe. The config is read, never run.
+"""Turn an mmsegmentation OCRNet config (version 1, .py) into a config. The config is read, never run.
 
     python scripts/convert_config.py --input ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py --output config/ocrnet/mine.yml
 
 reads the config and those that its _base_ names (mmengine_config.py says what it understands). It prints, and writes at
-the head of the recipe, what a recipe cannot express and what needs a hand, such as weights to convert. Exit status 2
+the head of the config, what a config cannot express and what needs a hand, such as weights to convert. Exit status 2
 when the file cannot be read or describes no OCRNet of ours.
 """
 
@@ -24,7 +24,7 @@ from ocrnet.models.hrnet import DEPTHS, stage_tables
 from ocrnet.runtime import program
 
 Leaves = dict[str, Any]
-"""A config or a recipe, flat: {dotted key: value}."""
+"""A config or a config, flat: {dotted key: value}."""
 
 BACKBONE, AUX, OCR, NORM = "model.backbone", "model.decode_head.0", "model.decode_head.1", "model.data_preprocessor"
 TRAIN, VAL, PIPELINE = "train_dataloader.dataset", "val_dataloader.dataset", "train_dataloader.dataset.pipeline"
@@ -123,11 +123,11 @@ def main() -> None:
     names = read_config(args.input, notes)
     theirs = flatten({key: names[key] for key in READ if key in names})
     try:
-        recipe = convert(theirs, notes)
+        ours = convert(theirs, notes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"{args.input}: not an OCRNet config as mmsegmentation writes them: {error!r}") from None
     notes += [f"cannot be expressed: {key} = {value!r}" for key, value in theirs.items() if not _ANYWAY.fullmatch(key)]
-    tree = nest({tuple(key.split(".")): value for key, value in recipe.items()})
+    tree = nest({tuple(key.split(".")): value for key, value in ours.items()})
     lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
     head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
     text = yaml_syntax.dump(tree, default_flow_style=None, width=120)
@@ -153,38 +153,38 @@ def flatten(value: Any, path: str = "") -> Leaves:
 
 
 def convert(theirs: Leaves, notes: list[str]) -> Leaves:
-    """The recipe. What is understood is taken out of `theirs`; what needs a hand is added to `notes`."""
-    recipe: Leaves = {"model.backbone": backbone(theirs)}
+    """The config. What is understood is taken out of `theirs`; what needs a hand is added to `notes`."""
+    ours: Leaves = {"model.backbone": backbone(theirs)}
     splits = join_datasets(theirs)
-    recipe["data.format"] = DATASETS.get(theirs.pop(f"{TRAIN}.type"), "list")
+    ours["data.format"] = DATASETS.get(theirs.pop(f"{TRAIN}.type"), "list")
     if (heads := (theirs.pop(f"{AUX}.type"), theirs.pop(f"{OCR}.type"))) != ("FCNHead", "OCRHead"):
         raise UserError(f"decode_head is {heads}; OCRNet's are FCNHead and OCRHead")
     classes, reads = theirs.pop(f"{OCR}.num_classes"), theirs.get(f"{AUX}.in_channels")
     if isinstance(reads, list) and theirs[f"{AUX}.channels"] == sum(reads):
         del theirs[f"{AUX}.channels"]  # as wide as what it reads, which is derived here
-    convert_losses(theirs, recipe, notes)
-    convert_resizes(theirs, recipe, notes)
+    convert_losses(theirs, ours, notes)
+    convert_resizes(theirs, ours, notes)
     if f"{PIPELINE}.PhotoMetricDistortion.type" not in theirs:
-        recipe["data.photometric"] = None
+        ours["data.photometric"] = None
     if f"{PIPELINE}.Pad.type" in theirs:
-        recipe["data.pad"] = "black"  # before the mean is taken off, where the data preprocessor pads behind it
+        ours["data.pad"] = "black"  # before the mean is taken off, where the data preprocessor pads behind it
     if isinstance(size := theirs.get(f"{PIPELINE}.RandomCrop.crop_size"), int):
         theirs[f"{PIPELINE}.RandomCrop.crop_size"] = [size, size]
     if theirs.get("train_cfg.max_iters") == theirs.get(f"{POLY}.end"):
         theirs.pop(f"{POLY}.end", None)
-    recipe["schedule.kind"] = "poly" if f"{POLY}.type" in theirs else "constant"
+    ours["schedule.kind"] = "poly" if f"{POLY}.type" in theirs else "constant"
     if f"{WARMUP}.type" in theirs:
-        recipe["schedule.warmup_lr"] = theirs[f"{SGD}.lr"] * theirs.pop(f"{WARMUP}.start_factor", 1 / 3)
+        ours["schedule.warmup_lr"] = theirs[f"{SGD}.lr"] * theirs.pop(f"{WARMUP}.start_factor", 1 / 3)
     if theirs.get("optim_wrapper.type") == "AmpOptimWrapper":
         scale = theirs.pop("optim_wrapper.loss_scale", "dynamic")
-        recipe |= {"train.mix": True, "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
-        recipe |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
+        ours |= {"train.mix": True, "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
+        ours |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
     decays = [f"optim_wrapper.paramwise_cfg.{kind}_decay_mult" for kind in ("norm", "bias")]
     if [theirs.get(key) for key in decays] == [0, 0]:
-        recipe["optimizer.decay_norm_and_bias"] = bool(theirs.pop(decays[0]) or theirs.pop(decays[1]))
+        ours["optimizer.decay_norm_and_bias"] = bool(theirs.pop(decays[0]) or theirs.pop(decays[1]))
     branches = theirs.get("tta_pipeline.TestTimeAug.transforms", [])
     if ratios := [change["scale_factor"] for branch in branches for change in branch if "scale_factor" in change]:
-        recipe["eval.ratios"] = ratios
+        ours["eval.ratios"] = ratios
     for key, values in ANYWAY.items():
         if theirs.get(key) in values:
             del theirs[key]
@@ -192,54 +192,54 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
         del theirs[key]
     for key, (ours, usual) in SAME.items():
         if (value := theirs.pop(key, usual)) is not None:
-            recipe[ours] = max(0.0, value) if ours.endswith("dropout") else value  # -1 is none
-    if recipe["schedule.kind"] == "constant":
-        del recipe["schedule.power"], recipe["schedule.min_lr"]  # a PolyLR that is not there has neither
-    recipe["model.context_channels"] = recipe.get("model.head_channels", 512)
-    if (batches := recipe.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in recipe:
-        recipe["train.total_step"] //= batches  # an iteration there is a batch, a step here an update
-    convert_splits(theirs, recipe, splits, classes, notes)
+            ours[ours] = max(0.0, value) if ours.endswith("dropout") else value  # -1 is none
+    if ours["schedule.kind"] == "constant":
+        del ours["schedule.power"], ours["schedule.min_lr"]  # a PolyLR that is not there has neither
+    ours["model.context_channels"] = ours.get("model.head_channels", 512)
+    if (batches := ours.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in ours:
+        ours["train.total_step"] //= batches  # an iteration there is a batch, a step here an update
+    convert_splits(theirs, ours, splits, classes, notes)
     for key in ("model.pretrained", f"{BACKBONE}.init_cfg.checkpoint", "load_from"):
         if weights := theirs.pop(key, None):
             ours, flag = ("checkpoint", "") if key == "load_from" else ("pretrained", " --backbone")
             command = f"scripts/convert_weights.py --source mmseg{flag} --input {str(weights).rpartition('/')[2]}"
             notes.append(f"weights: {command}, then set model.{ours}")
-    if recipe.get("model.freeze_norm"):
+    if ours.get("model.freeze_norm"):
         notes.append("model.freeze_norm: of the heads, too; mmsegmentation's norm_eval is of the backbone alone")
-    return recipe
+    return ours
 
 
-def convert_losses(theirs: Leaves, recipe: Leaves, notes: list[str]) -> None:
+def convert_losses(theirs: Leaves, ours: Leaves, notes: list[str]) -> None:
     """The losses of both heads; a note for each formula that is another one here."""
     main, auxiliary = f"{OCR}.loss_decode.", f"{AUX}.loss_decode."
     cross, kept = theirs.pop(f"{main}CrossEntropyLoss.type", None), theirs.pop(f"{OCR}.sampler.type", None)
     if not cross:
         notes.append("loss: the main loss has cross entropy here in any case, with weight 1")
-    recipe["loss.auxiliary_weight"] = 0.0
+    ours["loss.auxiliary_weight"] = 0.0
     if theirs.pop(f"{auxiliary}CrossEntropyLoss.type", None):
-        recipe["loss.auxiliary_weight"] = theirs.pop(f"{auxiliary}CrossEntropyLoss.loss_weight", 1.0)
+        ours["loss.auxiliary_weight"] = theirs.pop(f"{auxiliary}CrossEntropyLoss.loss_weight", 1.0)
     weights, valid = (
         [theirs.pop(f"{head}CrossEntropyLoss.{key}", usual) for head in (main, auxiliary)]
         for key, usual in (("class_weight", []), ("avg_non_ignore", False))
     )
-    recipe["loss.class_weights"] = weights[0]
+    ours["loss.class_weights"] = weights[0]
     # with class weights mmsegmentation divides by their sum over the labels, whatever avg_non_ignore says
-    recipe["loss.average"] = "valid" if weights[0] or valid[0] else "all"
+    ours["loss.average"] = "valid" if weights[0] or valid[0] else "all"
     if weights[0] != weights[1]:
         notes.append(f"loss.class_weights: of both heads here; the auxiliary head's are {weights[1]} in mmsegmentation")
     elif not weights[0] and valid[0] != valid[1]:
         notes.append(f"loss.average: of both heads here; the auxiliary head's avg_non_ignore is {valid[1]}")
     if kept == "OHEMPixelSampler":  # min_kept is of an image; without thresh the min_kept largest losses are kept
         keep = theirs.pop(f"{OCR}.sampler.min_kept", 100_000)
-        recipe["loss.ohem.threshold"] = theirs.pop(f"{OCR}.sampler.thresh", 0.0)
-        recipe["loss.ohem.keep"] = keep * theirs["train_dataloader.batch_size"]
+        ours["loss.ohem.threshold"] = theirs.pop(f"{OCR}.sampler.thresh", 0.0)
+        ours["loss.ohem.keep"] = keep * theirs["train_dataloader.batch_size"]
         notes.append("loss.ohem: the mean is over the hard pixels here, over all of them in mmsegmentation")
     elif kept:
         theirs[f"{OCR}.sampler.type"] = kept
     for name, ours in (("DiceLoss", "loss.dice"), ("LovaszLoss", "loss.lovasz")):
         if theirs.pop(f"{main}{name}.type", None):
-            recipe[ours] = theirs.pop(f"{main}{name}.loss_weight", 1.0)
-    if "loss.dice" in recipe:
+            ours[ours] = theirs.pop(f"{main}{name}.loss_weight", 1.0)
+    if "loss.dice" in ours:
         sigmoid = theirs.pop(f"{main}DiceLoss.use_sigmoid", True)
         squares = not theirs.pop(f"{main}DiceLoss.naive_dice", False)
         eps = theirs.pop(f"{main}DiceLoss.eps", 1e-3)
@@ -251,18 +251,18 @@ def convert_losses(theirs: Leaves, recipe: Leaves, notes: list[str]) -> None:
         )
 
 
-def convert_resizes(theirs: Leaves, recipe: Leaves, notes: list[str]) -> None:
+def convert_resizes(theirs: Leaves, ours: Leaves, notes: list[str]) -> None:
     """keep_ratio of training and evaluation, which are one here, and align_corners."""
     given = [key for key in (f"{PIPELINE}.RandomResize", f"{VAL}.pipeline.Resize") if f"{key}.type" in theirs]
     keeps = {key: theirs.pop(f"{key}.keep_ratio", False) for key in given}
     if keeps:
-        recipe["data.keep_ratio"] = keeps[given[0]]
+        ours["data.keep_ratio"] = keeps[given[0]]
     if len(set(keeps.values())) > 1:
         notes.append(f"data.keep_ratio: of training and evaluation here; evaluation's is {keeps[given[1]]}")
     corners = theirs.get(f"{OCR}.align_corners", False), theirs.pop(f"{AUX}.align_corners", False)
     if corners[0] != corners[1]:
         notes.append(f"model.align_corners: of both heads here; the auxiliary head's is {corners[1]}")
-    if corners[0] and recipe["model.backbone"].startswith("hrnet"):
+    if corners[0] and ours["model.backbone"].startswith("hrnet"):
         notes.append("model.align_corners: of HRNet's fuse step, too, which mmsegmentation resizes without it")
 
 
@@ -296,26 +296,26 @@ def join_datasets(theirs: Leaves) -> list[str]:
 
 
 def split_name(theirs: Leaves, start: str) -> str:
-    """Name of a split: of its list, or of its pictures' folder."""
+    """Name of a split: of its list, or of its images' folder."""
     folder, file = theirs.pop(f"{start}.data_prefix.img_path", ""), theirs.pop(f"{start}.ann_file", None)
     return Path(file).stem if file else Path(folder).name
 
 
-def convert_splits(theirs: Leaves, recipe: Leaves, splits: list[str], classes: int, notes: list[str]) -> None:
-    """Where the pictures are, and what depends on whose they are."""
+def convert_splits(theirs: Leaves, ours: Leaves, splits: list[str], classes: int, notes: list[str]) -> None:
+    """Where the images are, and what depends on whose they are."""
     kind, zero = theirs.pop(f"{VAL}.type"), theirs.pop(f"{PIPELINE}.LoadAnnotations.reduce_zero_label", False)
-    recipe["data.train"] = "trainaug" if splits == ["train", "aug"] else splits[0]
-    recipe["data.val"] = split_name(theirs, VAL)
-    recipe["data.root"] = recipe.get("data.root", "data").rstrip("/")
-    if recipe["data.format"] == "cityscapes" and recipe.get("data.test_scale") == [2048, 1024]:
-        del recipe["data.test_scale"]  # the pictures' own size
-    if recipe["data.format"] == "list":
+    ours["data.train"] = "trainaug" if splits == ["train", "aug"] else splits[0]
+    ours["data.val"] = split_name(theirs, VAL)
+    ours["data.root"] = ours.get("data.root", "data").rstrip("/")
+    if ours["data.format"] == "cityscapes" and ours.get("data.test_scale") == [2048, 1024]:
+        del ours["data.test_scale"]  # the images' own size
+    if ours["data.format"] == "list":
         usual = [f"class {number}" for number in range(classes)]
-        recipe["data.classes"] = theirs.pop(f"{TRAIN}.metainfo.classes", usual)
-        recipe["data.palette"] = theirs.pop(f"{TRAIN}.metainfo.palette", [])
-        recipe |= {"data.train": "train.lst", "data.val": "val.lst"}
+        ours["data.classes"] = theirs.pop(f"{TRAIN}.metainfo.classes", usual)
+        ours["data.palette"] = theirs.pop(f"{TRAIN}.metainfo.palette", [])
+        ours |= {"data.train": "train.lst", "data.val": "val.lst"}
         if zero:
-            recipe["data.label_map"] = {0: 255, **{number + 1: number for number in range(classes)}}
+            ours["data.label_map"] = {0: 255, **{number + 1: number for number in range(classes)}}
         for key in [key for key in theirs if key.startswith(f"{VAL}.metainfo.")]:
             del theirs[key]
         notes.append(f"data: {kind} is read from lists, which scripts/make_lists.py writes; look at data.classes")

@@ -1,6 +1,6 @@
 """Make a checkpoint of this program from published weights.
 
-    python scripts/convert_weights.py --source mmseg --input ocrnet_hr18.pth --config RECIPE.yml --output ocrnet.ckpt
+    python scripts/convert_weights.py --source mmseg --input ocrnet_hr18.pth --config FILE.yml --output ocrnet.ckpt
 
 reads .pth (PyTorch is not needed, and no code in the file is ever run), .safetensors and MindSpore's .ckpt. With
 --backbone it converts ImageNet weights for model.pretrained: mmsegmentation's zoo (--source mmseg) or mindcv's
@@ -32,7 +32,7 @@ def main() -> None:
         "--input", required=True, metavar="FILE|NAME", help=f".pth, .safetensors, .ckpt or {', '.join(URLS)}"
     )
     parser.add_argument(
-        "--config", required=True, metavar="FILE.yml", help="the recipe whose network takes the weights"
+        "--config", required=True, metavar="FILE.yml", help="the config whose network takes the weights"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.ckpt")
     parser.add_argument("--backbone", action="store_true", help="the backbone alone, for model.pretrained")

@@ -46,7 +46,7 @@ class Part(NamedTuple):
 
 @dataclass
 class Scene:
-    """A picture under way, its annotation, and the camera."""
+    """An image under way, its annotation, and the camera."""
 
     rng: np.random.Generator
     image: np.ndarray  # (height, width, 3) uint8 RGB

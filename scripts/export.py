@@ -2,7 +2,7 @@
 
     python scripts/export.py --config FILE.yml --ckpt_path FILE.ckpt --format onnx --output ocrnet.onnx
 
-Input `images`: (N, 3, H, W) float32 RGB, normalised with the recipe's data.mean and data.std. Output: logits
+Input `images`: (N, 3, H, W) float32 RGB, normalised with the config's data.mean and data.std. Output: logits
 (N, classes, H, W), or with --argmax True the class of each pixel (N, H, W), uint8 in ONNX, int32 in MindIR.
 """
 
@@ -46,7 +46,7 @@ def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: boo
 
 
 def main() -> None:
-    parser = command_line.recipe_parser("Export a network as MindIR or ONNX.")
+    parser = command_line.config_parser("Export a network as MindIR or ONNX.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--format", choices=["mindir", "onnx"], default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)

@@ -140,17 +140,17 @@ def fill_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -
 
 
 def develop(scene: draw.Scene) -> np.ndarray:
-    """Lens and sensor: blur, vignette, colour cast and noise on the painted picture."""
+    """Lens and sensor: blur, vignette, colour cast and noise on the painted image."""
     rng, (height, width) = scene.rng, scene.image.shape[:2]
-    picture = cv2.GaussianBlur(scene.image, (0, 0), width / 1024 * rng.uniform(0.5, 1.0))
+    image = cv2.GaussianBlur(scene.image, (0, 0), width / 1024 * rng.uniform(0.5, 1.0))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     gain = np.float32(rng.uniform(0.88, 1.08) * rng.normal(1, 0.025, 3)) * (1 - 0.07 * (x**2 + y**2))[..., None]
     noise = scene.grain[0, ::-1, ::-1, None] * np.float32(rng.uniform(1.0, 3.5))
-    return np.clip(picture * gain + noise, 0, 255).astype(np.uint8)
+    return np.clip(image * gain + noise, 0, 255).astype(np.uint8)
 
 
 def draw_scene(seed: int, split: str, index: int, width: int, height: int) -> tuple[np.ndarray, list[dict]]:
-    """Return one scene as RGB picture (height x width x 3, uint8) and its polygons in painter's order."""
+    """Return one scene as RGB image (height x width x 3, uint8) and its polygons in painter's order."""
     rng = np.random.default_rng([seed, list(CITIES).index(split), index])
     scene, half, walks = new_scene(rng, width, height), rng.uniform(4.1, 5.4), rng.uniform(2.6, 4.4, 2)
     lay_street(scene, index, half, walks)
@@ -166,26 +166,26 @@ def draw_scene(seed: int, split: str, index: int, width: int, height: int) -> tu
 def rasterise(objects: list[dict], width: int, height: int) -> tuple[Image.Image, Image.Image, Image.Image]:
     """Fill polygons in order as cityscapesscripts does: labelIds (L), instanceIds (I;16), color (RGBA)."""
     rows, seen = {label.name: label for label in LABELS}, dict.fromkeys((label.name for label in LABELS), 0)
-    pictures = [Image.new(mode, (width, height), fill) for mode, fill in (("L", 0), ("I", 0), ("RGBA", (0, 0, 0)))]
-    pens = [ImageDraw.Draw(picture) for picture in pictures]
+    images = [Image.new(mode, (width, height), fill) for mode, fill in (("L", 0), ("I", 0), ("RGBA", (0, 0, 0)))]
+    pens = [ImageDraw.Draw(image) for image in images]
     for item in objects:
         label, corners = rows[item["label"]], [tuple(corner) for corner in item["polygon"]]
         instance = label.id * 1000 + seen[label.name] if label.has_instances else label.id
         seen[label.name] += 1
         for pen, fill in zip(pens, (label.id, instance, label.color), strict=True):
             pen.polygon(corners, fill=fill)
-    return pictures[0], pictures[1].convert("I;16"), pictures[2]
+    return images[0], images[1].convert("I;16"), images[2]
 
 
 def write_scene(output: Path, seed: int, split: str, index: int, width: int, height: int) -> None:
     """Draw one scene and write its five files."""
-    picture, objects = draw_scene(seed, split, index, width, height)
+    image, objects = draw_scene(seed, split, index, width, height)
     city = CITIES[split][index % len(CITIES[split])]
     stem = f"{city}_{index:06d}_000019"
     folders = [output / kind / split / city for kind in ("leftImg8bit", "gtFine")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(folders[0] / f"{stem}_leftImg8bit.png", compress_level=1)
+    Image.fromarray(image).save(folders[0] / f"{stem}_leftImg8bit.png", compress_level=1)
     for kind, label in zip(("labelIds", "instanceIds", "color"), rasterise(objects, width, height), strict=True):
         label.save(folders[1] / f"{stem}_gtFine_{kind}.png", compress_level=1)
     text = json.dumps({"imgHeight": height, "imgWidth": width, "objects": objects})
@@ -221,7 +221,7 @@ def main() -> None:
         raise UserError(f"cannot write to --output {args.output} ({reason}); give a folder you can write to") from None
     print(
         f"wrote {args.train} training and {args.val} validation scenes of {args.width} x {args.height} to {args.output}"
-        f"; next: python train.py --config config/ocrnet/config_ocrnet_demo.yml --dataset_dir {args.output}"
+        f"; next: python train.py --config config/ocrnet/ocrnet_demo.yml --dataset_dir {args.output}"
     )
 
 

@@ -1,11 +1,11 @@
-"""Pair pictures with labels, split them, and write lists and a recipe that is ready to train.
+"""Pair images with labels, split them, and write lists and a config that is ready to train.
 
-    python scripts/make_lists.py --root data/mine --pictures 'images/*.jpg' --labels 'masks/*.png' \\
-        --classes classes.yml --group '(.*)_frame' --recipe config/ocrnet/mine.yml
+    python scripts/make_lists.py --root data/mine --images 'images/*.jpg' --labels 'masks/*.png' \\
+        --classes classes.yml --group '(.*)_frame' --config config/ocrnet/mine.yml
 
-writes ROOT/train.lst, val.lst and test.lst, `picture label` a line, and a recipe made from config_ocrnet_own_data.yml
-with class names, colours, class weights and a crop that fits the pictures. What a * (or **, any folders) stands for in
-a picture's name stands in its label's too. --group is a regular expression: pictures for which its brackets hold the
+writes ROOT/train.lst, val.lst and test.lst, `image label` a line, and a config made from ocrnet_own_data.yml
+with class names, colours, class weights and a crop that fits the images. What a * (or **, any folders) stands for in
+an image's name stands in its label's too. --group is a regular expression: images for which its brackets hold the
 same belong together, such as the frames of one video, and never come into two splits.
 """
 
@@ -32,47 +32,47 @@ from ocrnet.errors import UserError
 from ocrnet.formats.label_values import IGNORED
 from ocrnet.runtime import device, program
 
-TEMPLATE = Path(__file__).resolve().parents[1] / "config" / "ocrnet" / "config_ocrnet_own_data.yml"
+TEMPLATE = Path(__file__).resolve().parents[1] / "config" / "ocrnet" / "ocrnet_own_data.yml"
 SPLITS = ("train", "val", "test")
 Pairs = list[tuple[str, str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, type=Path, help="the folder that holds pictures and labels")
-    parser.add_argument("--pictures", required=True, metavar="PATTERN", help="such as 'images/*.jpg', under --root")
+    parser.add_argument("--root", required=True, type=Path, help="the folder that holds images and labels")
+    parser.add_argument("--images", required=True, metavar="PATTERN", help="such as 'images/*.jpg', under --root")
     parser.add_argument("--labels", required=True, metavar="PATTERN", help="such as 'masks/*.png', under --root")
     parser.add_argument("--classes", required=True, metavar="FILE", help="as of polygons_to_masks.py")
-    parser.add_argument("--group", metavar="REGEX", help="what pictures that belong together have in common")
+    parser.add_argument("--group", metavar="REGEX", help="what images that belong together have in common")
     parser.add_argument("--split", default="80,20,0", metavar="N,N,N", help="shares of train, val, test (80,20,0)")
     parser.add_argument("--seed", type=int, default=0, help="another one splits otherwise")
-    parser.add_argument("--recipe", type=Path, metavar="FILE.yml", help="the recipe to write; left out: lists alone")
+    parser.add_argument("--config", type=Path, metavar="FILE.yml", help="the config to write; left out: lists alone")
     args = parser.parse_args()
 
     table = read_classes(args.classes)
-    pairs, alone = find_pairs(args.root, args.pictures, args.labels)
+    pairs, alone = find_pairs(args.root, args.images, args.labels)
     if not pairs:
         missing = f"; {alone[0][0]} would have {alone[0][1]}" if alone else ""
-        raise UserError(f"--pictures {args.pictures}: no picture under {args.root} has a label{missing}")
+        raise UserError(f"--images {args.images}: no image under {args.root} has a label{missing}")
     splits = split(pairs, args.group, shares(args.split), args.seed)
     for name, members in splits.items():
-        errors.write_text(args.root / f"{name}.lst", "".join(f"{picture} {label}\n" for picture, label in members))
+        errors.write_text(args.root / f"{name}.lst", "".join(f"{image} {label}\n" for image, label in members))
     sizes = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
     print(f"{len(pairs)} pairs in {args.root}: {sizes}")
     if alone:
-        print(f"{len(alone)} pictures have no label, such as {alone[0][0]} ({alone[0][1]} is not there)")
-    if args.recipe:
-        write_recipe(args.recipe, args.root, table, splits)
-        print(f"next: python train.py --config {args.recipe}")
+        print(f"{len(alone)} images have no label, such as {alone[0][0]} ({alone[0][1]} is not there)")
+    if args.config:
+        write_config(args.config, args.root, table, splits)
+        print(f"next: python train.py --config {args.config}")
 
 
-def find_pairs(root: Path, pictures: str, labels: str) -> tuple[Pairs, Pairs]:
-    """(picture, label) names under `root`: the pairs, and those whose label is not there."""
-    pieces = re.split(r"(\*\*/|\*)", pictures)
+def find_pairs(root: Path, images: str, labels: str) -> tuple[Pairs, Pairs]:
+    """(image, label) names under `root`: the pairs, and those whose label is not there."""
+    pieces = re.split(r"(\*\*/|\*)", images)
     if len(pieces) // 2 != len(re.findall(r"\*\*/|\*", labels)):
-        raise UserError(f"--labels {labels}: as many * as --pictures {pictures}, for what differs from file to file")
+        raise UserError(f"--labels {labels}: as many * as --images {images}, for what differs from file to file")
     pattern = "".join({"*": "([^/]*)", "**/": "((?:.*/)?)"}.get(piece, re.escape(piece)) for piece in pieces)
-    found = (re.fullmatch(pattern, file.relative_to(root).as_posix()) for file in sorted(root.glob(pictures)))
+    found = (re.fullmatch(pattern, file.relative_to(root).as_posix()) for file in sorted(root.glob(images)))
     pairs, alone = [], []
     for match in filter(None, found):
         parts = iter(match.groups())
@@ -96,7 +96,7 @@ def shares(text: str) -> list[float]:
 
 
 def split(pairs: Pairs, group: str | None, wanted: list[float], seed: int) -> dict[str, Pairs]:
-    """Each split's pairs. Groups stay whole: the largest first, each goes where most pictures are lacking."""
+    """Each split's pairs. Groups stay whole: the largest first, each goes where most images are lacking."""
     try:
         expression = re.compile(group or "(.*)")
     except re.error as error:
@@ -121,11 +121,11 @@ def split(pairs: Pairs, group: str | None, wanted: list[float], seed: int) -> di
     return {name: sorted(members) for name, members in splits.items()}
 
 
-def write_recipe(path: Path, root: Path, table: ClassTable, splits: dict[str, Pairs]) -> None:
+def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pairs]) -> None:
     """Fill in the template. Class weights and the size of the crop come from reading every training pair."""
     names = [name for name, value in table.values.items() if value is not None and value != IGNORED]
     data = DataConfig(format="list", root=root, classes=names)
-    dataset = SegmentationDataset([(root / picture, root / label) for picture, label in splits["train"]], data)
+    dataset = SegmentationDataset([(root / image, root / label) for image, label in splits["train"]], data)
     counts, bad = read_all(dataset, device.cores(), "train")
     if bad:
         raise UserError(f"{len(bad)} of {len(dataset)} training pairs cannot be used, such as\n  {bad[0]}")

@@ -1,9 +1,9 @@
-"""Turn SBD's labels into the augmented training set of PASCAL VOC 2012: 1464 pictures become 10582.
+"""Turn SBD's labels into the augmented training set of PASCAL VOC 2012: 1464 images become 10582.
 
     python scripts/make_voc_aug.py --sbd data/benchmark_RELEASE/dataset --voc data/VOCdevkit/VOC2012
 
 SBD («Semantic Boundaries Dataset», Hariharan and others, ICCV 2011) comes as cls/*.mat. Each becomes
-SegmentationClassAug/NAME.png; ImageSets/Segmentation gets aug.txt (what SBD adds to VOC's train, without any picture
+SegmentationClassAug/NAME.png; ImageSets/Segmentation gets aug.txt (what SBD adds to VOC's train, without any image
 of its val) and trainaug.txt (train, then aug).
 """
 
@@ -49,21 +49,21 @@ def main() -> None:
     aug = sorted({file.stem for file in files} - {*train, *val})
     errors.write_text(lists / "aug.txt", "".join(f"{name}\n" for name in aug))
     errors.write_text(lists / "trainaug.txt", "".join(f"{name}\n" for name in [*train, *aug]))
-    print(f"{len(files)} labels in {target}; {lists / 'trainaug.txt'}: {len(train)} + {len(aug)} pictures")
+    print(f"{len(files)} labels in {target}; {lists / 'trainaug.txt'}: {len(train)} + {len(aug)} images")
 
 
 def convert(file: Path, target: Path) -> None:
-    """Write one label as a palette picture. An existing target is replaced in one move, or not at all."""
+    """Write one label as a palette image. An existing target is replaced in one move, or not at all."""
     try:
         values = read_mat(file)
     except ValueError as error:
         raise UserError(f"{file}: not one of SBD's labels: {error}") from None
     if values.max() >= len(voc2012.CLASS_NAMES):
         raise UserError(f"{file}: label value {values.max()} is none of VOC's 21 classes, 0 to 20")
-    picture = Image.fromarray(values)
-    picture.putpalette([level for colour in voc2012.PALETTE for level in colour])
+    image = Image.fromarray(values)
+    image.putpalette([level for colour in voc2012.PALETTE for level in colour])
     scratch = target.with_suffix(".writing")
-    picture.save(scratch, format="PNG")
+    image.save(scratch, format="PNG")
     scratch.replace(target)
 
 

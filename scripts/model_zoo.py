@@ -1,4 +1,4 @@
-"""Print the model zoo as a Markdown table: measured parameters and FLOPs beside the scores that each recipe quotes.
+"""Print the model zoo as a Markdown table: measured parameters and FLOPs beside the scores that each config quotes.
 
 python scripts/model_zoo.py config/ocrnet/*.yml
 """
@@ -17,7 +17,7 @@ from ocrnet.models.ocrnet import OCRNet
 from ocrnet.runtime import device, program
 
 HEAD = (
-    "| recipe | params, M | GFLOPs | mIoU | multi-scale + flip | published by | parity tested |\n"
+    "| config | params, M | GFLOPs | mIoU | multi-scale + flip | published by | parity tested |\n"
     "| --- | ---: | ---: | ---: | ---: | --- | --- |"
 )
 SOURCES = {"mmseg": "mmsegmentation", "ssseg": "sssegmentation", "hrnet_ocr": "HRNet-OCR", "hrw": "mindspore-lab"}
@@ -45,22 +45,22 @@ def first(pattern: str, text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE.yml")
-    recipes = parser.parse_args().recipes
+    parser.add_argument("configs", nargs="+", type=Path, metavar="FILE.yml")
+    configs = parser.parse_args().configs
     device.init("CPU", mode=1)
     print(HEAD)
     measured: dict[tuple[str, int], str] = {}
-    for recipe in recipes:
-        config = load_config(recipe)
-        source = next((name for key, name in SOURCES.items() if key in recipe.stem), "")
-        text = recipe.read_text(encoding="utf-8")
+    for config_file in configs:
+        config = load_config(config_file)
+        source = next((name for key, name in SOURCES.items() if key in config_file.stem), "")
+        text = config_file.read_text(encoding="utf-8")
         single = first(r"Published: ([\d.]+\d)", text)
         multi = first(r"([\d.]+) multi-scale and flip", text) or first(r"multi-scale and flip: ([\d.]+)", text)
         key = (config.model.model_dump_json(), len(config.data.classes))
         if key not in measured:
             measured[key] = measure(config.model, len(config.data.classes))
         compared = "yes" if (source, config.model.backbone) in COMPARED else ""
-        link = f"[{recipe.stem}]({recipe.as_posix()})"
+        link = f"[{config_file.stem}]({config_file.as_posix()})"
         print(f"| {link} | {measured[key]} | {single} | {multi} | {source} | {compared} |", flush=True)
 
 

@@ -1,10 +1,10 @@
-"""Write a recipe's training pairs, decoded, into one file from which crops are read several times faster.
+"""Write a config's training pairs, decoded, into one file from which crops are read several times faster.
 
     python scripts/pack_dataset.py --config FILE.yml --output train.packed
     python train.py --config FILE.yml --set data.packed=train.packed
 
 The samples of a training are the same with it. The file takes 4 bytes a pixel: 25 GB for Cityscapes. Pack again when
-pictures, labels or `data.label_map` change.
+images, labels or `data.label_map` change.
 """
 
 import sys
@@ -19,7 +19,7 @@ from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = command_line.recipe_parser("Pack a recipe's training pairs.")
+    parser = command_line.config_parser("Pack a config's training pairs.")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
     args, config = command_line.parse(parser)
     dataset = open_dataset(config.data.replace({"packed": None, "on_bad_sample": "stop"}), "train")

@@ -1,4 +1,4 @@
-"""Make label pictures of what an annotation program drew.
+"""Make label images of what an annotation program drew.
 
     python scripts/polygons_to_masks.py --input annotations --output masks --classes classes.yml
 
@@ -10,7 +10,7 @@ CVAT's export as Datumaro. --classes has a name a line, in the order of the labe
 
 or is labelIds or labelTrainIds for Cityscapes' own. Objects lie over one another as the file has them (COCO, which has
 no order: the largest below); --order changes that. Exit status 2 when a file or a label cannot be used; the label
-pictures of the other files are written.
+images of the other files are written.
 """
 
 import argparse
@@ -36,9 +36,9 @@ Result = tuple[list[tuple[Path, Path]], int, Counter, str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, type=Path, metavar="DIR|FILE", help="the annotations")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the label pictures")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder of the label images")
     parser.add_argument("--classes", required=True, metavar="FILE|labelIds|labelTrainIds")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the pictures, where only they say their size")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the images, where only they say their size")
     parser.add_argument(
         "--map", action="append", default=[], metavar="OLD=NEW", help="another name for a label; OLD= leaves it out"
     )
@@ -61,7 +61,7 @@ def main() -> None:
     root = args.input.parent if args.input.is_file() else args.input
     work = partial(convert, root=root, images=args.images, output=args.output, table=table, order=args.order)
     jobs: list = files
-    if len(files) == 1:  # all pictures in one file
+    if len(files) == 1:  # all images in one file
         jobs = read_annotations(files[0], files[0].stem, args.images or root)
     empty, unknown, problems, sources = 0, Counter(), [], {}
     with ProcessPoolExecutor(device.cores()) as pool, progress.bar(total=len(jobs), unit="file") as bar:
@@ -70,12 +70,12 @@ def main() -> None:
             empty, unknown = empty + without, unknown + labels
             problems += [problem] if problem else []
             bar.update(1)
-    print(f"{len(sources)} label pictures in {args.output}")
+    print(f"{len(sources)} label images in {args.output}")
     if empty:
         print(f"{empty} objects were left out: points, which have no area")
     for label, count in unknown.most_common():
-        mend = did_you_mean(label, table.values) or f" Known: {', '.join(table.values)}."
-        problems.append(f"label {label!r} ({count} files) is no class.{mend} --map '{label}=NEW' says what it is")
+        fix = did_you_mean(label, table.values) or f" Known: {', '.join(table.values)}."
+        problems.append(f"label {label!r} ({count} files) is no class.{fix} --map '{label}=NEW' says what it is")
     if problems:
         raise UserError(f"{len(problems)} problems", problems)
 
@@ -122,14 +122,14 @@ def convert(
                 annotation.shapes.sort(key=lambda shape: -shape.area())
             elif order == "class":
                 annotation.shapes.sort(key=lambda shape: table.values[table.name(shape.label)] or 0)
-            picture, without = draw(annotation, table)
+            image, without = draw(annotation, table)
             if table.colours:
                 levels = [level for colour in table.colours.values() for level in colour]
-                picture.putpalette(levels + [0] * (768 - len(levels)))  # of a short one Pillow makes few bits a pixel
+                image.putpalette(levels + [0] * (768 - len(levels)))  # of a short one Pillow makes few bits a pixel
             target = output / f"{annotation.name}{table.suffix}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch = target.with_name(f".{os.getpid()}-{time.monotonic_ns()}.writing")
-            picture.save(scratch, format="PNG", compress_level=1)  # flat areas: little larger, several times faster
+            image.save(scratch, format="PNG", compress_level=1)  # flat areas: little larger, several times faster
             written.append((target, scratch))
             empty += without
     except UserError as error:

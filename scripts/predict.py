@@ -1,9 +1,9 @@
-"""Segment pictures and videos.
+"""Segment images and videos.
 
     python scripts/predict.py --config FILE.yml --ckpt_path FILE.ckpt --input FOLDER --output DIR
 
-DIR/raw holds the class numbers (grey PNG), DIR/mask the classes' colours (PNG) and DIR/overlay the tinted pictures
-(JPEG), all as large as the pictures. A video gives DIR/mask/NAME.mp4, DIR/overlay/NAME.mp4 and the numbered frames in
+DIR/raw holds the class indices (grey PNG), DIR/mask the classes' colours (PNG) and DIR/overlay the tinted images
+(JPEG), all as large as the images. A video gives DIR/mask/NAME.mp4, DIR/overlay/NAME.mp4 and the numbered frames in
 DIR/raw/NAME.
 """
 
@@ -18,16 +18,16 @@ import numpy as np
 from ocrnet import errors
 from ocrnet.config import command_line
 from ocrnet.data.datasets import palette
-from ocrnet.data.images import PictureFile
+from ocrnet.data.images import ImageFile
 from ocrnet.distributed import collectives, launcher
 from ocrnet.inference import media
 from ocrnet.inference.engines import add_flags, make_engine
 from ocrnet.inference.predictor import Predictor, load_network
 from ocrnet.runtime import device, program, progress
-from ocrnet.visualization import colour, overlay, write_picture
+from ocrnet.visualization import colour, overlay, write_image
 
 
-class Film:
+class VideoWriter:
     """An MP4 file that takes (H, W, 3) RGB frames of one size."""
 
     def __init__(self, path: Path, frames_per_second: float, size: tuple[int, int]) -> None:
@@ -50,31 +50,31 @@ class Output:
     def __init__(self, folder: Path, colours: np.ndarray, strength: float) -> None:
         self.folder, self.colours, self.strength = folder, colours, strength
 
-    def picture(self, name: Path, picture: np.ndarray, classes: np.ndarray) -> None:
-        write_picture(self.folder / "raw" / f"{name}.png", classes)
-        write_picture(self.folder / "mask" / f"{name}.png", colour(classes, self.colours))
-        write_picture(self.folder / "overlay" / f"{name}.jpg", overlay(picture, classes, self.colours, self.strength))
+    def image(self, name: Path, image: np.ndarray, classes: np.ndarray) -> None:
+        write_image(self.folder / "raw" / f"{name}.png", classes)
+        write_image(self.folder / "mask" / f"{name}.png", colour(classes, self.colours))
+        write_image(self.folder / "overlay" / f"{name}.jpg", overlay(image, classes, self.colours, self.strength))
 
     def video(self, name: Path, video: media.Video, predictor: Predictor) -> None:
-        films: list[Film] = []
+        writers: list[VideoWriter] = []
         try:
             for number, frame in enumerate(progress.bar(iterable=video, total=video.length, desc=str(name))):
-                if not films:
+                if not writers:
                     predictor.check_memory(video.path, frame.shape[:2])
                 classes = predictor([frame])[0]
-                if not films:
+                if not writers:
                     paths = [self.folder / kind / f"{name}.mp4" for kind in ("mask", "overlay")]
-                    films = [Film(path, video.frames_per_second, frame.shape[1::-1]) for path in paths]
-                films[0].add(colour(classes, self.colours))
-                films[1].add(overlay(frame, classes, self.colours, self.strength))
-                write_picture(self.folder / "raw" / name / f"{number:06}.png", classes)
+                    writers = [VideoWriter(path, video.frames_per_second, frame.shape[1::-1]) for path in paths]
+                writers[0].add(colour(classes, self.colours))
+                writers[1].add(overlay(frame, classes, self.colours, self.strength))
+                write_image(self.folder / "raw" / name / f"{number:06}.png", classes)
         finally:
-            for film in films:
-                film.writer.release()
+            for writer in writers:
+                writer.writer.release()
 
 
 def main() -> None:
-    parser = command_line.recipe_parser("Segment pictures and videos.")
+    parser = command_line.config_parser("Segment images and videos.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path)
@@ -96,10 +96,10 @@ def main() -> None:
             if video := media.open_video(path):
                 output.video(name, video, predictor)
             else:
-                image = PictureFile(path)
-                predictor.check_memory(path, image.shape[:2])
-                picture = image[:, :]
-                output.picture(name, picture, predictor([picture])[0])
+                file = ImageFile(path)
+                predictor.check_memory(path, file.shape[:2])
+                image = file[:, :]
+                output.image(name, image, predictor([image])[0])
         except errors.UserError as error:
             failed.append(str(error))
         except (MemoryError, RuntimeError) as error:

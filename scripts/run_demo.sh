@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # From a fresh machine with Python to a trained network: environment, drawn street scenes, training, evaluation,
-# pictures. Flags are handed to train.py and eval.py, e.g. --device_target GPU.
+# images. Flags are handed to train.py and eval.py, e.g. --device_target GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh requirements.txt
-recipe=config/ocrnet/config_ocrnet_demo.yml
+config=config/ocrnet/ocrnet_demo.yml
 python scripts/make_demo_data.py --output data/demo
-python train.py --config $recipe "$@"
-python eval.py --config $recipe --visualize True "$@"
+python train.py --config $config "$@"
+python eval.py --config $config --visualize True "$@"

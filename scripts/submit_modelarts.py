@@ -25,7 +25,7 @@ from ocrnet.runtime import program
 
 KEYS = ("MODELARTS_ENDPOINT", "MODELARTS_PROJECT_ID", "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY")
 CREATING = {
-    "config": "a recipe under config/",
+    "config": "a config under config/",
     "data_url": "the data set in OBS",
     "train_url": "folder in OBS: the run goes to its run/, the code to its code/, the platform's log to its log/",
     "flavor": "the machine, as ModelArts names it",
@@ -38,7 +38,7 @@ def parse() -> argparse.Namespace:
     for flag, text in CREATING.items():
         parser.add_argument(f"--{flag}", help=text)
     parser.add_argument("--nodes", type=int, default=1, help="machines")
-    parser.add_argument("--name", help="of the job; left out: the recipe and the time")
+    parser.add_argument("--name", help="of the job; left out: the config and the time")
     parser.add_argument("--dry_run", type=boolean, default=False, help="True: show the request and stop")
     parser.add_argument("--job", metavar="ID", help="follow this job, create none")
     parser.add_argument("--interval", type=float, default=10, help="seconds between two looks at the job")
@@ -51,19 +51,23 @@ def parse() -> argparse.Namespace:
 
 def request(args: argparse.Namespace, base: str) -> dict[str, Any]:
     """The body of POST /v2/{project}/training-jobs; outputs and code are under the URL `base`."""
-    recipe = Path(args.config).resolve()
-    if not recipe.is_file() or not recipe.is_relative_to(ROOT / "config"):
-        raise UserError(f"--config {args.config}: not a recipe under {ROOT / 'config'}, which is what the job gets")
+    config_file = Path(args.config).resolve()
+    if not config_file.is_file() or not config_file.is_relative_to(ROOT / "config"):
+        raise UserError(f"--config {args.config}: not a config under {ROOT / 'config'}, which is what the job gets")
     if len(args.flags) % 2 or not all(flag.startswith("--") for flag in args.flags[::2]):
         raise UserError(f"{' '.join(args.flags)}: behind --, write pairs such as --batch_size 4")
-    values = [("config", recipe.relative_to(ROOT).as_posix()), ("enable_modelarts", "True"), ("resume_ckpt", "auto")]
+    values = [
+        ("config", config_file.relative_to(ROOT).as_posix()),
+        ("enable_modelarts", "True"),
+        ("resume_ckpt", "auto"),
+    ]
     values += [("data_url", args.data_url), ("train_url", f"{base}/run")]
     values += [(flag[2:], value) for flag, value in zip(args.flags[::2], args.flags[1::2], strict=True)]
     code = f"/{base.partition('://')[2]}/code/"
     return {
         "kind": "job",
         "metadata": {
-            "name": args.name or f"{recipe.stem[:44]}-{time.strftime('%Y%m%d-%H%M%S')}",
+            "name": args.name or f"{config_file.stem[:44]}-{time.strftime('%Y%m%d-%H%M%S')}",
             "annotations": {"fault-tolerance/job-retry-num": "3"},  # each goes on where the one before was
         },
         "algorithm": {

@@ -81,7 +81,7 @@ def predict(network: OCRNet, model, size: tuple[int, int], mode: str) -> np.ndar
     classes = [f"class {number}" for number in range(19)]
     config = Config(data={"format": "list", "classes": classes}, model=model, eval=evaluation)
     predictor = Predictor(network, config)
-    return predictor([odd_image(size)]) if mode == "tta" else predictor._slide(odd_input(size), size).argmax(1)
+    return predictor([odd_image(size)]) if mode == "tta" else predictor._sliding_window(odd_input(size), size).argmax(1)
 
 
 def main() -> int:

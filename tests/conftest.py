@@ -44,7 +44,7 @@ def run_script():
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> SimpleNamespace:
-    """`path` of a checkpoint with fresh weights for a small network of the demo recipe, its `config` and `flags`."""
+    """`path` of a checkpoint with fresh weights for a small network of the demo config, its `config` and `flags`."""
     from ocrnet.config.loading import load_config
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.training.checkpoint import CheckpointFolder
@@ -52,7 +52,7 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
 
     sizes = {"model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
     config = load_config(
-        ROOT / "config" / "ocrnet" / "config_ocrnet_demo.yml", {key: (size, "") for key, size in sizes.items()}
+        ROOT / "config" / "ocrnet" / "ocrnet_demo.yml", {key: (size, "") for key, size in sizes.items()}
     )
     config = config.replace({"save_dir": tmp_path_factory.mktemp("untrained")})
     folder = CheckpointFolder(config)

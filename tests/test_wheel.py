@@ -30,11 +30,11 @@ def installed(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-def test_the_commands_find_the_recipes_outside_the_clone(installed, tmp_path):
+def test_the_commands_find_the_configs_outside_the_clone(installed, tmp_path):
     (commands,) = installed.glob("*.dist-info/entry_points.txt")
     for name in ("train", "evaluate", "predict"):
         assert f"ocrnet.console:{name}" in commands.read_text()
-        flags = ["--config", "config/ocrnet/config_ocrnet_demo.yml", "--print_config", "True"]
+        flags = ["--config", "config/ocrnet/ocrnet_demo.yml", "--print_config", "True"]
         flags += ["--input", ".", "--output", "."] if name == "predict" else []
         code = f"import sys; from ocrnet.console import {name}; sys.exit({name}())"
         environment = {**os.environ, "PYTHONPATH": str(installed)}
@@ -60,7 +60,7 @@ def test_scripts_run_beside_their_neighbours_in_the_wheel(installed, tmp_path):
     assert len([*tmp_path.rglob("*_labelIds.png")]) == 1
 
 
-def test_every_recipe_and_template_is_in_the_wheel(installed):
+def test_every_config_and_template_is_in_the_wheel(installed):
     def inside(folder: Path, pattern: str) -> set[str]:
         return {file.relative_to(folder).as_posix() for file in folder.rglob(pattern)}
 

@@ -14,13 +14,13 @@ device.prepare_environment()
 
 
 def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cell:
-    """The network of a recipe with the weights of a checkpoint, in evaluation mode and float32.
+    """The network of a config with the weights of a checkpoint, in evaluation mode and float32.
 
-    Called with images (N, 3, H, W) float32, normalised with the recipe's mean and std, it answers (main logits,
+    Called with images (N, 3, H, W) float32, normalised with the config's mean and std, it answers (main logits,
     auxiliary logits), each (N, classes, H/4, W/4), H/8 for ResNet; resizing is up to the caller.
 
     Raises:
-        UserError: the recipe or the checkpoint cannot be read, or they do not fit.
+        UserError: the config or the checkpoint cannot be read, or they do not fit.
     """
     # here, because `import ocrnet` must come before MindSpore's
     from ocrnet.config import load_config

@@ -1,4 +1,4 @@
-"""Mistakes that are the user's to mend. program.py says them in one line and ends with status 2."""
+"""Mistakes that are the user's to fix. program.py says them in one line and ends with status 2."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can mend. The message names the file, the value and the mend.
+    """Something the user can fix. The message names the file, the value and the fix.
 
     Args:
         details: lines below the message.

@@ -1,4 +1,4 @@
-"""Pictures for people."""
+"""Images for people."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ def colour(classes: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return colours[classes]
 
 
-def overlay(picture: np.ndarray, classes: np.ndarray, palette: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """The picture (H, W, 3) tinted with the classes' colours."""
-    return cv2.addWeighted(picture, 1 - strength, colour(classes, palette), strength, 0)
+def overlay(image: np.ndarray, classes: np.ndarray, palette: np.ndarray, strength: float = 0.5) -> np.ndarray:
+    """The image (H, W, 3) tinted with the classes' colours."""
+    return cv2.addWeighted(image, 1 - strength, colour(classes, palette), strength, 0)
 
 
 RIGHT, WRONG = (222, 226, 230), (214, 40, 57)
@@ -32,12 +32,12 @@ def error_map(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def side_by_side(
-    picture: np.ndarray, label: np.ndarray | None, prediction: np.ndarray, palette: np.ndarray
+    image: np.ndarray, label: np.ndarray | None, prediction: np.ndarray, palette: np.ndarray
 ) -> np.ndarray:
-    """Picture (H, W, 3) RGB, label (where there is one) and prediction (H, W) beside one another."""
-    gap = np.full((picture.shape[0], 4, 3), 255, np.uint8)
+    """WindowedImage (H, W, 3) RGB, label (where there is one) and prediction (H, W) beside one another."""
+    gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
     panels = [colour(classes, palette) for classes in (label, prediction) if classes is not None]
-    return np.hstack([picture, *(part for panel in panels for part in (gap, panel))])
+    return np.hstack([image, *(part for panel in panels for part in (gap, panel))])
 
 
 def encode(image: np.ndarray, ending: str) -> bytes:
@@ -56,7 +56,7 @@ def encode(image: np.ndarray, ending: str) -> bytes:
     return data.tobytes()
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
+def write_image(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) RGB or (H, W) grey, in the format that the ending names.
 
     Raises:
@@ -66,6 +66,6 @@ def write_picture(path: Path, image: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(image, path.suffix))
     except OSError as error:
-        raise UserError(f"{path}: cannot write this picture: {error.strerror}") from None
+        raise UserError(f"{path}: cannot write this image: {error.strerror}") from None
     except UserError as error:
-        raise UserError(f"{path}: cannot write this picture: {error}") from None
+        raise UserError(f"{path}: cannot write this image: {error}") from None

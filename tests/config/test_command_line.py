@@ -1,4 +1,4 @@
-"""Flags override the recipe only when they are given."""
+"""Flags override the config only when they are given."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 from ocrnet.config import command_line
 from ocrnet.errors import UserError
 
-RECIPE = str(Path(__file__).resolve().parents[2] / "config" / "ocrnet" / "config_ocrnet_hrw32_16k.yml")
+CONFIG_FILE = str(Path(__file__).resolve().parents[2] / "config" / "ocrnet" / "config_ocrnet_hrw32_16k.yml")
 
 
 def parse(*flags: str):
-    return command_line.parse(command_line.recipe_parser("test"), ["--config", RECIPE, *flags])[1]
+    return command_line.parse(command_line.config_parser("test"), ["--config", CONFIG_FILE, *flags])[1]
 
 
-def test_what_is_not_given_stays_as_in_the_recipe():
+def test_what_is_not_given_stays_as_in_the_config():
     assert parse().train.total_step == 160000
     assert parse().train.loss_scale.value == 256
 
@@ -88,7 +88,7 @@ def seed_file(tmp_path):
 
 def test_a_config_file_may_have_the_names_of_flags_at_its_top_level(seed_file, capsys):
     def parse(*flags):
-        return command_line.parse(command_line.recipe_parser("test"), ["--config", seed_file(), *flags])
+        return command_line.parse(command_line.config_parser("test"), ["--config", seed_file(), *flags])
 
     args, config = parse("--init_method", "tcp://127.0.0.1:1")
     assert (config.data.root, config.data.workers, config.data.prefetch_size) == (Path("data/own"), 3, 7)
@@ -123,7 +123,7 @@ def test_names_of_flags_in_a_config_file_are_checked(tmp_path, text, message):
     path = tmp_path / "run.yml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        command_line.parse(command_line.recipe_parser("test"), ["--config", str(path)])
+        command_line.parse(command_line.config_parser("test"), ["--config", str(path)])
     assert str(error.value).startswith(str(path)) and message in str(error.value)
 
 

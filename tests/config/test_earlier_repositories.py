@@ -26,25 +26,25 @@ schedule: {{warmup_steps: 0}}
 
 
 def test_a_config_file_alone_describes_a_job_on_the_platform(run_script, demo, tmp_path):
-    base = ROOT / "config" / "ocrnet" / "config_ocrnet_demo.yaml"  # which ends in .yml here
+    base = ROOT / "config" / "ocrnet" / "ocrnet_demo.yaml"  # which ends in .yml here
     output = tmp_path / "try #2"
     (tmp_path / "job.yml").write_text(CONFIG.format(base=base, data=demo, output=output))
     done = run_script("train.py", "--config", tmp_path / "job.yaml", "--init_method", "tcp://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
     assert "ignored, the platform's own: --init_method tcp://127.0.0.1:1" in done.stdout
     notes = [line.split(": no effect")[0] for line in done.stderr.splitlines() if line.startswith("note: ")]
-    recipe = base.with_suffix(".yml")  # its keys for evaluation and warm-up, which the job does without
+    config_file = base.with_suffix(".yml")  # its keys for evaluation and warm-up, which the job does without
     assert notes == [
         f"note: max_rowsize ({tmp_path / 'job.yml'})",
-        f"note: eval.interval ({recipe})",
-        f"note: schedule.warmup_lr ({recipe})",
+        f"note: eval.interval ({config_file})",
+        f"note: schedule.warmup_lr ({config_file})",
     ]
     config = load_config(output / "config.yml")
     assert (config.data.root, config.data.workers, config.train.batch_size, config.seed) == (demo, 1, 4, 3)
     assert config.train.total_step == 1 and (output / "checkpoint" / "latest.ckpt").is_file()
 
 
-def test_their_command_line_finds_the_recipe_and_keeps_paths_as_they_are(run_script):
+def test_their_command_line_finds_the_config_and_keeps_paths_as_they_are(run_script):
     flags = ["--device_target", "CPU", "--dataset_dir", "007", "--save_dir", "2024-05-01", "--mix", "True"]
     flags += ["--num_workers", "4", "--prefetch_size", "8", "--max_rowsize", "64", "--print_config", "True"]
     done = run_script("train.py", "--config", "config/ocrnet/config_ocrnet_hrw32_16k.yaml", *flags)

@@ -1,11 +1,11 @@
-"""Recipes: composition, flags, and every mistake in one message."""
+"""Configs: composition, flags, and every mistake in one message."""
 
 from pathlib import Path
 
 import pytest
 
 from ocrnet.config import Config
-from ocrnet.config.loading import find_recipe, load_config, parse_value
+from ocrnet.config.loading import find_config, load_config, parse_value
 from ocrnet.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
@@ -54,8 +54,8 @@ def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
     [
         ("seed: 1\nseed: 2\n", "given twice"),
         ("seed: [1\n", "not valid YAML"),
-        ("- 1\n", "a recipe is a mapping"),
-        ("__BASE__: nowhere.yml\n", "nowhere.yml: cannot read this recipe"),
+        ("- 1\n", "a config is a mapping"),
+        ("__BASE__: nowhere.yml\n", "nowhere.yml: cannot read this config"),
         ("__BASE__: run.yml\n", "leads back"),
         ("data: {format: list}\n", "data.classes: name the classes"),
         ("data: {format: list, classes: [a, b], palette: [[0, 0, 0]]}\n", "data.palette: 1 colours for 2 classes"),
@@ -102,7 +102,7 @@ def test_yml_and_yaml_find_each_other(tmp_path):
     assert load_config(tmp_path / "run.yaml").seed == 5
     write(tmp_path, "base.yml", "seed: 6\n")  # the one that is named comes first
     assert load_config(tmp_path / "run.yaml").seed == 6
-    assert find_recipe("config/ocrnet/config_ocrnet_hrw32_16k.yaml").name == "config_ocrnet_hrw32_16k.yml"
+    assert find_config("config/ocrnet/config_ocrnet_hrw32_16k.yaml").name == "config_ocrnet_hrw32_16k.yml"
 
 
 def test_a_missing_config_file_names_the_one_that_is_most_like_it(tmp_path):
@@ -110,26 +110,26 @@ def test_a_missing_config_file_names_the_one_that_is_most_like_it(tmp_path):
     with pytest.raises(UserError) as error:
         load_config(tmp_path / "street_line.yml")
     assert str(error.value).endswith(f"No such file or directory. Did you mean {tmp_path / 'street_lines.yml'}?")
-    with pytest.raises(UserError, match=r"Did you mean config/ocrnet/config_ocrnet_demo\.yml\?"):
-        load_config("config_ocrnet_demo.yml")
+    with pytest.raises(UserError, match=r"Did you mean config/ocrnet/ocrnet_demo\.yml\?"):
+        load_config("ocrnet_demo.yml")
 
 
 @pytest.mark.parametrize("name", ["1e4", "7", "2024-05-01", "a #b", "null", "yes", "~", "a: b", "图"])
-def test_any_text_is_read_back_from_a_resolved_recipe(tmp_path, name):
+def test_any_text_is_read_back_from_a_resolved_config(tmp_path, name):
     data = {"format": "list", "root": name, "train": name, "classes": [name, "other"]}
     config = Config(save_dir=name, data=data)
     (tmp_path / "again.yml").write_text(config.to_yaml(), encoding="utf-8")
     assert load_config(tmp_path / "again.yml") == config
 
 
-def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
+def test_the_resolved_config_reads_back_as_itself(tmp_path):
     config = load_config(CONFIG / "config_ocrnet_hrw32_16k.yml")
     again = load_config(write(tmp_path, "again.yml", config.to_yaml()))
     assert again == config
     assert Config(**{}).data.label_map[7] == 0  # Cityscapes' road
 
 
-def test_mindspore_lab_recipes_are_the_published_ones():
+def test_mindspore_lab_configs_are_the_published_ones():
     for name, width in (("config_ocrnet_hrw32_16k.yml", 32), ("config_ocrnet_hrw48_16k.yml", 48)):
         config = load_config(CONFIG / name)
         assert config.model.backbone == f"hrnet_w{width}"

@@ -1,4 +1,4 @@
-"""Every recipe under config/ocrnet loads, and those of published runs end at the published step."""
+"""Every config under config/ocrnet loads, and those of published runs end at the published step."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ocrnet.errors import UserError
 from ocrnet.training.run_progress import Progress
 
 FOLDER = Path(__file__).resolve().parents[2] / "config"
-TRAINING_PICTURES = {
+TRAINING_IMAGES = {
     "cityscapes": 2975,
     "ade20k": 20210,
     "voc2012": 10582,
@@ -22,7 +22,7 @@ TRAINING_PICTURES = {
     "coco_stuff_164k": 118287,
 }
 HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w48")
-PUBLISHED = {  # name: (cards, pictures a step of all cards, steps, learning rate, its end, weight decay)
+PUBLISHED = {  # name: (cards, images a step of all cards, steps, learning rate, its end, weight decay)
     "hrnet_w48_cityscapes_hrnet_ocr_484e": (4, 12, 119_548, 0.01, 0, 5e-4),
     "hrnet_w48_lip_hrnet_ocr_150e": (4, 40, 114_150, 7e-3, 0, 5e-4),
     "hrnet_w48_pascal_context_59_hrnet_ocr_200e": (4, 16, 62_400, 1e-3, 0, 1e-4),
@@ -51,7 +51,7 @@ def load(name: str) -> Config:
     return load_config(FOLDER / "ocrnet" / f"ocrnet_{name}.yml")
 
 
-def test_every_published_run_has_its_recipe_and_no_other():
+def test_every_published_run_has_its_config_and_no_other():
     assert {path.stem.removeprefix("ocrnet_") for path in (FOLDER / "ocrnet").glob("ocrnet_*.yml")} == {
         *PUBLISHED,
         *UNPUBLISHED,
@@ -59,17 +59,17 @@ def test_every_published_run_has_its_recipe_and_no_other():
 
 
 def steps_of_run(config: TrainConfig, images: int, devices: int) -> int:
-    progress, step_samples = Progress(), config.step_pictures * devices
+    progress, step_samples = Progress(), config.images_per_step * devices
     progress.start(images, step_samples)
     return progress.steps_left(config, step_samples)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_schedule_ends_at_the_published_step(name):
-    cards, pictures, steps, lr, min_lr, weight_decay = PUBLISHED[name]
+    cards, images, steps, lr, min_lr, weight_decay = PUBLISHED[name]
     config = load(name)
-    assert config.train.batch_size * cards == pictures
-    assert steps_of_run(config.train, TRAINING_PICTURES[config.data.format], cards) == steps
+    assert config.train.batch_size * cards == images
+    assert steps_of_run(config.train, TRAINING_IMAGES[config.data.format], cards) == steps
     assert (config.schedule.kind, config.schedule.power, config.schedule.warmup_steps) == ("poly", 0.9, 0)
     assert (config.schedule.lr, config.schedule.min_lr) == (lr, min_lr)
     assert (config.optimizer.weight_decay, config.optimizer.momentum) == (weight_decay, 0.9)
@@ -78,7 +78,7 @@ def test_schedule_ends_at_the_published_step(name):
 
 
 @pytest.mark.parametrize("name", sorted([*PUBLISHED, *UNPUBLISHED]))
-def test_each_peers_quirks_are_in_its_recipes(name):
+def test_each_peers_quirks_are_in_its_configs(name):
     config = load(name)
     model, data = config.model, config.data
     net = (model.align_corners, model.conv_bias, model.context_channels, model.context_kernel)
@@ -116,17 +116,17 @@ def test_each_peers_quirks_are_in_its_recipes(name):
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "ocrnet").glob("*.yml")), ids=lambda path: path.stem)
-def test_every_recipe_loads_and_says_its_command(path, tmp_path):
+def test_every_config_loads_and_says_its_command(path, tmp_path):
     config = load_config(path)
     again = tmp_path / path.name
     again.write_text(config.to_yaml())
     assert load_config(again) == config
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     command = next(line for line in comments if "train.py --config" in line)
-    assert path.name in command or path.stem == "config_ocrnet_own_data"
+    assert path.name in command or path.stem == "ocrnet_own_data"
 
 
-def test_every_part_is_used_by_a_recipe():
+def test_every_part_is_used_by_a_config():
     def bases(path: Path) -> set[Path]:
         named = yaml.safe_load(path.read_text()).get("__BASE__", [])
         direct = {(path.parent / base).resolve() for base in ([named] if isinstance(named, str) else named)}

@@ -11,7 +11,7 @@ from ocrnet.models.ocrnet import OCRNet
 from ocrnet.training.checkpoint import CheckpointFolder
 from ocrnet.training.run_progress import Progress
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 SMALL = {"head_channels": 16, "key_channels": 8, "context_channels": 16}
 TINY = [flag for key, value in SMALL.items() for flag in ("--set", f"model.{key}={value}")]
 
@@ -33,7 +33,7 @@ def refused(run_script, demo, tmp_path):
     """Run a script that must fail; returns its one message."""
 
     def run(script, *flags, root=demo):
-        base = ["--config", RECIPE, "--dataset_dir", root, "--save_dir", tmp_path / "run", *TINY]
+        base = ["--config", CONFIG_FILE, "--dataset_dir", root, "--save_dir", tmp_path / "run", *TINY]
         done = run_script(script, *base, "--total_step", "2", "--ms_mode", "1", *flags)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "Traceback" not in done.stderr and "WARNING" not in done.stderr
@@ -67,10 +67,10 @@ def test_flags_and_folders(refused, flags, message):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("no label", "_gtFine_labelIds.png: label file of picture"),
-        ("no pictures", "no pictures here; data.train (split 'train') is empty"),
+        ("no label", "_gtFine_labelIds.png: label file of image"),
+        ("no images", "no images here; data.train (split 'train') is empty"),
         ("strange value", "label value 77 is none of the 19 classes"),
-        ("other size", "the label is 64 x 64 pixels (width x height), its picture"),
+        ("other size", "the label is 64 x 64 pixels (width x height), its image"),
     ],
 )
 def test_damaged_data(refused, demo, tmp_path, harm, message):
@@ -84,9 +84,9 @@ def test_damaged_data(refused, demo, tmp_path, harm, message):
             Image.fromarray(np.full((64, 128), 77, np.uint8)).save(label)
         if harm == "other size":
             Image.fromarray(np.full((64, 64), 7, np.uint8)).save(label)
-    if harm == "no pictures":
-        for picture in (root / "leftImg8bit" / "train").glob("*/*.png"):
-            picture.unlink()
+    if harm == "no images":
+        for image in (root / "leftImg8bit" / "train").glob("*/*.png"):
+            image.unlink()
     text = refused("train.py", root=root)
     assert message in text and len(text.strip().splitlines()) == 1
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_class_count_names_tensors_and_shapes(refused, f
     flag = "--resume_ckpt" if script == "train.py" else "--ckpt_path"
     text = refused(script, flag, five_classes)
     assert "ocr_head.classifier.weight: shape (5, 16, 1, 1) in the file, (19, 16, 1, 1) in the network" in text
-    assert script == "train.py" or "trained for 5 classes, the recipe has 19" in text
+    assert script == "train.py" or "trained for 5 classes, the config has 19" in text
 
 
 def test_a_checkpoint_cut_in_half(refused, five_classes, tmp_path):

@@ -1,4 +1,4 @@
-"""Annotation files of every format make the label pictures that they describe."""
+"""Annotation files of every format make the label images that they describe."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def read(tmp_path, table):
-    """Draw the only picture that a JSON tree is about, as an array."""
+    """Draw the only image that a JSON tree is about, as an array."""
 
     def read(tree, name="a") -> np.ndarray:
         path = tmp_path / f"{name}.json"
@@ -139,7 +139,7 @@ def test_coco_run_lengths_hold_holes(read):
     assert (read(datumaro({"type": "mask", "label_id": 0, "rle": {"counts": digits, "size": [10, 12]}})) == mask).all()
 
 
-def test_coco_panoptic_reads_its_pictures(read, tmp_path):
+def test_coco_panoptic_reads_its_images(read, tmp_path):
     numbers = (
         expected((3, 0, 0, 5, 9), (70000, 6, 0, 11, 4)).astype(np.int32) if False else np.zeros((10, 12), np.int32)
     )
@@ -166,7 +166,7 @@ def test_coco_paints_the_largest_first_and_cvat_by_its_layers(read):
     assert (read(datumaro(over, {"type": "polygon", "label_id": 0, "points": large})) == both).all()
 
 
-def test_holes_and_polygons_that_leave_the_picture(read):
+def test_holes_and_polygons_that_leave_the_image(read):
     tree = {"imgWidth": 12, "imgHeight": 10, "objects": [{"label": "car", "polygon": SQUARE}]}
     outer = [[-50, -50], [60, -50], [60, 60], [-50, 60]]
     tree["objects"].append({"label": "wire", "polygon": [outer, [[4, 3], [5, 3], [5, 4], [4, 4]]]})
@@ -190,8 +190,8 @@ def test_lines_are_as_wide_as_their_class_says(read, tmp_path):
 
 def test_points_have_no_area_and_are_counted(table):
     shapes = [Shape("car"), Shape("car", [(3.0, 3.0)]), Shape("car", [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])]
-    picture, empty = draw(Annotation("a", 4, 4, shapes), table)
-    assert empty == 2 and np.asarray(picture).sum() == 4
+    image, empty = draw(Annotation("a", 4, 4, shapes), table)
+    assert empty == 2 and np.asarray(image).sum() == 4
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_random_polygons_are_those_of_cityscapesscripts(tmp_path):
     rng = np.random.default_rng(0)
     names = [*CITYSCAPES_TABLES["labelIds"].values, "cargroup", "ridergroup"]
     for number in range(20):
-        step = 1 if number % 2 else 0.25  # whole and fractional corners, in and out of the picture
+        step = 1 if number % 2 else 0.25  # whole and fractional corners, in and out of the image
         objects = [
             {
                 "label": str(rng.choice(names)),

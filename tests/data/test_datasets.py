@@ -13,7 +13,7 @@ from ocrnet.formats import layout
 
 
 def write_pair(root: Path, name: str, label: np.ndarray, size: tuple[int, int] | None = None) -> str:
-    """Write a picture and its label; the line for a list."""
+    """Write an image and its label; the line for a list."""
     height, width = size or label.shape[:2]
     cv2.imwrite(str(root / f"{name}.jpg"), np.full((height, width, 3), (10, 20, 200), np.uint8))
     Image.fromarray(label).save(root / f"{name}.png")
@@ -24,12 +24,12 @@ def list_config(root: Path, **settings) -> DataConfig:
     return DataConfig(**{"format": "list", "root": root, "train": "train.lst", "classes": ["a", "b", "c"], **settings})
 
 
-def test_pictures_are_rgb_and_labels_class_numbers(tmp_path):
+def test_images_are_rgb_and_labels_class_numbers(tmp_path):
     label = np.array([[0, 1, 2, 7]], np.uint8).repeat(8, 0)
     (tmp_path / "train.lst").write_text("# a comment\n" + write_pair(tmp_path, "x", label))
     dataset = open_dataset(list_config(tmp_path, ignore_index=7), "train")
-    picture, found = dataset.read(0)
-    assert np.abs(picture[0, 0].astype(int) - (200, 20, 10)).max() <= 4  # JPEG
+    image, found = dataset.read(0)
+    assert np.abs(image[0, 0].astype(int) - (200, 20, 10)).max() <= 4  # JPEG
     assert found[0].tolist() == [0, 1, 2, 255]
     assert dataset.name(0) == "x" and len(dataset) == 1
 
@@ -57,8 +57,8 @@ def test_cityscapes_ids_become_the_19_classes(demo):
     ("label", "size", "message"),
     [
         (np.full((4, 4), 3, np.uint8), None, "label value 3 is none of the 3 classes and not ignore_index 255"),
-        (np.zeros((4, 4), np.uint8), (4, 5), "the label is 4 x 4 pixels (width x height), its picture"),
-        (np.zeros((4, 4, 3), np.uint8), None, "a label is a single-channel picture of class numbers"),
+        (np.zeros((4, 4), np.uint8), (4, 5), "the label is 4 x 4 pixels (width x height), its image"),
+        (np.zeros((4, 4, 3), np.uint8), None, "a label is a single-channel image of class indices"),
         (np.full((4, 4), 300, np.uint16), None, "label values reach 300"),
     ],
 )
@@ -83,11 +83,11 @@ def test_a_file_cut_short_is_named(tmp_path, damaged):
     ("lines", "message"),
     [
         ("", "is empty"),
-        ("only_a_picture.jpg\n", "train.lst:1: expected `image label`"),
+        ("only_a_image.jpg\n", "train.lst:1: expected `image label`"),
         ("../x.jpg x.png\n", "leaves the data root"),
         ("/x.jpg x.png\n", "leaves the data root"),
-        ("x.jpg nowhere.png\n", "nowhere.png: label file of picture"),
-        ("nowhere.jpg x.png\n", "nowhere.jpg: picture file not found"),
+        ("x.jpg nowhere.png\n", "nowhere.png: label file of image"),
+        ("nowhere.jpg x.png\n", "nowhere.jpg: image file not found"),
         (None, "train.lst: cannot read this list"),
     ],
 )

@@ -38,26 +38,26 @@ def test_another_seed_and_another_epoch_give_other_samples(dataset):
     first, other_seed = batches(dataset, 0, 4, 1), batches(dataset, 0, 4, 1, seed=6)
     assert not np.array_equal(first[0][0], other_seed[0][0])
     samples = TrainingSamples(dataset, dataset.config, 5, 4, 0, 100)
-    epochs = [[samples.picture(12 * epoch + n) for n in range(12)] for epoch in range(3)]
+    epochs = [[samples.image(12 * epoch + n) for n in range(12)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs) and epochs[0] != epochs[1] != epochs[2]
 
 
 def test_an_incomplete_last_batch_is_dropped_from_its_epoch(dataset):
     samples = TrainingSamples(dataset, dataset.config, 5, 5, 0, 100)
     assert samples.epoch_size == 10
-    assert len({samples.picture(n) for n in range(10)}) == 10
+    assert len({samples.image(n) for n in range(10)}) == 10
 
 
 def test_a_batch_larger_than_the_data_set_is_refused(dataset):
-    with pytest.raises(UserError, match=r"12 training pictures .* fewer than a batch of 13"):
+    with pytest.raises(UserError, match=r"12 training images .* fewer than a batch of 13"):
         TrainingSamples(dataset, dataset.config, 5, 13, 0, 13)
 
 
-def test_a_damaged_picture_stops_the_run_with_its_name(dataset, tmp_path):
+def test_a_damaged_image_stops_the_run_with_its_name(dataset, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     dataset.pairs[3] = (broken, dataset.pairs[3][1])
-    with pytest.raises(UserError, match=r"broken\.png: not a readable picture"):
+    with pytest.raises(UserError, match=r"broken\.png: not a readable image"):
         batches(dataset, 0, 12, workers=2)
 
 
@@ -110,8 +110,8 @@ def test_only_the_first_samples_of_a_run_are_watched_over_all_ranks(tmp_path, mo
     for samples in watched:
         for index in reversed(range(len(samples))):
             samples[index]
-    pictures = [dataset.pairs[watched[0].picture(number)][1] for number in (6, 7)]
-    expected = [np.isin(range(256), np.asarray(Image.open(picture))) for picture in pictures]
+    images = [dataset.pairs[watched[0].image(number)][1] for number in (6, 7)]
+    expected = [np.isin(range(256), np.asarray(Image.open(image))) for image in images]
     np.testing.assert_array_equal([samples.seen for samples in watched], expected)
     both = watched[0].seen | watched[1].seen
     missing = "" if both[:3].all() else "not in the labels of the first 2 samples: class 2."

@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.images import BadFile, picture_size, read_label, read_picture
+from ocrnet.data.images import BadFile, image_size, read_image, read_label
 from ocrnet.errors import UserError
 from ocrnet.inference import media
 
@@ -36,7 +36,7 @@ def test_alpha_is_laid_on_white_in_every_format(tmp_path, name):
     kind, ending = name.split(".")
     image_of(kind).save(tmp_path / name, **({"lossless": True, "exact": True} if ending == "webp" else {}))
     colours = np.asarray(image_of(kind).convert("RGB")).astype(int)
-    read = read_picture(tmp_path / name).astype(int)
+    read = read_image(tmp_path / name).astype(int)
     assert (read[:, :20] == 255).all()
     np.testing.assert_array_equal(read[:, 20:40], colours[:, 20:40])
     mixed = colours[:, 40:] * 128 / 255 + 255 * (1 - 128 / 255)
@@ -58,7 +58,7 @@ def test_a_transparent_colour_and_16_bits_with_alpha_are_white_too(tmp_path, nam
     else:
         alpha = np.where(flat[..., :1] == 1, 0, 65535).astype(np.uint16)
         cv2.imwrite(str(tmp_path / name), np.dstack([flat.astype(np.uint16) * 257, alpha]))
-    read = read_picture(tmp_path / name)
+    read = read_image(tmp_path / name)
     assert (read[:, :5] == 255).all() and (read[:, 5:] == 90).all()
 
 
@@ -75,13 +75,13 @@ def test_exif_orientation_counts_in_every_format(tmp_path, ending, orientation):
     options = {"lossless": True} if ending.endswith("webp") else {}
     image.save(plain, **options)
     image.save(turned, exif=exif, **options)
-    stored = read_picture(plain)
+    stored = read_image(plain)
     if orientation > 4:
         stored = stored.transpose(1, 0, 2)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
     columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
-    np.testing.assert_array_equal(read_picture(turned), stored[rows, columns])
-    assert picture_size(turned) == stored.shape[1::-1]
+    np.testing.assert_array_equal(read_image(turned), stored[rows, columns])
+    assert image_size(turned) == stored.shape[1::-1]
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_opaque_images_are_what_opencv_decodes(tmp_path, kind):
     else:
         modes = {"cmyk.jpg": "CMYK", "bits.png": "1", "palette.png": "P"}
         image.convert(modes.get(kind, "RGB")).save(path, **({"progressive": True} if kind == "progressive.jpg" else {}))
-    np.testing.assert_array_equal(read_picture(path), cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+    np.testing.assert_array_equal(read_image(path), cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
 
 
 def test_a_still_gif_is_read_and_32_bits_a_channel_are_refused(tmp_path):
     image = Image.fromarray(PIXELS).quantize(32)
     image.save(tmp_path / "a.gif")
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.gif"), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.gif"), np.asarray(image.convert("RGB")))
     Image.fromarray(PIXELS[..., 0].astype(np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(BadFile, match=r"a\.tif: an image of 32 bits a channel .* convert it to 8 or 16 bits"):
-        read_picture(tmp_path / "a.tif")
+        read_image(tmp_path / "a.tif")
 
 
 def grey_png(values: np.ndarray, bits: int) -> bytes:
@@ -168,7 +168,7 @@ def test_a_label_is_turned_like_its_image(tmp_path, ending):
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("a.jpg", np.zeros((4, 4), np.uint8), "JPEG changes class numbers where it compresses: save labels as PNG"),
+        ("a.jpg", np.zeros((4, 4), np.uint8), "JPEG changes class indices where it compresses: save labels as PNG"),
         ("nan.tif", np.full((4, 4), np.nan, np.float32), "label values reach nan"),
         ("half.tif", np.full((4, 4), 0.5, np.float32), r"label values reach 0\.5.* must be integers from 0 to 255"),
         ("minus.tif", np.full((4, 4), -1, np.int32), "the lowest is -1"),
@@ -181,7 +181,7 @@ def test_what_is_no_label_is_named(tmp_path, name, values, message):
         read_label(tmp_path / name)
 
 
-@pytest.mark.parametrize("read", [read_picture, read_label])
+@pytest.mark.parametrize("read", [read_image, read_label])
 def test_postscript_called_png_starts_no_program(tmp_path, monkeypatch, read):
     trap = tmp_path / "gs"
     trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/STARTED\n")
@@ -189,7 +189,7 @@ def test_postscript_called_png_starts_no_program(tmp_path, monkeypatch, read):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n%%EOF\n")
-    with pytest.raises(BadFile, match=r"a\.png: not a readable picture .*none of JPEG, PNG"):
+    with pytest.raises(BadFile, match=r"a\.png: not a readable image .*none of JPEG, PNG"):
         read(path)
     assert not (tmp_path / "STARTED").exists()
 
@@ -198,7 +198,7 @@ def test_postscript_called_png_starts_no_program(tmp_path, monkeypatch, read):
 def test_a_pipe_is_named_and_does_not_block(tmp_path, ending):
     path = tmp_path / f"pipe{ending}"
     os.mkfifo(path)
-    for read in (read_picture, read_label):
+    for read in (read_image, read_label):
         with pytest.raises(BadFile, match=r"pipe.*: this is a pipe"):
             read(path)
     if ending == ".mp4":
@@ -225,7 +225,7 @@ def test_matlab_matrices_are_what_scipy_reads(tmp_path, dtype, compressed, name)
 def test_a_matlab_bomb_is_refused_before_it_is_inflated(tmp_path):
     path = tmp_path / "bomb.mat"
     savemat(path, {"S": np.zeros((6000, 6000))}, do_compression=True)
-    with pytest.raises(BadFile, match=r"bomb\.mat: not a readable label picture: it inflates to more than 268,435,456"):
+    with pytest.raises(BadFile, match=r"bomb\.mat: not a readable label image: it inflates to more than 268,435,456"):
         read_label(path)
     assert path.stat().st_size < 300_000
     savemat(path, {"S": np.zeros((8, 9), np.uint8)}, do_compression=False)

@@ -12,8 +12,8 @@ from ocrnet.errors import UserError
 @pytest.fixture(scope="module")
 def packed(demo, run_script, tmp_path_factory):
     path = tmp_path_factory.mktemp("packed") / "train.packed"
-    recipe = "config/ocrnet/config_ocrnet_demo.yml"
-    done = run_script("scripts/pack_dataset.py", "--config", recipe, "--dataset_dir", demo, "--output", path)
+    config_file = "config/ocrnet/ocrnet_demo.yml"
+    done = run_script("scripts/pack_dataset.py", "--config", config_file, "--dataset_dir", demo, "--output", path)
     assert done.returncode == 0 and "12 pairs" in done.stdout, done.stderr
     return path
 

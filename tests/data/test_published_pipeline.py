@@ -1,7 +1,7 @@
-"""What reaches the network, and what training does to pictures, against the published pipelines.
+"""What reaches the network, and what training does to images, against the published pipelines.
 
 mmseg_test_pipeline.npz was made with mmsegmentation 1.2.2, mmengine 0.10.7, mmcv-lite 2.2.0 and PyTorch 2.13.0 (CPU)
-in an environment of its own: the pictures of `picture` below were written as PNG and went through `test_pipeline` and
+in an environment of its own: the images of `image` below were written as PNG and went through `test_pipeline` and
 `data_preprocessor` of ocrnet_hr18_4xb2-40k_cityscapes-512x1024, ocrnet_hr18_4xb4-80k_ade20k-512x512 and
 ocrnet_hr18_4xb4-20k_voc12aug-512x512. Kept are shape, channel means and deviations, four rows (the first and last 24
 columns of each) and every 97th row's every 89th pixel.
@@ -21,21 +21,23 @@ from ocrnet.inference.predictor import MainLogits, prepare
 from ocrnet.models.layers import resize
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = {  # picture: (seed, height, width, recipe)
+CONFIGS = {  # image: (seed, height, width, config)
     "cityscapes": (0, 1024, 2048, "ocrnet_hrnet_w18_cityscapes_mmseg_40k"),
     "ade20k": (1, 512, 683, "ocrnet_hrnet_w18_ade20k_mmseg_80k"),
     "voc2012": (2, 375, 500, "ocrnet_hrnet_w18_voc2012aug_mmseg_20k"),
 }
 
 
-def picture(seed: int, height: int, width: int) -> np.ndarray:
+def random_image(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_what_reaches_the_network_is_mmsegmentations(name):
-    seed, height, width, recipe = RECIPES[name]
-    images = prepare(picture(seed, height, width), load_config(ROOT / "config" / "ocrnet" / f"{recipe}.yml").data)
+    seed, height, width, config_file = CONFIGS[name]
+    images = prepare(
+        random_image(seed, height, width), load_config(ROOT / "config" / "ocrnet" / f"{config_file}.yml").data
+    )
     expected = np.load(Path(__file__).with_name("mmseg_test_pipeline.npz"))
     assert images.dtype == np.float32
     assert images.shape == tuple(expected[f"{name}_shape"])
@@ -108,9 +110,9 @@ def test_crop_tries_ten_more_places_and_ignored_pixels_do_not_count():
 
 
 def test_colours_change_in_the_published_order_and_ranges():
-    image = picture(3, 6, 7)
+    image = random_image(3, 6, 7)
     rng = Fixed(random=[0, 0, 0, 0, 0], uniform=[20.5, 1.3, 0.6], integers=[-18])
-    result = transforms.distort_colours(image, PhotometricConfig(), rng)
+    result = transforms.photometric_distortion(image, PhotometricConfig(), rng)
     assert [limits for limits in rng.ranges if limits] == [(-32, 32), (0.5, 1.5), (0.5, 1.5), (-18, 18)]
 
     def clipped(values):
@@ -122,11 +124,13 @@ def test_colours_change_in_the_published_order_and_ranges():
     hsv[..., 0] = (hsv[..., 0].astype(int) - 18) % 180
     np.testing.assert_array_equal(result, cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
     rng = Fixed(random=[1, 1, 1, 1, 0], uniform=[0.5])  # contrast last, and nothing else
-    np.testing.assert_array_equal(transforms.distort_colours(image, PhotometricConfig(), rng), clipped(image * 0.5))
+    np.testing.assert_array_equal(
+        transforms.photometric_distortion(image, PhotometricConfig(), rng), clipped(image * 0.5)
+    )
 
 
 def test_padding_is_right_and_below_with_the_mean_colour_or_black():
-    image, label = picture(4, 20, 30), np.full((20, 30), 3, np.uint8)
+    image, label = random_image(4, 20, 30), np.full((20, 30), 3, np.uint8)
     settings = {"resize_base": (30, 30), "scale_range": (1, 1), "crop_size": (24, 40), "flip": 0, "photometric": None}
     for pad, fill in (("mean", [0, 0, 0]), ("black", [-123.675 / 58.395, -116.28 / 57.12, -103.53 / 57.375])):
         config = DataConfig(**settings, pad=pad)

@@ -41,7 +41,7 @@ def outcome(net: nn.Cell, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarra
 
 
 def batch_norm() -> None:
-    """SyncBatchNorm equals BatchNorm of all values in one batch, where each rank's pictures have their own size."""
+    """SyncBatchNorm equals BatchNorm of all values in one batch, where each rank's images have their own size."""
     channels = 5
 
     def line(parts: list[np.ndarray]) -> np.ndarray:
@@ -118,7 +118,7 @@ def training() -> None:
     from ocrnet.training.step import make_loss_scaler
     from ocrnet.training.trainer import Trainer
 
-    _, config = command_line.parse(command_line.recipe_parser(""), sys.argv[1:])
+    _, config = command_line.parse(command_line.config_parser(""), sys.argv[1:])
     network = OCRNet(config.model, len(config.data.classes))
     synchronise_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)

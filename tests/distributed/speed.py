@@ -34,7 +34,7 @@ def inside(batch: int, synchronised: bool) -> None:
     from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import TrainOneStep
 
-    config = load_config(ROOT / "config" / "ocrnet" / "config_ocrnet_demo.yml", {})
+    config = load_config(ROOT / "config" / "ocrnet" / "ocrnet_demo.yml", {})
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
     if synchronised:

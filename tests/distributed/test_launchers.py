@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_several_ranks import RECIPE, TINY, loopback_only, losses
+from test_several_ranks import CONFIG_FILE, TINY, loopback_only, losses
 
 from ocrnet.distributed import cluster, launcher
 from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks
@@ -173,7 +173,7 @@ def test_leftover_variables_of_mpiexec_are_refused_and_the_message_unsets_them(e
 
 def test_a_refused_training_writes_nothing(demo, tmp_path):
     """As each of the processes sees it that a torchrun has started."""
-    command = [sys.executable, "train.py", "--config", "config/ocrnet/config_ocrnet_demo.yml"]
+    command = [sys.executable, "train.py", "--config", "config/ocrnet/ocrnet_demo.yml"]
     command += ["--dataset_dir", demo, "--save_dir", tmp_path / "run", "--total_step", "1"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
     ended = subprocess.run(
@@ -286,7 +286,19 @@ def launch(request):
 
 
 def test_two_ranks_are_one_job_with_one_writer(launch, demo, tmp_path):
-    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1, "--total_step", 2]
+    flags = [
+        "--config",
+        CONFIG_FILE,
+        "--dataset_dir",
+        demo,
+        *TINY,
+        "--batch_size",
+        2,
+        "--ms_mode",
+        1,
+        "--total_step",
+        2,
+    ]
     flags += ["--set", "train.sync_batch_norm=False", "--set", "checkpoint.interval=1"]
     ended = launch[1]("train.py", *flags, "--save_dir", tmp_path / "run")
     assert ended.returncode == 0, ended.stderr

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
 _PATH = f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 _TINY = (
     "--log_interval 1 --set model.head_channels=16 --set model.key_channels=8 --set model.context_channels=16 "
     "--set data.crop_size=[32,64] --set schedule.warmup_steps=0 --lr_init 0.01 --run_eval False"
@@ -89,7 +89,7 @@ def test_over_several_machines_the_scheduler_is_where_mpirun_is(monkeypatch):
 
 
 def test_a_step_sees_the_same_samples_however_many_ranks_share_it(demo):
-    config = load_config(ROOT / RECIPE, {"data.root": (str(demo), ""), "data.crop_size": ([16, 32], "")})
+    config = load_config(ROOT / CONFIG_FILE, {"data.root": (str(demo), ""), "data.crop_size": ([16, 32], "")})
     dataset = find_pairs(config.data, "train")
     alone = TrainingSamples(dataset, config.data, 7, 4, 8, 24)
     shares = [TrainingSamples(dataset, config.data, 7, 2, 8, 24, Ranks(rank, 2)) for rank in range(2)]
@@ -113,7 +113,7 @@ def test_confusion_matrices_of_ranks_add_up():
 @needs_mpirun
 def test_inside_the_ranks(mpirun, demo, tmp_path):
     """Collectives, synchronised BatchNorm and overflow in both modes, and a training that ends in the same bits."""
-    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--total_step", 3, "--batch_size", 2]
+    flags = ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY, "--total_step", 3, "--batch_size", 2]
     status, out, err = finish(mpirun("tests/distributed/checks.py", *flags, "--save_dir", tmp_path))
     assert status == 0, err
     assert out.splitlines()[-1] == "7 checks passed"
@@ -122,7 +122,7 @@ def test_inside_the_ranks(mpirun, demo, tmp_path):
 @pytest.mark.slow
 @needs_mpirun
 def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_either(mpirun, run_script, demo, tmp_path):
-    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--ms_loss_scaler", "dynamic"]
+    flags = ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY, "--ms_loss_scaler", "dynamic"]
     flags += ["--set", "schedule.kind=constant"]
     flags += ["--set", "data.crop_size=[64,128]"]  # in smaller ones BatchNorm has so few values that rounding grows
     alone = run_script("train.py", *flags, "--batch_size", 4, "--total_step", 6, "--save_dir", tmp_path / "alone")
@@ -151,15 +151,15 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
 
 @pytest.mark.slow
 @needs_mpirun
-def test_evaluation_counts_each_picture_once_whatever_the_remainder(mpirun, run_script, demo, untrained, tmp_path):
+def test_evaluation_counts_each_image_once_whatever_the_remainder(mpirun, run_script, demo, untrained, tmp_path):
     scores = []
-    flags = ["eval.py", "--config", RECIPE, "--dataset_dir", demo, "--ckpt_path", untrained.path, *untrained.flags]
+    flags = ["eval.py", "--config", CONFIG_FILE, "--dataset_dir", demo, "--ckpt_path", untrained.path, *untrained.flags]
     flags += ["--set", "eval.boundary=3", "--ms_mode", 1]
     for number, run in enumerate((lambda *a: finish(mpirun(*a, ranks=3)), lambda *a: run_script(*a))):
         wanted = ["--result_json", tmp_path / f"{number}.json", "--report", tmp_path / f"report{number}"]
-        run(*flags, *wanted, "--save_predictions", tmp_path / f"pictures{number}")
+        run(*flags, *wanted, "--save_predictions", tmp_path / f"images{number}")
         scores.append(json.loads((tmp_path / f"{number}.json").read_text()))
-        assert len(list((tmp_path / f"pictures{number}").glob("*.png"))) == 5
+        assert len(list((tmp_path / f"images{number}").glob("*.png"))) == 5
     assert scores[0] == scores[1] and scores[0]["images"] == 5
     reports = [(tmp_path / f"report{number}" / "index.html").read_text() for number in range(2)]
     names = [re.findall(r"\w+_leftImg8bit", report) for report in reports]
@@ -169,9 +169,9 @@ def test_evaluation_counts_each_picture_once_whatever_the_remainder(mpirun, run_
 @pytest.mark.slow
 @needs_mpirun
 def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path):
-    pictures = sorted((demo / "leftImg8bit" / "val").rglob("*.png"))[:3]
-    flags = ["--config", RECIPE, "--ckpt_path", untrained.path, *untrained.flags, "--ms_mode", 1]
-    status, out, err = finish(mpirun("scripts/predict.py", *flags, "--input", *pictures, "--output", tmp_path))
+    images = sorted((demo / "leftImg8bit" / "val").rglob("*.png"))[:3]
+    flags = ["--config", CONFIG_FILE, "--ckpt_path", untrained.path, *untrained.flags, "--ms_mode", 1]
+    status, out, err = finish(mpirun("scripts/predict.py", *flags, "--input", *images, "--output", tmp_path))
     assert status == 0, err
     assert out.startswith("3 of 3 files segmented") and len(list((tmp_path / "mask").glob("*.png"))) == 3
 
@@ -180,12 +180,12 @@ def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path
 @needs_mpirun
 def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_path):
     shutil.copytree(demo, tmp_path / "data")
-    config = load_config(ROOT / RECIPE, {"data.root": (str(tmp_path / "data"), "")})
+    config = load_config(ROOT / CONFIG_FILE, {"data.root": (str(tmp_path / "data"), "")})
     dataset = find_pairs(config.data, "train")
     samples = TrainingSamples(dataset, config.data, config.seed, 2, 0, 4, Ranks(1, 2))
-    bad = dataset.pairs[samples.picture(2)][0]  # the first sample of rank 1
-    bad.write_text("no picture")
-    flags = ["--config", RECIPE, "--dataset_dir", tmp_path / "data", *TINY, "--batch_size", 2, "--ms_mode", 1]
+    bad = dataset.pairs[samples.image(2)][0]  # the first sample of rank 1
+    bad.write_text("no image")
+    flags = ["--config", CONFIG_FILE, "--dataset_dir", tmp_path / "data", *TINY, "--batch_size", 2, "--ms_mode", 1]
     status, _, err = finish(mpirun("train.py", *flags, "--total_step", 4, "--save_dir", tmp_path / "run"))
     assert status == 2
     said = [line for line in err.splitlines() if "error:" in line]
@@ -196,7 +196,7 @@ def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_pa
 @pytest.mark.slow
 @needs_mpirun
 def test_a_killed_rank_takes_the_job_with_it(mpirun, demo, tmp_path):
-    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1]
+    flags = ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1]
     job = mpirun("train.py", *flags, "--total_step", 500, "--save_dir", tmp_path / "run")
     log = tmp_path / "run" / "train_rank1.log"
     while not (log.exists() and "step 1/" in log.read_text()):
@@ -226,7 +226,19 @@ def test_msrun_starts_the_same_training(demo, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    flags = ["--config", RECIPE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1, "--total_step", 2]
+    flags = [
+        "--config",
+        CONFIG_FILE,
+        "--dataset_dir",
+        demo,
+        *TINY,
+        "--batch_size",
+        2,
+        "--ms_mode",
+        1,
+        "--total_step",
+        2,
+    ]
     command = ["msrun", "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"]
     command += [f"--log_dir={tmp_path / 'logs'}", "train.py", *flags, "--save_dir", tmp_path / "run"]
     ended = subprocess.run(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One job over two «machines»: network namespaces with an address and a host name each, joined by a cable of their own.
 # As root, with Open MPI 4 and iproute2: bash tests/distributed/two_machines.sh COMMAND..., for example
-#   bash tests/distributed/two_machines.sh python train.py --config config/ocrnet/config_ocrnet_demo.yml --total_step 10
+#   bash tests/distributed/two_machines.sh python train.py --config config/ocrnet/ocrnet_demo.yml --total_step 10
 set -euo pipefail
 scratch=$(mktemp -d)
 trap 'ip netns del ocrnet-a; ip netns del ocrnet-b; rm -r "$scratch"' EXIT

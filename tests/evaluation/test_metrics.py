@@ -54,7 +54,7 @@ def test_only_pixels_near_another_class_stay_in_the_trimap():
     assert near_boundaries(label, 3).tolist() == [[255, 0, 0, 0, 1, 1, 1, 255, 255, 2]]
 
 
-def test_a_cityscapes_picture_takes_a_few_milliseconds():
+def test_a_cityscapes_image_takes_a_few_milliseconds():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 19, (64, 128)).astype(np.uint8).repeat(16, axis=0).repeat(16, axis=1)
     label[:100] = 255

@@ -13,7 +13,7 @@ from PIL import Image
 from ocrnet.evaluation.metrics import ConfusionMatrix
 from ocrnet.formats.cityscapes import CATEGORIES, CLASS_NAMES, LABELS
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 OFFICIAL = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 
 
@@ -32,7 +32,7 @@ def test_it_agrees_class_by_class_and_category_by_category(run_script, demo, unt
     pytest.importorskip("cityscapesscripts")
     result, predictions = tmp_path / "result.json", tmp_path / "predictions"
     done = run_script(
-        "eval.py", "--config", RECIPE, "--dataset_dir", demo, "--ckpt_path", untrained.path, *untrained.flags,
+        "eval.py", "--config", CONFIG_FILE, "--dataset_dir", demo, "--ckpt_path", untrained.path, *untrained.flags,
         "--save_predictions", predictions, "--result_json", result, "--ms_mode", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_the_test_split_needs_no_labels_and_gives_a_submission(run_script, demo,
     root = tmp_path / "data" / "leftImg8bit"
     root.mkdir(parents=True)
     (root / "test").symlink_to(demo / "leftImg8bit" / "val")
-    base = ["--config", RECIPE, "--dataset_dir", root.parent, "--ckpt_path", untrained.path, *untrained.flags]
+    base = ["--config", CONFIG_FILE, "--dataset_dir", root.parent, "--ckpt_path", untrained.path, *untrained.flags]
     done = run_script("eval.py", *base, "--split", "test", "--save_predictions", tmp_path / "out", "--ms_mode", "1")
     assert done.returncode == 0, done.stderr
     written = sorted((tmp_path / "out").glob("*.png"))

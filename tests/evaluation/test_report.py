@@ -22,31 +22,31 @@ step 20: mIoU 31.25 %, pixel accuracy 50.00 % on 5 images in 3 s (best so far: 3
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report of seven pictures, the later the better, two worst and two best shown; its run has a log."""
+    """A report of seven images, the later the better, two worst and two best shown; its run has a log."""
     run = tmp_path_factory.mktemp("run")
     (run / "train.log").write_text(LOG)
-    config = Config(save_dir=run, data={"format": "list", "classes": CLASSES}, eval={"pictures": 2})
+    config = Config(save_dir=run, data={"format": "list", "classes": CLASSES}, eval={"images": 2})
     matrix, gallery, rng = ConfusionMatrix(CLASSES), Gallery(config), np.random.default_rng(0)
     for number in rng.permutation(7):
         label = np.repeat(np.array([0, 1, 2, 1], np.uint8), 20)[:, None].repeat(120, axis=1)
         label[:3] = 255
         prediction = np.roll(np.minimum(label, 2), 2 * (7 - number), axis=0)
-        picture = rng.integers(0, 256, (80, 120, 3)).astype(np.uint8)
+        image = rng.integers(0, 256, (80, 120, 3)).astype(np.uint8)
         matrix.update(label, prediction)
-        gallery.consider(f"picture_{number}", picture, label, prediction)
+        gallery.consider(f"image_{number}", image, label, prediction)
     page = write_report(run / "report", config, run / "checkpoint" / "best.ckpt", matrix, matrix.to_dict(), gallery)
     return page, matrix, gallery
 
 
 def test_the_gallery_keeps_the_worst_and_the_best(report):
     _, _, gallery = report
-    assert [shown.name for shown in gallery.worst] == ["picture_0", "picture_1"]
-    assert [shown.name for shown in gallery.best] == ["picture_6", "picture_5"]
+    assert [shown.name for shown in gallery.worst] == ["image_0", "image_1"]
+    assert [shown.name for shown in gallery.best] == ["image_6", "image_5"]
     assert gallery.worst[0].score < gallery.best[0].score
 
 
-def test_few_pictures_are_shown_once():
-    gallery = Gallery(Config(data={"format": "list", "classes": ["a", "b"]}, eval={"pictures": 4}))
+def test_few_images_are_shown_once():
+    gallery = Gallery(Config(data={"format": "list", "classes": ["a", "b"]}, eval={"images": 4}))
     label = np.zeros((8, 8), np.uint8)
     for name in "xyz":
         gallery.consider(name, np.zeros((8, 8, 3), np.uint8), label, label)
@@ -111,7 +111,7 @@ def test_in_a_browser(browser, report, width, tmp_path):
     browser.drag(".stage input", 0.5, 0.8)
     assert 72 < browser.run(at) < 88
     left = "document.querySelector('.stage img.left').dataset.layer"
-    assert browser.run(left) == "picture"
+    assert browser.run(left) == "image"
     browser.click(".choose [data-side=left] [data-layer=errors]")
     assert browser.run(left) == "errors"
 

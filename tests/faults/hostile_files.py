@@ -174,11 +174,11 @@ def tiny(lab: Lab) -> list[object]:
     config = Config(
         data={**data, "crop_size": (32, 32), "on_bad_sample": "skip"}, model=model, save_dir=lab.folder / "run"
     )
-    recipe, checkpoint = lab.folder / "tiny.yml", lab.folder / "tiny.ckpt"
-    recipe.write_text(config.to_yaml())
+    config_file, checkpoint = lab.folder / "tiny.yml", lab.folder / "tiny.ckpt"
+    config_file.write_text(config.to_yaml())
     network = OCRNet(ModelConfig(**model), 3)
     save_weights(checkpoint, {name: value.asnumpy() for name, value in network.parameters_dict().items()}, config)
-    return ["--config", recipe, "--ms_mode", 1, "--ckpt_path", checkpoint]
+    return ["--config", config_file, "--ms_mode", 1, "--ckpt_path", checkpoint]
 
 
 def fill(lab: Lab) -> None:

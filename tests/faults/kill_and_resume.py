@@ -36,7 +36,7 @@ from test_several_ranks import MPIRUN, loopback_only
 
 STEPS = 40
 FLAGS = (
-    "--config config/ocrnet/config_ocrnet_demo.yml --batch_size 4 --log_interval 1 --ms_loss_scaler dynamic "
+    "--config config/ocrnet/ocrnet_demo.yml --batch_size 4 --log_interval 1 --ms_loss_scaler dynamic "
     f"--total_step {STEPS} --resume_ckpt auto --set model.head_channels=16 --set model.key_channels=8 "
     "--set model.context_channels=16 --set data.crop_size=[32,64] --set schedule.warmup_steps=2 "
     "--set train.loss_scale.window=3 --set checkpoint.interval=4 --set eval.interval=6 "
@@ -145,7 +145,7 @@ def trials(data: Path, where: Path, kills: int, seed: int) -> int:
 
 EPOCHS = 4
 CHANGING = (
-    f"--config config/ocrnet/config_ocrnet_demo.yml --ms_mode 1 --log_interval 1 --run_eval False --resume_ckpt auto "
+    f"--config config/ocrnet/ocrnet_demo.yml --ms_mode 1 --log_interval 1 --run_eval False --resume_ckpt auto "
     f"--set train.epochs={EPOCHS} --set checkpoint.interval=1 --set model.head_channels=16 --set model.key_channels=8 "
     "--set model.context_channels=16 --set data.crop_size=[32,64] --set data.workers=1 --set schedule.warmup_steps=0"
 ).split()

@@ -18,9 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "distributed")]
 
-from test_several_ranks import MPIRUN, RECIPE, TINY, loopback_only, losses, rank_pid
+from test_several_ranks import CONFIG_FILE, MPIRUN, TINY, loopback_only, losses, rank_pid
 
-FLAGS = ["--config", RECIPE, *TINY, "--batch_size", "2", "--ms_mode", "1", "--set", "checkpoint.interval=4"]
+FLAGS = ["--config", CONFIG_FILE, *TINY, "--batch_size", "2", "--ms_mode", "1", "--set", "checkpoint.interval=4"]
 FLAGS += ["--set", "train.sync_batch_norm=False"]  # ten times as fast in PyNative mode, and no matter here
 EVALUATION = ["--run_eval", "True", "--set", "eval.interval=6"]
 

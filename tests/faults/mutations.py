@@ -83,7 +83,11 @@ MUTATIONS = (
         "training/test_train_and_eval.py",
     ),
     Mutation(
-        "weight decay of BatchNorm and bias", "training/optimizer.py", "parameter.ndim > 1", "parameter.ndim > 0", "training/test_optimizer.py"
+        "weight decay of BatchNorm and bias",
+        "training/optimizer.py",
+        "parameter.ndim > 1",
+        "parameter.ndim > 0",
+        "training/test_optimizer.py",
     ),
     Mutation(
         "best.ckpt replaced whatever the score",
@@ -113,7 +117,13 @@ MUTATIONS = (
         "epoch * self.epoch_size - first",
         "training/test_run_progress.py",
     ),
-    Mutation("a lock that two runs can have", "training/run_lock.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH", "training/test_run_lock.py"),
+    Mutation(
+        "a lock that two runs can have",
+        "training/run_lock.py",
+        "fcntl.LOCK_EX",
+        "fcntl.LOCK_SH",
+        "training/test_run_lock.py",
+    ),
     Mutation(
         "a file that cannot be opened taken for a damaged one",
         "weights/ckpt.py",
@@ -276,9 +286,7 @@ MUTATIONS = (
         "if orientation in (3, 4, 6, 8):",
         "data/test_one_reader.py",
     ),
-    Mutation(
-        "alpha on black", "data/images.py", "+ 255 * (1 - alpha)", "+ 0 * (1 - alpha)", "data/test_one_reader.py"
-    ),
+    Mutation("alpha on black", "data/images.py", "+ 255 * (1 - alpha)", "+ 0 * (1 - alpha)", "data/test_one_reader.py"),
     Mutation(
         "4-bit labels scaled to 0, 17, 34",
         "data/images.py",

@@ -37,7 +37,7 @@ def training_step(size: int):
     from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import TrainOneStep, make_loss_scaler
 
-    config = load_config(ROOT / "config/ocrnet/config_ocrnet_demo.yml", {"train.total_step": (1, "")})
+    config = load_config(ROOT / "config/ocrnet/ocrnet_demo.yml", {"train.total_step": (1, "")})
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
     loss = OCRLoss(network, config.loss, classes, config.model.align_corners)
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=150)
     parser.add_argument("--steps", type=int, default=3, help="of a block")
-    parser.add_argument("--size", type=int, default=64, help="height of the pictures")
+    parser.add_argument("--size", type=int, default=64, help="height of the images")
     args = parser.parse_args()
     device.init("CPU", mode=0, seed=0)
     step = training_step(args.size)

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from ocrnet.config import Config, DataConfig
 from ocrnet.config.loading import load_config
-from ocrnet.data.images import read_label, read_picture
+from ocrnet.data.images import read_image, read_label
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.weights.ckpt import read_checkpoint, save_weights
@@ -41,16 +41,16 @@ def damaged(content: bytes, number: int) -> bytes:
 def whole(tmp_path) -> dict[str, Path]:
     """One sound file of each kind."""
     rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.integers(0, 255, (12, 24, 3), np.uint8), (192, 96))
+    image = cv2.resize(rng.integers(0, 255, (12, 24, 3), np.uint8), (192, 96))
     label = rng.integers(0, 3, (96, 192)).astype(np.uint8)
     weights = {f"layer{n}.weight": rng.normal(size=(8, 4, 3, 3)).astype(np.float32) for n in range(3)}
     files = {
         kind: tmp_path / f"whole.{kind}"
         for kind in ("png", "jpg", "progressive.jpg", "label.png", "lst", "yml", "ckpt", "foreign.ckpt", "safetensors")
     }
-    cv2.imwrite(str(files["png"]), picture)
-    cv2.imwrite(str(files["jpg"]), picture)
-    cv2.imwrite(str(files["progressive.jpg"]), picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    cv2.imwrite(str(files["png"]), image)
+    cv2.imwrite(str(files["jpg"]), image)
+    cv2.imwrite(str(files["progressive.jpg"]), image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     Image.fromarray(label).save(files["label.png"])
     files["lst"].write_text("whole.jpg whole.label.png\nwhole.png whole.label.png  # again\n" * 4)
     config = Config(data=DataConfig(format="list", classes=["a", "b", "c"]))
@@ -80,8 +80,8 @@ def listed(path: Path) -> dict[str, np.ndarray]:
     return {str(index): part for index in range(len(dataset)) for part in dataset.read(index)}
 
 
-def recipe(path: Path) -> dict[str, np.ndarray]:
-    return {"recipe": np.array(isinstance(load_config(path), Config))}
+def config_file(path: Path) -> dict[str, np.ndarray]:
+    return {"config": np.array(isinstance(load_config(path), Config))}
 
 
 def alone(read: Callable[[Path], np.ndarray]) -> Callable[[Path], dict[str, np.ndarray]]:
@@ -90,12 +90,12 @@ def alone(read: Callable[[Path], np.ndarray]) -> Callable[[Path], dict[str, np.n
 
 # how each is read, and whether the format has a checksum: then what is read without an error must be what was written
 READERS = {
-    "png": (alone(read_picture), True),
-    "jpg": (alone(read_picture), False),
-    "progressive.jpg": (alone(read_picture), False),
+    "png": (alone(read_image), True),
+    "jpg": (alone(read_image), False),
+    "progressive.jpg": (alone(read_image), False),
     "label.png": (alone(read_label), True),
     "lst": (listed, False),
-    "yml": (recipe, False),
+    "yml": (config_file, False),
     "ckpt": (checkpoint, True),
     "foreign.ckpt": (arrays, False),
     "safetensors": (arrays, False),
@@ -126,7 +126,7 @@ def test_damaged_files_give_a_clear_error_or_what_was_written(whole, kind, tmp_p
         else:
             for name, value in found.items() if has_checksum else ():
                 np.testing.assert_array_equal(value, expected[name], err_msg=f"{path} {name}")
-            if kind.endswith("jpg"):  # bits of the picture itself have no checksum
+            if kind.endswith("jpg"):  # bits of the image itself have no checksum
                 assert path.read_bytes()[-2:] == b"\xff\xd9" and found[""].dtype == np.uint8
         finally:
             signal.alarm(0)
@@ -135,15 +135,15 @@ def test_damaged_files_give_a_clear_error_or_what_was_written(whole, kind, tmp_p
     assert refused >= (EACH if kind == "ckpt" else EACH // 3)
 
 
-def test_a_picture_that_claims_100000_x_100000_pixels_is_refused_before_it_is_decoded(tmp_path):
+def test_a_image_that_claims_100000_x_100000_pixels_is_refused_before_it_is_decoded(tmp_path):
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     path = tmp_path / "bomb.png"
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    for read in (read_picture, read_label):
-        with pytest.raises(UserError, match=r"bomb\.png: this picture claims more than 178,956,970 pixels"):
+    for read in (read_image, read_label):
+        with pytest.raises(UserError, match=r"bomb\.png: this image claims more than 178,956,970 pixels"):
             read(path)
 
 
@@ -170,10 +170,10 @@ def test_a_link_does_not_lead_a_list_out_of_its_root(tmp_path):
         "seed: " + "[" * 5000,
     ],
 )
-def test_a_recipe_runs_no_code_and_cannot_fill_the_memory(tmp_path, text, monkeypatch):
+def test_a_config_runs_no_code_and_cannot_fill_the_memory(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "recipe.yml"
+    path = tmp_path / "config.yml"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"recipe\.yml: not "):
+    with pytest.raises(UserError, match=r"config\.yml: not "):
         load_config(path)
     assert not (tmp_path / "RAN").exists()

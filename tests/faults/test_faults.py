@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from kill_and_resume import STEPS, different, finish, kill_somewhere, outcome, reached, start
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 _TINY = (
     "--ms_mode 1 --batch_size 4 --log_interval 1 --run_eval False --set model.head_channels=16 "
     "--set model.key_channels=8 --set model.context_channels=16 --set data.crop_size=[32,64] --set data.workers=1 "
@@ -154,7 +154,9 @@ def test_a_disk_that_stays_full_leaves_the_last_good_checkpoint(undisturbed, on_
 @pytest.fixture
 def train(run_script, demo, tmp_path):
     def run(*flags, data=demo):
-        return run_script("train.py", "--config", RECIPE, "--dataset_dir", data, "--save_dir", tmp_path, *TINY, *flags)
+        return run_script(
+            "train.py", "--config", CONFIG_FILE, "--dataset_dir", data, "--save_dir", tmp_path, *TINY, *flags
+        )
 
     return run
 
@@ -186,16 +188,16 @@ def test_overflow_without_end_stops_training(train, demo):
 def test_a_bad_pair_stops_training_or_is_replaced_counted_and_listed(train, demo, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(demo, data)
-    pictures = sorted((data / "leftImg8bit" / "train").rglob("*.png"))
-    pictures[3].write_bytes(pictures[3].read_bytes()[:-9])
-    cv2.imwrite(str(pictures[7]), np.zeros((16, 16, 3), np.uint8))
+    images = sorted((data / "leftImg8bit" / "train").rglob("*.png"))
+    images[3].write_bytes(images[3].read_bytes()[:-9])
+    cv2.imwrite(str(images[7]), np.zeros((16, 16, 3), np.uint8))
     stopped = train("--total_step", "6", data=data)
     assert stopped.returncode == 2 and "Traceback" not in stopped.stderr
-    assert re.search("error: .*(cut short|its picture)", stopped.stderr)
+    assert re.search("error: .*(cut short|its image)", stopped.stderr)
     label = sorted((data / "gtFine" / "train").rglob("*labelIds.png"))[7]
     label.unlink()  # missing files count as well
     done = train("--total_step", "6", "--set", "data.on_bad_sample=skip", data=data)  # two epochs
     assert done.returncode == 0, done.stderr
     assert "replaced by their neighbours (data.on_bad_sample): 2" in done.stdout
-    assert f"2 times: {pictures[3]}: not a readable picture: a PNG without its end" in done.stdout
+    assert f"2 times: {images[3]}: not a readable image: a PNG without its end" in done.stdout
     assert f"2 times: {label}: label file not found" in done.stdout

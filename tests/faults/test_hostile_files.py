@@ -16,17 +16,17 @@ from PIL import Image
 
 from ocrnet.config import Config
 from ocrnet.data.annotations import read_annotations
-from ocrnet.data.images import read_label, read_picture
+from ocrnet.data.images import read_image, read_label
 from ocrnet.data.masks import draw, read_classes
 from ocrnet.errors import UserError
 from ocrnet.inference import media
 from ocrnet.inference.predictor import Predictor
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.visualization import write_picture
+from ocrnet.visualization import write_image
 from ocrnet.weights.foreign_files import read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 GBK = os.fsdecode("测试".encode("gbk"))
 
 
@@ -43,7 +43,7 @@ def test_every_decoder_error_names_the_file(tmp_path, kind):
     for number, (ending, content) in enumerate(files[kind]()):
         path = tmp_path / f"{kind}{number}{ending}"
         path.write_bytes(content)
-        for read in (read_picture, read_label, media.open_video):
+        for read in (read_image, read_label, media.open_video):
             if read is media.open_video and ending not in media.VIDEOS | {".gif"}:
                 continue
             total += 1
@@ -101,7 +101,7 @@ def test_a_mask_has_the_size_of_the_photograph_as_shown(tmp_path, program):
     (tmp_path / "classes").write_text("background\na\n")
     (annotation,) = read_annotations(tmp_path / "a.json", "a", tmp_path)
     mask = np.asarray(draw(annotation, read_classes(str(tmp_path / "classes")))[0])
-    assert mask.shape == read_picture(tmp_path / "a.jpg").shape[:2] == (60, 40)
+    assert mask.shape == read_image(tmp_path / "a.jpg").shape[:2] == (60, 40)
     assert mask.sum() == 29 * 49
 
 
@@ -110,7 +110,7 @@ def test_a_png_in_an_annotation_is_held_to_the_same_limits(tmp_path):
         shape = {"shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": base64.b64encode(content).decode()}
         (tmp_path / "a.json").write_text(json.dumps(inputs.labelme(shape=shape)))
         (annotation,) = read_annotations(tmp_path / "a.json", "a", tmp_path)
-        with pytest.raises(ValueError, match=r"a mask: this picture claims more than|a mask: not a readable picture"):
+        with pytest.raises(ValueError, match=r"a mask: this image claims more than|a mask: not a readable image"):
             annotation.shapes[0].mask()
 
 
@@ -151,8 +151,8 @@ def test_tensors_that_share_their_numbers_do_not_fill_the_memory(tmp_path):
 
 
 def test_an_image_that_its_format_cannot_hold_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"a\.jpg: cannot write this picture: an image of 70000 x 2 pixels"):
-        write_picture(tmp_path / "a.jpg", np.zeros((2, 70_000, 3), np.uint8))
+    with pytest.raises(UserError, match=r"a\.jpg: cannot write this image: an image of 70000 x 2 pixels"):
+        write_image(tmp_path / "a.jpg", np.zeros((2, 70_000, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_two_images_of_one_name_do_not_share_a_mask(tmp_path, run_script):
     (tmp_path / "classes").write_text("background\na\n")
     flags = ["--input", tmp_path / "via.json", "--output", tmp_path / "masks", "--classes", tmp_path / "classes"]
     done = run_script("scripts/polygons_to_masks.py", *flags)
-    assert done.returncode == 2 and "2 label pictures in" in done.stdout
+    assert done.returncode == 2 and "2 label images in" in done.stdout
     assert "a.png was written for" in done.stderr and "give one of the images another name" in done.stderr
     assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["a.png", "b.png"]
 
@@ -196,13 +196,13 @@ def test_predict_goes_on_past_bad_files_and_never_writes_over_a_result(run_scrip
     os.mkfifo(tmp_path / "cam1" / "pipe.png")
     Image.new("RGB", (70_000, 8)).save(tmp_path / "cam1" / "wide.png")
     done = run_script(
-        "scripts/predict.py", "--config", RECIPE, "--ckpt_path", untrained.path, "--ms_mode", "1",
+        "scripts/predict.py", "--config", CONFIG_FILE, "--ckpt_path", untrained.path, "--ms_mode", "1",
         "--input", tmp_path / "cam1", tmp_path / "cam2", "--output", tmp_path / "out", *untrained.flags,
     )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "3 of 7 files segmented" in done.stdout
-    for name in ("bomb.png: this picture claims", "cut.gif: damaged: it breaks off after", "pipe.png: cannot read",
-                 "wide.jpg: cannot write this picture"):  # fmt: skip
+    for name in ("bomb.png: this image claims", "cut.gif: damaged: it breaks off after", "pipe.png: cannot read",
+                 "wide.jpg: cannot write this image"):  # fmt: skip
         assert name in done.stderr
     for name in ("cam1/0001", "cam2/0001", GBK):
         assert (tmp_path / "out" / "raw" / f"{name}.png").exists() and (
@@ -226,18 +226,18 @@ def test_names_in_gbk_and_a_bad_pair_cost_no_evaluation(untrained, tmp_path):
         (tmp_path / f"{split}.lst").write_bytes(os.fsencode("".join(lines)))
     where = {"format": "list", "root": tmp_path, "train": "train.lst", "val": "val.lst"}
     config = untrained.config.replace({f"data.{key}": value for key, value in where.items()})
-    recipe = tmp_path / "recipe.yml"
-    recipe.write_text(config.to_yaml())
+    config_file = tmp_path / "config.yml"
+    config_file.write_text(config.to_yaml())
     out = tmp_path / "out"
     flags = ["--save_predictions", out, "--report", tmp_path / "report", "--result_json", tmp_path / "scores.json"]
     for command in (
-        ["eval.py", "--config", recipe, "--ckpt_path", untrained.path, "--ms_mode", "1", *flags],
-        ["scripts/check_dataset.py", "--config", recipe],
+        ["eval.py", "--config", config_file, "--ckpt_path", untrained.path, "--ms_mode", "1", *flags],
+        ["scripts/check_dataset.py", "--config", config_file],
     ):
         words = [sys.executable, str(ROOT / command[0]), *map(str, command[1:])]
         done = subprocess.run(words, capture_output=True, cwd=ROOT, env={**os.environ, "PYTHONUTF8": "1"})
         text = (done.stdout + done.stderr).decode(errors="backslashreplace")
-        assert "Traceback" not in text and "bad.png: this picture claims more than" in text, text
+        assert "Traceback" not in text and "bad.png: this image claims more than" in text, text
         assert done.returncode == (2 if command[0] == "eval.py" else 1), text
     assert {str(file.relative_to(out)) for file in out.rglob("*.png")} == {
         f"{n}.png" for n in ("a/b_c", "a_b/c", "d_c", GBK)

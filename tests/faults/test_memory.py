@@ -1,4 +1,4 @@
-"""Evaluation needs no more memory for the last picture than for the first."""
+"""Evaluation needs no more memory for the last image than for the first."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from ocrnet.models.ocrnet import OCRNet
 from ocrnet.weights.ckpt import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = 2000
+IMAGES = 2000
 
 
 def megabytes(process: int) -> float:
@@ -23,23 +23,30 @@ def megabytes(process: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_2000_pictures_on_a_flat_memory_curve(demo, tmp_path):
-    scenes = load_config(ROOT / "config/ocrnet/config_ocrnet_demo.yml", {"data.root": (str(demo), "test")})
+def test_2000_images_on_a_flat_memory_curve(demo, tmp_path):
+    scenes = load_config(ROOT / "config/ocrnet/ocrnet_demo.yml", {"data.root": (str(demo), "test")})
     pairs = open_dataset(scenes.data, "val").pairs
     lines = [f"{pair[0].relative_to(demo)} {pair[1].relative_to(demo)}\n" for pair in pairs]
-    (demo / "many.lst").write_text("".join(lines[n % len(lines)] for n in range(PICTURES)))
-    recipe = tmp_path / "many.yml"
-    recipe.write_text(
-        f"__BASE__: {ROOT / 'config/ocrnet/config_ocrnet_demo.yml'}\n"
+    (demo / "many.lst").write_text("".join(lines[n % len(lines)] for n in range(IMAGES)))
+    config_file = tmp_path / "many.yml"
+    config_file.write_text(
+        f"__BASE__: {ROOT / 'config/ocrnet/ocrnet_demo.yml'}\n"
         f"data: {{format: list, root: {demo}, val: many.lst, classes: {[*scenes.data.classes]},\n"
         f"       label_map: {dict(scenes.data.label_map)}}}\n"
     )
-    config = load_config(recipe)
+    config = load_config(config_file)
     network = OCRNet(config.model, len(config.data.classes))
     weights = {name: value.asnumpy() for name, value in network.parameters_dict().items()}
     save_weights(tmp_path / "fresh.ckpt", weights, config)
 
-    command = [sys.executable, str(ROOT / "eval.py"), "--config", str(recipe), "--ckpt_path", tmp_path / "fresh.ckpt"]
+    command = [
+        sys.executable,
+        str(ROOT / "eval.py"),
+        "--config",
+        str(config_file),
+        "--ckpt_path",
+        tmp_path / "fresh.ckpt",
+    ]
     output = tmp_path / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT)
@@ -47,7 +54,7 @@ def test_2000_pictures_on_a_flat_memory_curve(demo, tmp_path):
         while process.poll() is None:
             curve.append(megabytes(process.pid))
             time.sleep(0.1)
-    assert process.returncode == 0 and f"({PICTURES} images)" in output.read_text(), output.read_text()
+    assert process.returncode == 0 and f"({IMAGES} images)" in output.read_text(), output.read_text()
     top = curve[: -len(curve) // 20]  # without the program's end
     quarters = [max(top[len(top) * n // 4 : len(top) * (n + 1) // 4]) for n in range(4)]
     print(f"resident memory at its highest, MB, by quarters of the time: {[round(value) for value in quarters]}")

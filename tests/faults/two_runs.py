@@ -18,7 +18,7 @@ from pathlib import Path
 from kill_and_resume import ROOT, make_data
 
 FLAGS = (
-    "--config config/ocrnet/config_ocrnet_demo.yml --ms_mode 1 --batch_size 2 --log_interval 1 --total_step 40 "
+    "--config config/ocrnet/ocrnet_demo.yml --ms_mode 1 --batch_size 2 --log_interval 1 --total_step 40 "
     "--run_eval False --set model.head_channels=16 --set model.key_channels=8 --set model.context_channels=16 "
     "--set data.crop_size=[32,64] --set data.workers=1 --set schedule.kind=constant --set schedule.warmup_steps=0 "
     "--set checkpoint.interval=10"

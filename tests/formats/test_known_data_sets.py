@@ -30,7 +30,7 @@ COUNTS = {
 
 
 def put(path: Path, values: list[int] | None = None, **variables) -> Path:
-    """Write a picture (no values), a label of one row, or a MATLAB file."""
+    """Write an image (no values), a label of one row, or a MATLAB file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if variables:
         savemat(path, {name: np.array([row], np.uint16) for name, row in variables.items()}, do_compression=True)
@@ -108,7 +108,7 @@ def test_ade20k(tmp_path, root):
     dataset = opened("ade20k", tmp_path / root, train="training")
     assert labels(dataset) == [[4, 255, 255, 255], [255, 0, 1, 149]]
     assert dataset.name(0) == "ADE_train_00000001"
-    with pytest.raises(UserError, match=r"ADE_val_00000001\.png: label file of picture .* not found"):
+    with pytest.raises(UserError, match=r"ADE_val_00000001\.png: label file of image .* not found"):
         opened("ade20k", tmp_path / root, train="validation")
 
 
@@ -187,7 +187,7 @@ def test_a_missing_split_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no folder .*images/trainig"):
         opened("ade20k", tmp_path, train="trainig")
     (tmp_path / "images" / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no pictures here; data\.train \(split 'empty'\) is empty"):
+    with pytest.raises(UserError, match=r"no images here; data\.train \(split 'empty'\) is empty"):
         opened("ade20k", tmp_path, train="empty")
 
 
@@ -196,10 +196,10 @@ def test_matlab_files_that_are_no_labels(tmp_path):
     put(tmp_path / "images" / "a.jpg")
     label = put(tmp_path / "annotations" / "a.mat", other=[1, 2, 3, 4])
     dataset = opened("coco_stuff_10k", tmp_path)
-    with pytest.raises(UserError, match=r"a\.mat: not a readable label picture: holds none of GTcls"):
+    with pytest.raises(UserError, match=r"a\.mat: not a readable label image: holds none of GTcls"):
         dataset.read(0)
     label.write_bytes(b"MATLAB 5.0 MAT-file, cut short")
-    with pytest.raises(UserError, match=r"a\.mat: not a readable label picture: damaged or cut short"):
+    with pytest.raises(UserError, match=r"a\.mat: not a readable label image: damaged or cut short"):
         dataset.read(0)
     put(label, S=[1, 2, 3])
     with pytest.raises(UserError, match=r"a\.mat: the label is 3 x 1 pixels"):

@@ -6,7 +6,7 @@ from mindspore import Tensor, nn, ops
 
 from ocrnet.config import Config
 from ocrnet.inference import predictor as inference
-from ocrnet.inference.predictor import CompileWhatRepeats, Predictor, Repeating, View, prepare, starts_and_ends
+from ocrnet.inference.predictor import CompileFrequentSizes, FrequentSizes, Predictor, TTAView, prepare, window_slices
 from ocrnet.runtime import device
 
 
@@ -51,65 +51,65 @@ def config_for(classes: int, data: dict | None = None, **evaluation) -> Config:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (64, 96, 3)).astype(np.uint8)
 
 
-def test_windows_side_by_side_equal_the_whole_picture_where_the_receptive_field_ends_with_them(picture):
+def test_windows_side_by_side_equal_the_whole_image_where_the_receptive_field_ends_with_them(image):
     network = Tiled()
-    whole = Predictor(network, config_for(5, WHOLE_NUMBERS)).logits([picture], View())
+    whole = Predictor(network, config_for(5, WHOLE_NUMBERS)).logits([image], TTAView())
     windows = Predictor(network, config_for(5, WHOLE_NUMBERS, window=[32, 32], stride=[32, 32])).logits(
-        [picture], View()
+        [image], TTAView()
     )
     np.testing.assert_array_equal(windows, whole)
     assert len(np.unique(whole.argmax(1))) > 1
 
 
-def test_windows_cover_every_pixel_and_the_last_ends_with_the_picture():
-    assert starts_and_ends(100, 40, 30) == [slice(0, 40), slice(30, 70), slice(60, 100)]
-    assert starts_and_ends(95, 40, 30) == [slice(0, 40), slice(30, 70), slice(55, 95)]
-    assert starts_and_ends(20, 40, 30) == [slice(0, 20)]
+def test_windows_cover_every_pixel_and_the_last_ends_with_the_image():
+    assert window_slices(100, 40, 30) == [slice(0, 40), slice(30, 70), slice(60, 100)]
+    assert window_slices(95, 40, 30) == [slice(0, 40), slice(30, 70), slice(55, 95)]
+    assert window_slices(20, 40, 30) == [slice(0, 20)]
 
 
-def test_where_windows_overlap_their_logits_are_averaged(picture):
+def test_where_windows_overlap_their_logits_are_averaged(image):
     network, config = Tiled(), config_for(5, WHOLE_NUMBERS, window=[64, 64], stride=[64, 32])
     predictor = Predictor(network, config)
-    image = prepare(picture, config.data)[None]
+    image = prepare(image, config.data)[None]
     parts = [network(Tensor(np.ascontiguousarray(image[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
     expected = np.concatenate(
         [parts[0][..., :32], (parts[0][..., 32:] + parts[1][..., :32]) / 2, parts[1][..., 32:]], axis=3
     )
-    np.testing.assert_array_equal(predictor.logits([picture], View()), expected)
+    np.testing.assert_array_equal(predictor.logits([image], TTAView()), expected)
 
 
 @pytest.mark.parametrize("data", [{}, {"test_scale": (150, 80)}])
-def test_one_ratio_of_1_without_flip_is_single_scale_exactly(picture, data):
+def test_one_ratio_of_1_without_flip_is_single_scale_exactly(image, data):
     single = Predictor(Mirrorable(), config_for(4, data))
     multi = Predictor(Mirrorable(), config_for(4, data, multi_scale=True, ratios=[1.0], flip=False))
-    np.testing.assert_array_equal(multi([picture]), single([picture]))
-    np.testing.assert_array_equal(multi.logits([picture], View(1.0)), single.logits([picture], View()))
+    np.testing.assert_array_equal(multi([image]), single([image]))
+    np.testing.assert_array_equal(multi.logits([image], TTAView(1.0)), single.logits([image], TTAView()))
 
 
-def test_flip_gives_a_mirrored_picture_the_mirrored_result(picture):
+def test_flip_gives_a_mirrored_image_the_mirrored_result(image):
     flipping = Predictor(Mirrorable(), config_for(4, flip=True))
     plain = Predictor(Mirrorable(), config_for(4))
-    mirrored = np.ascontiguousarray(picture[:, ::-1])
-    np.testing.assert_array_equal(flipping.probabilities([mirrored]), flipping.probabilities([picture])[..., ::-1])
-    assert (plain([mirrored]) != plain([picture])[..., ::-1]).any()  # it needed the flip
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    np.testing.assert_array_equal(flipping.probabilities([mirrored]), flipping.probabilities([image])[..., ::-1])
+    assert (plain([mirrored]) != plain([image])[..., ::-1]).any()  # it needed the flip
 
 
-def test_flip_swaps_left_and_right_classes(picture):
+def test_flip_swaps_left_and_right_classes(image):
     plain = Predictor(Mirrorable(), config_for(4))
     swapping = Predictor(Mirrorable(), config_for(4, {"flip_pairs": [(1, 3)]}))
-    logits = plain.logits([picture], View(mirrored=True))
-    np.testing.assert_array_equal(swapping.logits([picture], View(mirrored=True)), logits[:, [0, 3, 2, 1]])
+    logits = plain.logits([image], TTAView(mirrored=True))
+    np.testing.assert_array_equal(swapping.logits([image], TTAView(mirrored=True)), logits[:, [0, 3, 2, 1]])
 
 
-def test_several_views_are_the_mean_of_their_softmax(picture):
+def test_several_views_are_the_mean_of_their_softmax(image):
     predictor = Predictor(Mirrorable(), config_for(4, multi_scale=True, ratios=[0.5, 1.0]))
-    assert predictor.views == [View(0.5), View(0.5, True), View(1.0), View(1.0, True)]
-    parts = [ops.softmax(Tensor(predictor.logits([picture], view)), axis=1).asnumpy() for view in predictor.views]
-    np.testing.assert_allclose(predictor.probabilities([picture]), np.mean(parts, axis=0), atol=1e-6)
+    assert predictor.views == [TTAView(0.5), TTAView(0.5, True), TTAView(1.0), TTAView(1.0, True)]
+    parts = [ops.softmax(Tensor(predictor.logits([image], view)), axis=1).asnumpy() for view in predictor.views]
+    np.testing.assert_allclose(predictor.probabilities([image]), np.mean(parts, axis=0), atol=1e-6)
 
 
 def test_a_ratio_scales_test_scale():
@@ -119,7 +119,7 @@ def test_a_ratio_scales_test_scale():
 
 
 def test_no_more_sizes_are_compiled_than_there_is_memory_for():
-    compiled = Repeating(first=True, most=3)
+    compiled = FrequentSizes(first=True, most=3)
     uses = [size for _ in range(7) for size in range(10)]
     answers = {size: [] for size in range(10)}
     for size in uses:
@@ -135,7 +135,7 @@ def test_a_size_is_compiled_when_it_comes_often(monkeypatch):
     real = device.pynative
     monkeypatch.setattr(inference.device, "pynative", lambda: (eager.append(1), real())[1])
     small, large = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 8, 8), np.float32)
-    call = CompileWhatRepeats(inference.MainLogits(Mirrorable(), False), first=True)
+    call = CompileFrequentSizes(inference.MainLogits(Mirrorable(), False), first=True)
     for image in [small, large, small, large, large, large, large, large]:
         assert call(image, (6, 6)).shape == (1, 4, 6, 6)
     assert len(eager) == 4  # the large size before its fifth time

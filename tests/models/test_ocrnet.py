@@ -37,7 +37,7 @@ def test_parameter_counts_are_the_published_ones(backbone, classes):
         assert published is None or count == published
 
 
-def test_the_recipe_knows_every_backbone():
+def test_the_config_knows_every_backbone():
     assert {*hrnet.DEPTHS, *resnet._DEPTHS} == set(get_args(Backbone))
     wide = hrnet.HRNet("hrnet_w64")
     assert wide.out_channels == (64, 128, 256, 512)

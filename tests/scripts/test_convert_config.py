@@ -1,4 +1,4 @@
-"""mmsegmentation's configs become recipes without being run."""
+"""mmsegmentation's configs become configs without being run."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ from ocrnet.config import OHEMConfig
 from ocrnet.config.combinations import notes
 from ocrnet.config.loading import load_config, resolve
 
-RECIPES = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
+CONFIGS = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
 _SPEC = importlib.util.find_spec("mmseg")
 CONFIGS = Path(os.environ.get("MMSEG_CONFIGS") or (Path(_SPEC.origin).parent / ".mim/configs" if _SPEC else "absent"))
 """mmsegmentation's configs: of its wheel, unpacked or installed."""
@@ -124,7 +124,7 @@ def test_a_constant_learning_rate_has_no_power_and_no_end(convert, tmp_path):
     assert not [note for note in notes(resolved.config, resolved.given, training=True) if "schedule" in note]
 
 
-FORMULAS = [  # (what BASE and OWN say, what this config says, keys of the recipe, remarks, what is not remarked)
+FORMULAS = [  # (what BASE and OWN say, what this config says, keys of the config, remarks, what is not remarked)
     (
         "dict(type='DiceLoss', loss_weight=2.0)",
         "dict(type='DiceLoss', naive_dice=True, use_sigmoid=False, eps=1.0)",
@@ -226,7 +226,7 @@ def test_what_is_no_ocrnet_is_refused(convert, tmp_path, text, message):
 
 
 @pytest.mark.skipif(not (CONFIGS / "ocrnet").is_dir(), reason="MMSEG_CONFIGS names the configs of mmsegmentation 1.2.2")
-def test_the_24_published_configs_resolve_to_our_recipes(convert, tmp_path):
+def test_the_24_published_configs_resolve_to_our_configs(convert, tmp_path):
     backbones = {"hr18s": "hrnet_w18_small", "hr18": "hrnet_w18", "hr48": "hrnet_w48", "r101-d8": "resnet101_v1c_d8"}
     files = sorted((CONFIGS / "ocrnet").glob("*.py"))
     assert len(files) == 24
@@ -235,7 +235,7 @@ def test_the_24_published_configs_resolve_to_our_recipes(convert, tmp_path):
         assert done.returncode == 0, done.stderr
         kind, cards, batch, length, data = re.match(r"ocrnet_(.+)_(\d)xb(\d)-(\d+k)_(\w+)-", file.stem).groups()
         name = f"ocrnet_{backbones[kind]}_{data.replace('voc12', 'voc2012')}_mmseg_{length}"
-        ours = load_config(RECIPES / f"{name}{f'_b{int(cards) * int(batch)}' if kind == 'r101-d8' else ''}.yml")
+        ours = load_config(CONFIGS / f"{name}{f'_b{int(cards) * int(batch)}' if kind == 'r101-d8' else ''}.yml")
         found = load_config(tmp_path / f"{file.stem}.yml")
         found.save_dir = ours.save_dir
         if data == "ade20k":  # where the data lies is nobody's business but the user's
@@ -245,7 +245,7 @@ def test_the_24_published_configs_resolve_to_our_recipes(convert, tmp_path):
             assert (found.data.pad, ours.data.pad) == ("black", "mean")
             found.data.pad = ours.data.pad
         assert found == ours, file.stem
-        # the 80,000 steps of 16 pictures were published with a schedule that ends at 40,000
+        # the 80,000 steps of 16 images were published with a schedule that ends at 40,000
         odd = ["cannot be expressed: param_scheduler.PolyLR.end = 40000"] if "8xb2-80k" in file.stem else []
         remarks = done.stdout.splitlines()[:-1]
         assert [remark for remark in remarks if not remark.startswith("weights: ")] == odd

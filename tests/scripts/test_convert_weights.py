@@ -29,35 +29,35 @@ def golden() -> Golden:
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("recipe") / "hr18s.yml"
+def config_file(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("config") / "hr18s.yml"
     file.write_text("model: {backbone: hrnet_w18_small}\n")
     return file
 
 
-def test_a_converted_checkpoint_answers_as_the_peer(tmp_path, golden, recipe, run_script) -> None:
+def test_a_converted_checkpoint_answers_as_the_peer(tmp_path, golden, config_file, run_script) -> None:
     """As DataParallel saves it, `module.` before every name."""
     save_file({f"module.{name}": value for name, value in golden.tensors().items()}, tmp_path / "peer.safetensors")
     output = tmp_path / "sub" / "ocrnet.ckpt"
     run = run_script(
         *(SCRIPT, "--source", "mmseg", "--input", tmp_path / "peer.safetensors"),
-        *("--config", recipe, "--output", output),
+        *("--config", config_file, "--output", output),
     )
     assert run.returncode == 0, run.stderr
     assert "used: 769 tensors" in run.stdout
     assert "not used: 153 tensors, PyTorch's counter of batches" in run.stdout
     assert [file.name for file in output.parent.iterdir()] == ["ocrnet.ckpt"]
 
-    network = ocrnet.load_network(recipe, output)
+    network = ocrnet.load_network(config_file, output)
     assert not network.training
     main, auxiliary = network(Tensor(golden_input()))
     assert np.abs(main.asnumpy()[:, :, golden.rows] - golden.main).max() <= 5 * golden.error[0]
     assert np.abs(auxiliary.asnumpy()[:, :, golden.auxiliary_rows] - golden.auxiliary).max() <= 5 * golden.error[1]
     with pytest.raises(UserError, match="does not fit"):
-        load_weights(HRNet("hrnet_tiny"), output, load_config(recipe))
+        load_weights(HRNet("hrnet_tiny"), output, load_config(config_file))
 
 
-def test_an_empty_or_misshapen_tensor_is_refused(tmp_path, golden, recipe, run_script) -> None:
+def test_an_empty_or_misshapen_tensor_is_refused(tmp_path, golden, config_file, run_script) -> None:
     tensors = golden.tensors()
     del tensors["decode_head.1.bottleneck.conv.weight"]
     tensors["decode_head.1.conv_seg.weight"] = np.zeros((21, 512, 1, 1), np.float32)
@@ -65,14 +65,14 @@ def test_an_empty_or_misshapen_tensor_is_refused(tmp_path, golden, recipe, run_s
     output = tmp_path / "ocrnet.ckpt"
     run = run_script(
         *(SCRIPT, "--source", "mmseg", "--input", tmp_path / "peer.safetensors"),
-        *("--config", recipe, "--output", output),
+        *("--config", config_file, "--output", output),
     )
     assert run.returncode == 2 and not output.exists()
     assert "ocr_head.pixels.conv.weight: missing in the file, shape (512, 270, 3, 3) in the network" in run.stderr
     assert "ocr_head.classifier.weight: shape (21, 512, 1, 1) in the file, (19, 512, 1, 1) in the network" in run.stderr
 
 
-def test_imagenet_weights_of_mmsegmentation(tmp_path, golden, recipe, run_script) -> None:
+def test_imagenet_weights_of_mmsegmentation(tmp_path, golden, config_file, run_script) -> None:
     tensors = {
         name.removeprefix("backbone."): value
         for name, value in golden.tensors().items()
@@ -83,7 +83,7 @@ def test_imagenet_weights_of_mmsegmentation(tmp_path, golden, recipe, run_script
     output = tmp_path / "backbone.ckpt"
     run = run_script(
         *(SCRIPT, "--source", "mmseg", "--input", tmp_path / "imagenet.safetensors", "--backbone"),
-        *("--config", recipe, "--output", output),
+        *("--config", config_file, "--output", output),
     )
     assert run.returncode == 0, run.stderr
     assert "2 tensors, part of an ImageNet classification head" in run.stdout
@@ -115,6 +115,6 @@ def test_importing_the_package_leaves_mindspore_alone() -> None:
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCE}).returncode == 0
 
 
-def test_mindcv_needs_the_backbone_flag(tmp_path, recipe, run_script) -> None:
-    run = run_script(SCRIPT, "--source", "mindcv", "--input", "x", "--config", recipe, "--output", "y.ckpt")
+def test_mindcv_needs_the_backbone_flag(tmp_path, config_file, run_script) -> None:
+    run = run_script(SCRIPT, "--source", "mindcv", "--input", "x", "--config", config_file, "--output", "y.ckpt")
     assert run.returncode == 2 and "--backbone" in run.stderr

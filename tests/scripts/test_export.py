@@ -19,7 +19,7 @@ from ocrnet.inference.predictor import MainLogits
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.weights.ckpt import load_weights
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 NETWORKS = {
     "published": dict(backbone="hrnet_tiny", dropout=0.1),
     "hrnet_ocr": dict(backbone="hrnet_tiny", align_corners=True, conv_bias=True),
@@ -136,7 +136,7 @@ def test_export_writes_what_other_programs_read(untrained, run_script, tmp_path,
     path = tmp_path / f"network.{kind}"
     flags = ["--batch", 1, "--size", 64, 128] if fixed else []
     flags += ["--argmax", fixed, "--format", kind, "--output", path, "--ckpt_path", untrained.path]
-    done = run_script("scripts/export.py", "--config", RECIPE, *untrained.flags, *flags)
+    done = run_script("scripts/export.py", "--config", CONFIG_FILE, *untrained.flags, *flags)
     assert done.returncode == 0, done.stderr
     cell = OCRNet(untrained.config.model, 19).set_train(False)
     load_weights(cell, untrained.path, untrained.config)
@@ -159,7 +159,7 @@ def test_export_writes_what_other_programs_read(untrained, run_script, tmp_path,
 @pytest.mark.slow
 def test_eval_and_predict_take_an_engine(demo, untrained, run_script, tmp_path):
     pytest.importorskip("onnxruntime")
-    flags = ["--config", RECIPE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]
+    flags = ["--config", CONFIG_FILE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]
     scores = []
     for engine in ("mindspore", "onnxruntime"):
         path = tmp_path / f"{engine}.json"
@@ -168,16 +168,16 @@ def test_eval_and_predict_take_an_engine(demo, untrained, run_script, tmp_path):
         scores.append(np.array(json.loads(path.read_text())["confusion_matrix"]))
     assert scores[0].sum() == scores[1].sum() > 0
     assert np.abs(scores[0] - scores[1]).sum() <= 2e-4 * scores[0].sum()
-    pictures = demo / "leftImg8bit" / "val"
+    images = demo / "leftImg8bit" / "val"
     done = run_script(
-        "scripts/predict.py", *flags, "--engine", "onnxruntime", "--input", pictures, "--output", tmp_path / "out"
+        "scripts/predict.py", *flags, "--engine", "onnxruntime", "--input", images, "--output", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
     assert len([cv2.imread(str(file), 0) for file in (tmp_path / "out" / "raw").rglob("*.png")]) == 5
 
 
 def test_what_an_engine_lacks_is_said_in_one_line(untrained, demo, run_script):
-    flags = ["--config", RECIPE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]
+    flags = ["--config", CONFIG_FILE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]
     done = run_script("eval.py", *flags, "--engine", "onnxruntime", "--precision", "int8")
     assert done.returncode == 2 and "--precision int8: onnxruntime has fp32" in done.stderr
     assert "Traceback" not in done.stderr

@@ -42,10 +42,10 @@ def test_layout_and_names(demo: Path) -> None:
             assert match and match[1] == image.parent.name == label.parent.name
             stem = label.name.removesuffix("labelIds.png")
             for kind, mode in (("labelIds", "L"), ("color", "RGBA")):
-                with Image.open(label.with_name(f"{stem}{kind}.png")) as picture:
-                    assert (picture.size, picture.mode) == ((256, 128), mode)
-            with Image.open(image) as picture:
-                assert (picture.size, picture.mode) == ((256, 128), "RGB")
+                with Image.open(label.with_name(f"{stem}{kind}.png")) as image:
+                    assert (image.size, image.mode) == ((256, 128), mode)
+            with Image.open(image) as image:
+                assert (image.size, image.mode) == ((256, 128), "RGB")
 
 
 def test_every_class_occurs_in_both_splits(demo: Path) -> None:
@@ -85,9 +85,9 @@ def test_a_scene_depends_on_seed_split_and_index_only(demo: Path, tmp_path: Path
     whole, same, other = contents(demo), contents(tmp_path / "same"), contents(tmp_path / "other")
     assert len(same) == 15 and same.keys() == other.keys()
     assert all(whole[name] == data for name, data in same.items())
-    pictures = [name for name in same if name.endswith("leftImg8bit.png")]
-    assert all(same[name] != other[name] for name in pictures)
-    assert len({same[name] for name in pictures}) == 3
+    images = [name for name in same if name.endswith("leftImg8bit.png")]
+    assert all(same[name] != other[name] for name in images)
+    assert len({same[name] for name in images}) == 3
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,11 @@ def test_labels_and_lists(sources, run_script):
     put_mat(sbd / "cls" / "2008_000002.mat", values)
     done = run_script("scripts/make_voc_aug.py", "--sbd", sbd.parents[1], "--voc", voc.parent)
     assert done.returncode == 0, done.stderr
-    assert "3 labels" in done.stdout and "1 + 2 pictures" in done.stdout and "SBD labels: 100%" in done.stderr
-    with Image.open(voc / "SegmentationClassAug" / "2008_000002.png") as picture:
-        assert picture.mode == "P"
-        np.testing.assert_array_equal(np.asarray(picture), values)
-        assert picture.convert("RGB").getpixel((4, 2)) == (0, 64, 128)  # class 20, tvmonitor
+    assert "3 labels" in done.stdout and "1 + 2 images" in done.stdout and "SBD labels: 100%" in done.stderr
+    with Image.open(voc / "SegmentationClassAug" / "2008_000002.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), values)
+        assert image.convert("RGB").getpixel((4, 2)) == (0, 64, 128)  # class 20, tvmonitor
     lists = voc / "ImageSets" / "Segmentation"
     assert (lists / "aug.txt").read_text().split() == ["2008_000002", "2008_000007"]
     assert (lists / "trainaug.txt").read_text().split() == ["2007_000032", "2008_000002", "2008_000007"]

@@ -1,4 +1,4 @@
-"""From annotation files to a recipe, with the scripts as a user runs them."""
+"""From annotation files to a config, with the scripts as a user runs them."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def box(label: str, left: int, top: int, right: int, bottom: int) -> dict:
 
 @pytest.fixture
 def mine(tmp_path) -> Path:
-    """Twelve pictures of four videos with LabelMe files and a file of classes."""
+    """Twelve images of four videos with LabelMe files and a file of classes."""
     root = tmp_path / "mine #2"
     for folder in ("images/day", "annotations/day"):
         (root / folder).mkdir(parents=True)
@@ -47,13 +47,13 @@ def masks(run_script, mine):
     return run
 
 
-def test_polygons_become_label_pictures_with_a_palette(masks, mine):
+def test_polygons_become_label_images_with_a_palette(masks, mine):
     done = masks()
-    assert done.returncode == 0 and "12 label pictures in" in done.stdout, done.stderr
+    assert done.returncode == 0 and "12 label images in" in done.stdout, done.stderr
     assert "12/12" in done.stderr  # the bar
-    with Image.open(mine / "masks/day/video0_00.png") as picture:
-        assert picture.mode == "P" and picture.getpalette()[3:9] == [200, 0, 0, 255, 80, 0]
-        counts = np.bincount(np.asarray(picture).ravel(), minlength=3)
+    with Image.open(mine / "masks/day/video0_00.png") as image:
+        assert image.mode == "P" and image.getpalette()[3:9] == [200, 0, 0, 255, 80, 0]
+        counts = np.bincount(np.asarray(image).ravel(), minlength=3)
     assert counts.tolist() == [40 * 64 - 200 - 128, 200, 128]
     assert len(list((mine / "masks").rglob("*"))) == 13  # nothing half-written
 
@@ -68,7 +68,7 @@ def test_what_no_object_covers_is_ignored_without_a_background(masks, mine):
 def test_unknown_labels_are_named_with_a_guess_and_mapped(masks, mine):
     labelme(mine / "annotations/day", "video0_00", box("rode sign", 0, 0, 9, 9), box("cat", 0, 0, 3, 3))
     done = masks()
-    assert done.returncode == 2 and "11 label pictures" in done.stdout
+    assert done.returncode == 2 and "11 label images" in done.stdout
     assert "label 'rode sign' (1 files) is no class. Did you mean road sign? --map 'rode sign=NEW'" in done.stderr
     assert "label 'cat' (1 files) is no class. Known: background, road sign, wire." in done.stderr
     assert not (mine / "masks/day/video0_00.png").exists()
@@ -89,7 +89,7 @@ def test_the_order_of_painting_can_be_chosen(masks, mine):
 def test_damaged_files_do_not_stop_the_others(masks, mine):
     (mine / "annotations/day/video0_00.json").write_text('{"shapes": [')
     done = masks()
-    assert done.returncode == 2 and "11 label pictures" in done.stdout
+    assert done.returncode == 2 and "11 label images" in done.stdout
     assert "video0_00.json: not a readable JSON file" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -114,18 +114,18 @@ def test_fifty_demo_polygon_files_equal_cityscapesscripts(run_script, tmp_path):
 @pytest.fixture
 def lists(run_script, mine):
     def run(*flags):
-        base = ["--root", mine, "--classes", mine / "classes.yml", "--pictures", "images/**/*.png"]
+        base = ["--root", mine, "--classes", mine / "classes.yml", "--images", "images/**/*.png"]
         return run_script("scripts/make_lists.py", *base, "--labels", "masks/**/*.png", *flags)
 
     return run
 
 
-def test_lists_keep_groups_together_and_the_recipe_is_ready(masks, lists, mine):
+def test_lists_keep_groups_together_and_the_config_is_ready(masks, lists, mine):
     assert masks().returncode == 0
-    recipe = mine / "mine.yml"
-    done = lists("--group", "(video.)", "--split", "50,25,25", "--recipe", recipe)
+    config_file = mine / "mine.yml"
+    done = lists("--group", "(video.)", "--split", "50,25,25", "--config", config_file)
     assert done.returncode == 0 and "12 pairs" in done.stdout and "6 train, 3 val, 3 test" in done.stdout, done.stderr
-    config = load_config(recipe)
+    config = load_config(config_file)
     assert config.data.classes == ["background", "road sign", "wire"] and config.data.palette[2] == (255, 80, 0)
     assert config.data.crop_size == (32, 64)
     shares = np.array([40 * 64 - 328, 200, 128]) / 2560
@@ -135,18 +135,18 @@ def test_lists_keep_groups_together_and_the_recipe_is_ready(masks, lists, mine):
     for name, size in (("train", 6), ("val", 3), ("test", 3)):
         dataset = open_dataset(config.data, name)
         assert len(dataset) == size
-        videos.append({picture.stem[:6] for picture, _ in dataset.pairs})
+        videos.append({image.stem[:6] for image, _ in dataset.pairs})
         if name != "test":
             assert (dataset.read(0)[1] == 2).sum() == 128
     assert config.data.root == mine
     assert sum(map(len, videos)) == 4 and not videos[0] & videos[1]
-    assert "<-" not in recipe.read_text().split("ignore_index")[0]
+    assert "<-" not in config_file.read_text().split("ignore_index")[0]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--labels", "masks/*.jpg"], "as many * as --pictures"),
+        (["--labels", "masks/*.jpg"], "as many * as --images"),
         (["--labels", "none/**/*.png"], "has a label; images/day/video0_00.png would have none/day/video0_00.png"),
         (["--group", "(film.)"], "images/day/video0_00.png does not match"),
         (["--group", "("], "not a regular expression"),
@@ -156,7 +156,7 @@ def test_lists_keep_groups_together_and_the_recipe_is_ready(masks, lists, mine):
 )  # fmt: skip
 def test_what_cannot_be_paired_or_split_is_said(masks, lists, mine, flags, message):
     (mine / "masks/day").mkdir(parents=True)
-    for picture in (mine / "images/day").iterdir():
-        Image.new("L", (64, 40)).save(mine / "masks/day" / picture.name)
+    for image in (mine / "images/day").iterdir():
+        Image.new("L", (64, 40)).save(mine / "masks/day" / image.name)
     done = lists(*flags)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from ocrnet.config.loading import load_config
-from ocrnet.data.images import read_picture
+from ocrnet.data.images import read_image
 from ocrnet.errors import UserError
 from ocrnet.inference import media
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,11 @@ def odd_files(tmp_path_factory):
 @pytest.mark.slow
 def test_each_file_gives_its_size_back_and_one_bad_file_stops_nothing(run_script, untrained, odd_files, tmp_path):
     done = run_script(
-        "scripts/predict.py", "--config", RECIPE, "--ckpt_path", untrained.path, "--input", odd_files,
+        "scripts/predict.py", "--config", CONFIG_FILE, "--ckpt_path", untrained.path, "--input", odd_files,
         "--output", tmp_path, "--ms_mode", "1", *untrained.flags,
     )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "10 of 11 files segmented" in done.stdout and "text.png: not a readable picture" in done.stderr
+    assert "10 of 11 files segmented" in done.stdout and "text.png: not a readable image" in done.stderr
     assert "100%" in done.stderr  # the progress bar
     expected = {name: (48, 32) for name in ("plain", "grey", "alpha", "sixteen", "inner/plain.jpg", "inner/plain.png")}
     for name, size in {**expected, "one": (1, 1), "turned": (32, 48)}.items():
@@ -59,7 +59,7 @@ def test_each_file_gives_its_size_back_and_one_bad_file_stops_nothing(run_script
         with Image.open(tmp_path / "overlay" / f"{name}.jpg") as written:
             assert written.size == size
     raw, mask = (np.asarray(Image.open(tmp_path / kind / "plain.png")) for kind in ("raw", "mask"))
-    palette = np.array(load_config(RECIPE).data.palette, np.uint8)
+    palette = np.array(load_config(CONFIG_FILE).data.palette, np.uint8)
     np.testing.assert_array_equal(palette[raw], mask)
     assert len(list((tmp_path / "raw" / "film").glob("*.png"))) == 30
     assert len(list((tmp_path / "raw" / "animated").glob("*.png"))) == 3
@@ -69,14 +69,14 @@ def test_each_file_gives_its_size_back_and_one_bad_file_stops_nothing(run_script
 
 
 def test_reading_depth_alpha_and_orientation(odd_files):
-    plain = read_picture(odd_files / "plain.png").astype(int)
-    np.testing.assert_array_equal(read_picture(odd_files / "sixteen.png"), plain)
-    alpha = read_picture(odd_files / "alpha.png")
+    plain = read_image(odd_files / "plain.png").astype(int)
+    np.testing.assert_array_equal(read_image(odd_files / "sixteen.png"), plain)
+    alpha = read_image(odd_files / "alpha.png")
     assert (alpha[:, :24] == 255).all()  # transparent is white, not the colour that hides below
     np.testing.assert_array_equal(alpha[:, 24:], plain[:, 24:])
-    turned = read_picture(odd_files / "turned.jpg").astype(int)
+    turned = read_image(odd_files / "turned.jpg").astype(int)
     assert np.abs(turned - np.rot90(plain, -1)).mean() < 8  # JPEG's loss
-    grey = read_picture(odd_files / "grey.png")
+    grey = read_image(odd_files / "grey.png")
     assert grey.shape == (32, 48, 3) and (grey[..., 0] == grey[..., 2]).all()
 
 

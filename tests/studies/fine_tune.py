@@ -1,9 +1,9 @@
 """Fine-tuning the demo's network of 19 classes to 5 others: how far ahead of a start from scratch it is.
 
-    python tests/studies/fine_tune.py --checkpoint runs/config_ocrnet_demo/checkpoint/best.ckpt --output /tmp/fine_tune
+    python tests/studies/fine_tune.py --checkpoint runs/ocrnet_demo/checkpoint/best.ckpt --output /tmp/fine_tune
 
 draws 24 new scenes, in which five things are to be told apart, and trains the demo's network on them twice, from the
-checkpoint and from scratch, with the same pictures, steps and learning rates; scores on 6 scenes more.
+checkpoint and from scratch, with the same images, steps and learning rates; scores on 6 scenes more.
 """
 
 import argparse
@@ -31,7 +31,7 @@ GROUPS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="of config_ocrnet_demo.yml")
+    parser.add_argument("--checkpoint", required=True, type=Path, help="of ocrnet_demo.yml")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--every", type=int, default=10, help="steps between evaluations")
@@ -40,14 +40,14 @@ def main() -> None:
     scenes = ["--train", "24", "--val", "6", "--seed", "77", "--output", str(data)]
     subprocess.run([sys.executable, ROOT / "scripts/make_demo_data.py", *scenes], check=True, stderr=subprocess.DEVNULL)
     for split in ("train", "val"):
-        pictures = sorted((data / "leftImg8bit" / split).glob("*/*.png"))
-        names = [str(picture.relative_to(data)) for picture in pictures]
+        images = sorted((data / "leftImg8bit" / split).glob("*/*.png"))
+        names = [str(image.relative_to(data)) for image in images]
         labels = [name.replace("leftImg8bit", "gtFine", 1).replace("leftImg8bit", "gtFine_labelIds") for name in names]
         lines = (f"{name} {label}\n" for name, label in zip(names, labels, strict=True))
         (data / f"{split}.lst").write_text("".join(lines))
     places = {category: number for number, categories in enumerate(GROUPS.values()) for category in categories}
-    recipe = {
-        "__BASE__": str(ROOT / "config/ocrnet/config_ocrnet_demo.yml"),
+    config_file = {
+        "__BASE__": str(ROOT / "config/ocrnet/ocrnet_demo.yml"),
         "data": {
             "format": "list",
             "root": str(data),
@@ -68,7 +68,7 @@ def main() -> None:
     for name, model in (("from scratch", {}), ("fine-tuned", {"checkpoint": str(args.checkpoint.resolve())})):
         folder = args.output / name.replace(" ", "_")
         path = args.output / f"{folder.name}.yml"
-        path.write_text(yaml.safe_dump({**recipe, "model": model}, sort_keys=False))
+        path.write_text(yaml.safe_dump({**config_file, "model": model}, sort_keys=False))
         command = [sys.executable, ROOT / "train.py", "--config", path, "--save_dir", folder]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

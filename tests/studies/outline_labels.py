@@ -3,7 +3,7 @@
     python tests/studies/outline_labels.py --root DIR --lists train.lst val.lst --output data/mine \\
         --classes sky building pole road pavement tree sign fence car pedestrian bicyclist
 
-writes data/mine/images/*.png (the pictures), data/mine/annotations/*.json (an outline around every patch of a class,
+writes data/mine/images/*.png (the images), data/mine/annotations/*.json (an outline around every patch of a class,
 the largest first) and data/mine/classes.yml. Label value n is the n-th class; other values get no polygon.
 """
 
@@ -39,15 +39,15 @@ def main() -> None:
     for folder in ("images", "annotations"):
         (args.output / folder).mkdir(parents=True, exist_ok=True)
     pairs = [line.split() for name in args.lists for line in (args.root / name).read_text().splitlines()]
-    for picture, label_file in pairs:
+    for image, label_file in pairs:
         label = np.asarray(Image.open(args.root / label_file))
-        name = Path(picture).name
-        shutil.copyfile(args.root / picture, args.output / "images" / name)
+        name = Path(image).name
+        shutil.copyfile(args.root / image, args.output / "images" / name)
         about = {"imagePath": f"../images/{name}", "imageHeight": label.shape[0], "imageWidth": label.shape[1]}
         shapes = {"version": "5.0.0", "shapes": outlines(label, args.classes)}
         (args.output / "annotations" / f"{Path(name).stem}.json").write_text(json.dumps({**shapes, **about}))
     (args.output / "classes.yml").write_text("".join(f"- {name}\n" for name in args.classes))
-    print(f"{len(pairs)} pictures with polygons in {args.output}")
+    print(f"{len(pairs)} images with polygons in {args.output}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python tests/studies/thin_lines.py --output /tmp/thin_lines
 
-draws pictures with LabelMe's polylines, makes label pictures, lists and a recipe of them with the scripts, and trains
+draws images with LabelMe's polylines, makes label images, lists and a config of them with the scripts, and trains
 a tiny network with plain cross entropy and with config/schedules/thin_objects.yml, three seeds each: some four minutes
 on two cores. What is asked for is the IoU of the line.
 """
@@ -20,28 +20,28 @@ ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 320, 256
 
 
-def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
+def draw_image(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
     """Sky, hills and poles, and hanging wires; the wires as LabelMe has them."""
     rows = np.linspace(0, 1, HEIGHT)[:, None, None]
-    picture = (rng.uniform(120, 230, 3) * (1 - 0.4 * rows) + np.zeros((HEIGHT, WIDTH, 3))).astype(np.float32)
+    image = (rng.uniform(120, 230, 3) * (1 - 0.4 * rows) + np.zeros((HEIGHT, WIDTH, 3))).astype(np.float32)
     for _ in range(3):
         top = rng.uniform(0.5, 0.9) * HEIGHT + rng.uniform(5, 25) * np.sin(np.linspace(0, rng.uniform(2, 9), WIDTH))
         hill = np.concatenate([np.stack([np.arange(WIDTH), top], -1), [[WIDTH, HEIGHT], [0, HEIGHT]]])
-        cv2.fillPoly(picture, [hill.astype(np.int32)], rng.uniform(40, 150, 3).tolist())
+        cv2.fillPoly(image, [hill.astype(np.int32)], rng.uniform(40, 150, 3).tolist())
     for x in rng.integers(0, WIDTH, 3).tolist():  # thin as well, and no wire
-        cv2.line(picture, (x, HEIGHT), (x + int(rng.integers(-9, 10)), int(rng.integers(60, 200))), (60, 50, 45), 3)
+        cv2.line(image, (x, HEIGHT), (x + int(rng.integers(-9, 10)), int(rng.integers(60, 200))), (60, 50, 45), 3)
     shapes = []
     for _ in range(rng.integers(1, 3) if rng.random() < 0.75 else 0):
         x = np.linspace(0, WIDTH - 1, 17)
         ends, sag = rng.uniform(20, HEIGHT - 60, 2), rng.uniform(0, 40)
         y = np.interp(x, [0, WIDTH], ends) + sag * (1 - (2 * x / WIDTH - 1) ** 2)
         points = np.stack([x, y], -1)
-        under = float(picture.mean(2)[y.clip(0, HEIGHT - 1).astype(int), x.astype(int)].mean())
+        under = float(image.mean(2)[y.clip(0, HEIGHT - 1).astype(int), x.astype(int)].mean())
         colour = np.clip(under + rng.choice([-1, 1]) * rng.uniform(45, 90) + rng.uniform(-8, 8, 3), 0, 255)
-        cv2.polylines(picture, [np.round(points).astype(np.int32)], False, colour.tolist(), 2)
+        cv2.polylines(image, [np.round(points).astype(np.int32)], False, colour.tolist(), 2)
         shapes.append({"label": "line", "points": points.round(2).tolist(), "shape_type": "linestrip"})
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.7) + rng.normal(0, 4, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8), shapes
+    image = cv2.GaussianBlur(image, (0, 0), 0.7) + rng.normal(0, 4, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), shapes
 
 
 def run(script: str, *arguments: object) -> None:
@@ -64,16 +64,16 @@ def main() -> None:
     for folder in ("images", "annotations"):
         (data / folder).mkdir(parents=True, exist_ok=True)
     for number in range(80):
-        picture, shapes = draw_picture(np.random.default_rng([7, number]))
+        image, shapes = draw_image(np.random.default_rng([7, number]))
         name = f"{number:03d}"
-        cv2.imwrite(str(data / "images" / f"{name}.png"), picture)
+        cv2.imwrite(str(data / "images" / f"{name}.png"), image)
         about = {"shapes": shapes, "imagePath": f"{name}.png", "imageWidth": WIDTH, "imageHeight": HEIGHT}
         (data / "annotations" / f"{name}.json").write_text(json.dumps(about))
     (data / "classes.yml").write_text("background: {color: [0, 0, 0]}\nline: {color: [255, 80, 0], width: 2}\n")
     masks = ["--input", data / "annotations", "--output", data / "masks", "--classes", data / "classes.yml"]
     run("scripts/polygons_to_masks.py", *masks)
-    pairs = ["--root", data, "--pictures", "images/*.png", "--labels", "masks/*.png", "--classes", data / "classes.yml"]
-    run("scripts/make_lists.py", *pairs, "--split", "75,25", "--recipe", args.output / "made.yml")
+    pairs = ["--root", data, "--images", "images/*.png", "--labels", "masks/*.png", "--classes", data / "classes.yml"]
+    run("scripts/make_lists.py", *pairs, "--split", "75,25", "--config", args.output / "made.yml")
 
     tiny = (
         f"__BASE__: [made.yml{{}}]\nmodel: {{{{backbone: hrnet_tiny, head_channels: 48, key_channels: 24, "

@@ -8,13 +8,24 @@ import pytest
 from ocrnet.config import Config
 from ocrnet.training import compile_cache
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 SIZES = {"data.crop_size": "[32,64]", "model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
 
 
 @pytest.mark.slow
 def test_a_resumed_run_takes_the_cached_step_and_goes_on_as_without_it(demo, run_script, tmp_path):
-    flags = ["--config", RECIPE, "--dataset_dir", demo, "--total_step", 4, "--log_interval", 1, "--run_eval", "False"]
+    flags = [
+        "--config",
+        CONFIG_FILE,
+        "--dataset_dir",
+        demo,
+        "--total_step",
+        4,
+        "--log_interval",
+        1,
+        "--run_eval",
+        "False",
+    ]
     for key, value in {**SIZES, "checkpoint.interval": 2}.items():
         flags += ["--set", f"{key}={value}"]
     cache = ["--compile_cache", tmp_path / "cache"]
@@ -46,7 +57,7 @@ def test_a_step_whose_state_a_cached_graph_would_not_find_is_not_cached(settings
     assert "compiled anew" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
-def test_the_folders_name_depends_on_the_recipe_but_not_on_where_its_output_goes(tmp_path, monkeypatch):
+def test_the_folders_name_depends_on_the_config_but_not_on_where_its_output_goes(tmp_path, monkeypatch):
     def name(**settings):
         return compile_cache._fingerprint(Config(**settings))
 

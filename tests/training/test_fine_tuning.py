@@ -20,7 +20,7 @@ from ocrnet.training.step import TrainOneStep
 from ocrnet.weights.ckpt import load_for_classes, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 SMALL = {"backbone": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "context_channels": 16, "aux_channels": 16}
 CLASSIFIERS = [f"{head}.classifier.{kind}" for head in ("aux_head", "ocr_head") for kind in ("weight", "bias")]
 
@@ -109,12 +109,12 @@ def test_frozen_statistics_give_the_gradients_of_their_formula():
 
 @pytest.mark.slow
 def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
-    """Same pictures, learning rates, log and weights, where BatchNorm does not look at the batch."""
+    """Same images, learning rates, log and weights, where BatchNorm does not look at the batch."""
     flags = [word for key, value in SMALL.items() for word in ("--set", f"model.{key}={value}")]
     settings = ("model.freeze_norm=True", "loss.average=all", "data.crop_size=[32,64]", "schedule.warmup_steps=0")
     flags += [word for setting in settings for word in ("--set", setting)]
     flags += ["--total_step", "3", "--log_interval", "1", "--run_eval", "False", "--lr_init", "0.02", "--seed", "3"]
-    flags += ["--config", RECIPE, "--dataset_dir", demo, "--set", "checkpoint.interval=3"]
+    flags += ["--config", CONFIG_FILE, "--dataset_dir", demo, "--set", "checkpoint.interval=3"]
     save_weights(tmp_path / "start.ckpt", values(OCRNet(ModelConfig(**SMALL), 19)))
     flags += ["--set", f"model.checkpoint={tmp_path / 'start.ckpt'}"]  # freeze_norm needs statistics
     logs, weights = [], []
@@ -135,7 +135,16 @@ def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
 
 @pytest.mark.slow
 def test_where_memory_runs_out_it_says_what_to_lower(demo, tmp_path):
-    command = [sys.executable, ROOT / "train.py", "--config", RECIPE, "--dataset_dir", demo, "--save_dir", tmp_path]
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        "--config",
+        CONFIG_FILE,
+        "--dataset_dir",
+        demo,
+        "--save_dir",
+        tmp_path,
+    ]
     command += ["--set", "data.crop_size=[2048,4096]", "--total_step", "1", "--run_eval", "False"]
 
     def limit() -> None:

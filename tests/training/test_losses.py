@@ -7,7 +7,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from ocrnet.config import LossConfig, OHEMConfig
-from ocrnet.training.losses import CrossEntropy, HardExamples, OCRLoss, RegionLoss
+from ocrnet.training.losses import CrossEntropy, DiceLovaszLoss, OCRLoss, OHEMCrossEntropy
 
 WEIGHTS = [1.0, 0.5, 2.0]
 
@@ -58,15 +58,15 @@ def test_hard_examples_are_those_of_hrnet_ocr(threshold, keep, weights):
     logits, labels = example()
     softmax = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(1, keepdims=True)
     pixels = [(n, labels[n, y, x], y, x) for n, y, x in np.ndindex(labels.shape) if labels[n, y, x] != 255]
-    likely = sorted(softmax[pixel] for pixel in pixels)
-    bound = max(threshold, likely[min(keep, len(pixels) - 1)])
+    probabilities = sorted(softmax[pixel] for pixel in pixels)
+    bound = max(threshold, probabilities[min(keep, len(pixels) - 1)])
     hard = [pixel for pixel in pixels if softmax[pixel] < bound]
     factors = weights or [1.0] * 3
     loss, gradient = 0.0, np.zeros_like(softmax)
     for n, label, y, x in hard:
         loss -= factors[label] * np.log(softmax[n, label, y, x])
         gradient[n, :, y, x] = factors[label] * (softmax[n, :, y, x] - (np.arange(3) == label))
-    cell = HardExamples(3, OHEMConfig(threshold=threshold, keep=keep), weights)
+    cell = OHEMCrossEntropy(3, OHEMConfig(threshold=threshold, keep=keep), weights)
     value, measured = ops.value_and_grad(cell, 0)(Tensor(logits), Tensor(labels))
     assert value.asnumpy().item() == pytest.approx(loss / max(1, len(hard)), rel=1e-5)
     np.testing.assert_allclose(measured.asnumpy(), gradient / max(1, len(hard)), rtol=1e-4, atol=1e-6)
@@ -74,7 +74,7 @@ def test_hard_examples_are_those_of_hrnet_ocr(threshold, keep, weights):
 
 def test_hard_examples_of_a_batch_without_a_labelled_pixel_cost_nothing():
     logits, labels = example()
-    cell = HardExamples(3, OHEMConfig())
+    cell = OHEMCrossEntropy(3, OHEMConfig())
     value, gradient = ops.value_and_grad(cell, 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
     assert value.asnumpy() == 0 and not gradient.asnumpy().any()
 
@@ -93,11 +93,13 @@ def region_definition(logits, labels, dice, lovasz):
     valid = labels != 255
     losses = []
     for label in np.unique(labels[valid]):
-        likely, truth = softmax[label][valid], labels[valid] == label
-        errors = np.abs(truth - likely)
+        probabilities, truth = softmax[label][valid], labels[valid] == label
+        errors = np.abs(truth - probabilities)
         bounds = np.concatenate([[0], np.sort(errors)])
         area = sum((high - low) * jaccard_losses(errors > low, truth) for low, high in pairwise(bounds))
-        losses.append(dice * (1 - (2 * likely[truth].sum() + 1) / (likely.sum() + truth.sum() + 1)) + lovasz * area)
+        losses.append(
+            dice * (1 - (2 * probabilities[truth].sum() + 1) / (probabilities.sum() + truth.sum() + 1)) + lovasz * area
+        )
     return np.mean(losses)
 
 
@@ -105,7 +107,7 @@ def region_definition(logits, labels, dice, lovasz):
 def test_region_losses_and_their_gradients_equal_the_definition(dice, lovasz):
     logits, labels = example()
     labels[labels == 2] = 0  # a class that does not occur does not count
-    value, gradient = ops.value_and_grad(RegionLoss(3, dice, lovasz), 0)(Tensor(logits), Tensor(labels))
+    value, gradient = ops.value_and_grad(DiceLovaszLoss(3, dice, lovasz), 0)(Tensor(logits), Tensor(labels))
     assert value.asnumpy().item() == pytest.approx(region_definition(logits, labels, dice, lovasz), rel=1e-5)
     expected = np.zeros_like(logits, np.float64)
     for place in np.ndindex(logits.shape):
@@ -121,10 +123,10 @@ def test_region_losses_and_their_gradients_equal_the_definition(dice, lovasz):
 
 def test_region_losses_without_a_labelled_pixel_cost_nothing_and_perfect_ones_neither():
     logits, labels = example()
-    value, gradient = ops.value_and_grad(RegionLoss(3, 1, 1), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
+    value, gradient = ops.value_and_grad(DiceLovaszLoss(3, 1, 1), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
     assert value.asnumpy() == 0 and not gradient.asnumpy().any()
     sure = 50 * (labels[:, None] == np.arange(3).reshape(1, 3, 1, 1)).astype(np.float32)
-    assert RegionLoss(3, 1, 1)(Tensor(sure), Tensor(labels)).asnumpy() == pytest.approx(0, abs=1e-5)
+    assert DiceLovaszLoss(3, 1, 1)(Tensor(sure), Tensor(labels)).asnumpy() == pytest.approx(0, abs=1e-5)
 
 
 class Logits(nn.Cell):

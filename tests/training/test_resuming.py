@@ -23,7 +23,7 @@ from ocrnet.training.step import TrainOneStep
 from ocrnet.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 _TINY = (
     "--ms_mode 1 --log_interval 1 --set model.head_channels=16 --set model.key_channels=8 "
     "--set model.context_channels=16 --set data.crop_size=[32,64] --set data.workers=1 --set schedule.warmup_steps=0"
@@ -34,7 +34,9 @@ TINY = _TINY.split()
 @pytest.fixture
 def train(run_script, demo, tmp_path):
     def run(*flags, data=demo):
-        return run_script("train.py", "--config", RECIPE, "--dataset_dir", data, "--save_dir", tmp_path, *TINY, *flags)
+        return run_script(
+            "train.py", "--config", CONFIG_FILE, "--dataset_dir", data, "--save_dir", tmp_path, *TINY, *flags
+        )
 
     return run
 
@@ -69,7 +71,7 @@ def test_a_damaged_validation_image_costs_no_step_and_the_evaluation_is_repeated
 @pytest.mark.parametrize(("best_so_far", "improved"), [(0.99, False), (-1.0, True)])
 def test_only_a_better_score_makes_best_ckpt(demo, tmp_path, best_so_far, improved):
     flags = [*TINY, "--batch_size", "2", "--total_step", "1", "--dataset_dir", str(demo), "--save_dir", str(tmp_path)]
-    _, config = command_line.parse(command_line.recipe_parser(""), ["--config", str(ROOT / RECIPE), *flags])
+    _, config = command_line.parse(command_line.config_parser(""), ["--config", str(ROOT / CONFIG_FILE), *flags])
     loss_network = OCRLoss(OCRNet(config.model, 19), config.loss, 19, False)
     step = TrainOneStep(loss_network, make_optimizer(config.optimizer, loss_network), None)
     trainer = Trainer(config, step, open_dataset(config.data, "train"), open_dataset(config.data, "val"))
@@ -99,7 +101,16 @@ def test_epochs_are_completed_whatever_the_batch_size_and_a_shorter_run_is_done(
 
 def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_leaves_no_lock(train, demo, tmp_path):
     flags = [*TINY, "--batch_size", "4", "--total_step", "500", "--run_eval", "False"]
-    command = [sys.executable, ROOT / "train.py", "--config", RECIPE, "--dataset_dir", demo, "--save_dir", tmp_path]
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        "--config",
+        CONFIG_FILE,
+        "--dataset_dir",
+        demo,
+        "--save_dir",
+        tmp_path,
+    ]
     null = subprocess.DEVNULL
     with subprocess.Popen(list(map(str, [*command, *flags])), cwd=ROOT, stdout=null, stderr=null) as process:
         while not (tmp_path / "train.log").exists() and process.poll() is None:
@@ -130,7 +141,7 @@ def test_a_network_is_not_evaluated_with_another_configuration_than_it_was_train
     if value == "reversed":
         label_map = {index: 18 - index for index in range(19)}
         changes = {key: (untrained.config.data.classes[::-1], ""), "data.label_map": (label_map, "")}
-    config = load_config(ROOT / RECIPE, {**small, **changes})
+    config = load_config(ROOT / CONFIG_FILE, {**small, **changes})
     with pytest.raises(UserError) as caught:
         load_network(config, untrained.path)
     assert message in str(caught.value)
@@ -140,7 +151,7 @@ def test_other_names_for_the_same_classes_are_said(untrained, capsys):
     names = [f"类别{index}" for index in range(19)]
     changes = {"data.classes": (names, ""), "data.label_map": (untrained.config.data.label_map, "")}
     small = {name: (int(size), "") for name, size in (flag.split("=") for flag in untrained.flags[1::2])}
-    load_network(load_config(ROOT / RECIPE, {**small, **changes}), untrained.path)
+    load_network(load_config(ROOT / CONFIG_FILE, {**small, **changes}), untrained.path)
     assert capsys.readouterr().out == f"changed since {untrained.path} was written: data.classes (other names)\n"
 
 

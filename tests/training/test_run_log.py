@@ -32,13 +32,13 @@ def test_an_evaluation_that_will_be_repeated_is_cut_and_its_step_is_kept(tmp_pat
     for step in (2, 4):
         log.line(f"step {step}/9, loss: 1.0")
         log.scalars(step, {"loss/total": 1.0})
-        log.picture(step, "picture_label_prediction/a", np.zeros((2, 2, 3), np.uint8))
+        log.image(step, "image_label_prediction/a", np.zeros((2, 2, 3), np.uint8))
         log.scalars(step, {"val/miou": 0.5, "val_iou/road": 0.5})
         log.line(f"step {step}: mIoU 50.00 %")
     log.close()
     RunLog(tmp_path, 4, evaluated).close()
     steps = ["step 2/9", "step 2: ", "step 4/9", "step 4: "]
-    names = ["loss/total", "picture_label_prediction/a", "val/miou", "val_iou/road"]
+    names = ["loss/total", "image_label_prediction/a", "val/miou", "val_iou/road"]
     kept = 4 if evaluated == 4 else 3
     assert [line[:8] for line in (tmp_path / "train.log").read_text().splitlines()] == steps[:kept]
     expected = [(2, name) for name in names] + [(4, name) for name in (names if evaluated == 4 else names[:1])]

@@ -12,7 +12,7 @@ from tensorboardX.proto import event_pb2
 from ocrnet.config import DataConfig
 from ocrnet.data.splits import open_dataset
 
-RECIPE = "config/ocrnet/config_ocrnet_demo.yml"
+CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 _TINY = (
     "--set model.head_channels=16 --set model.key_channels=8 --set model.context_channels=16 "
     "--set data.crop_size=[32,64] --set checkpoint.interval=4 --set schedule.warmup_steps=2 "
@@ -35,7 +35,7 @@ def weights(path) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def train(run_script, demo):
     def run(folder, *flags):
-        base = ["--config", RECIPE, "--dataset_dir", demo, "--save_dir", folder, *TINY]
+        base = ["--config", CONFIG_FILE, "--dataset_dir", demo, "--save_dir", folder, *TINY]
         return run_script("train.py", *base, *flags)
 
     return run
@@ -50,7 +50,7 @@ def straight(train, tmp_path_factory):
     return folder, done
 
 
-def test_training_writes_checkpoints_log_and_recipe_and_says_little(straight):
+def test_training_writes_checkpoints_log_and_config_and_says_little(straight):
     folder, done = straight
     assert {file.name for file in (folder / "checkpoint").iterdir()} == {
         "latest.ckpt", "best.ckpt", "OCRNet_hrnet_tiny_4_rank0.ckpt", "OCRNet_hrnet_tiny_8_rank0.ckpt",
@@ -66,14 +66,14 @@ def test_training_writes_checkpoints_log_and_recipe_and_says_little(straight):
 @pytest.mark.slow
 def test_evaluating_sizes_that_are_not_compiled_leaves_training_alone(train, straight, tmp_path):
     flags = "--ms_loss_scaler dynamic --set train.loss_scale.window=3 --run_eval True --set eval.batch_size=2"
-    done = train(tmp_path, *flags.split(), "--set", "eval.interval=4")  # the fifth picture is a batch of its own
+    done = train(tmp_path, *flags.split(), "--set", "eval.interval=4")  # the fifth image is a batch of its own
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path) == losses(straight[0])
     scores = [re.search(r"step 8: (mIoU [\d.]+ %)", run)[1] for run in (done.stdout, straight[1].stdout)]
     assert scores[0] == scores[1]
 
 
-def test_tensorboard_has_losses_rates_scores_and_pictures(straight):
+def test_tensorboard_has_losses_rates_scores_and_images(straight):
     file = next((straight[0] / "tensorboard").iterdir())
     found: dict[str, list] = {}
     content = file.read_bytes()
@@ -86,8 +86,8 @@ def test_tensorboard_has_losses_rates_scores_and_pictures(straight):
     every_step = ("loss/total", "loss/main", "loss/auxiliary", "learning_rate", "loss_scale", "images_per_second")
     assert {tag: len(found[tag]) for tag in every_step} == dict.fromkeys(every_step, 8)
     assert 0 <= found["val/miou"][0].simple_value <= 1 and "val_iou/road" in found
-    pictures = [values[0].image for tag, values in found.items() if tag.startswith("picture_label_prediction/")]
-    assert [(image.height, image.width) for image in pictures] == [(64, 3 * 128 + 2 * 4)] * 3
+    images = [values[0].image for tag, values in found.items() if tag.startswith("image_label_prediction/")]
+    assert [(image.height, image.width) for image in images] == [(64, 3 * 128 + 2 * 4)] * 3
 
 
 @pytest.mark.slow
@@ -129,10 +129,10 @@ def test_mixed_precision_trains_within_rounding_of_float32(train, straight, tmp_
 
 def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, straight, demo, tmp_path):
     folder, done = straight
-    result, base = tmp_path / "result.json", ["--config", RECIPE, "--dataset_dir", demo, *TINY]
+    result, base = tmp_path / "result.json", ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY]
     evaluated = run_script(
-        "eval.py", *base, "--checkpoint_path", folder / "checkpoint" / "best.ckpt", "--result_json", result,
-        "--visualize", "True", "--save_dir", tmp_path, "--set", "eval.batch_size=2", "--set", "eval.pictures=3",
+        "eval.py", *base, "--checkpoint_path", folder / "checkpoint" / "best.ckpt",
+        "--result_json", result, "--visualize", "True", "--save_dir", tmp_path, "--set", "eval.batch_size=2", "--set", "eval.visualized_images=3",
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
     scores = json.loads(result.read_text())
@@ -142,7 +142,7 @@ def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, 
     assert np.sum(scores["confusion_matrix"], axis=1).tolist() == np.bincount(labels, minlength=256)[:19].tolist()
     assert f"mIoU {100 * scores['miou']:.2f} %" in done.stdout  # the score that training saw
     assert f"{100 * scores['iou']['road']:.2f}" in evaluated.stdout
-    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    assert len(list((tmp_path / "images").glob("*.png"))) == 3
 
 
 def test_a_damaged_pair_does_not_cost_the_evaluation_of_the_others(run_script, untrained, demo, tmp_path):
@@ -150,7 +150,7 @@ def test_a_damaged_pair_does_not_cost_the_evaluation_of_the_others(run_script, u
     shutil.copytree(demo, data)
     images = sorted((data / "leftImg8bit" / "val").rglob("*.png"))
     images[1].write_bytes(images[1].read_bytes()[:-20])
-    base = ["--config", RECIPE, "--dataset_dir", data, *untrained.flags, "--ckpt_path", untrained.path]
+    base = ["--config", CONFIG_FILE, "--dataset_dir", data, *untrained.flags, "--ckpt_path", untrained.path]
     done = run_script("eval.py", *base, "--result_json", result, "--save_predictions", tmp_path / "png")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "1 of 5 pairs failed, the results are of the others" in done.stderr

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from ocrnet.cloud.bucket_client import Client, Passing, Refused
+from ocrnet.cloud.bucket_client import Client, Refused, TransientError
 from ocrnet.errors import UserError
 from ocrnet.runtime import device, progress
 
@@ -35,14 +35,14 @@ T = TypeVar("T")
 Outdated = Callable[[set[str]], Iterable[str]]
 
 
-class Stored(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object of the bucket."""
 
     size: int
     etag: str
 
 
-def calmly() -> None:
+def throttle() -> None:
     """From now on read and send with one worker and 4 MB/s for each core: 2 % of what a training could use."""
     global _workers, _rate
     _workers, _rate = 1, 4e6 * device.cores()
@@ -120,16 +120,16 @@ class _Bucket:
         self.prefix = self.client.folder
         self.moved, self.lock = 0, Lock()
 
-    def objects(self) -> dict[str, Stored]:
+    def objects(self) -> dict[str, ObjectInfo]:
         """{name under the URL: object}; the one object that the URL itself names has the name ""."""
-        found: dict[str, Stored] = {}
+        found: dict[str, ObjectInfo] = {}
         start, more = None, True
         while more:
             page = self.client.ask("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
             for entry in page.contents:
                 name = entry.key.removeprefix(self.prefix)
                 if not entry.key.endswith("/") and (not self.prefix or not name or name[0] == "/"):
-                    found[name.removeprefix("/")] = Stored(entry.size, entry.etag.strip('"'))
+                    found[name.removeprefix("/")] = ObjectInfo(entry.size, entry.etag.strip('"'))
                 start = entry.key
             more = page.is_truncated
         return found
@@ -202,19 +202,19 @@ class _Bucket:
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
-    def _md5(self, name: str, stored: Stored | None = None) -> str:
+    def _md5(self, name: str, stored: ObjectInfo | None = None) -> str:
         """MD5 of an object's content; "" when whoever sent it in parts did not write it down."""
         if stored and re.fullmatch("[0-9a-f]{32}", stored.etag):
             return stored.etag
         return dict(self.client.ask("getObjectMetadata", self._key(name)).header).get(_MD5, "")
 
-    def _same(self, file: Path, name: str, stored: Stored) -> bool:
+    def _same(self, file: Path, name: str, stored: ObjectInfo) -> bool:
         if not file.is_file() or file.stat().st_size != stored.size:
             return False
         with file.open("rb") as content:
             return self._md5(name, stored) in ("", _digest(content, stored.size))
 
-    def _get(self, name: str, stored: Stored, folder: Path, scratch: Path) -> None:
+    def _get(self, name: str, stored: ObjectInfo, folder: Path, scratch: Path) -> None:
         """Fetch one object. What an earlier try or run has brought of the same content is kept."""
         part = scratch / hashlib.md5(f"{name} {stored}".encode()).hexdigest()
         expected = self._md5(name, stored)
@@ -236,12 +236,12 @@ class _Bucket:
                 if file.tell() == stored.size and expected in ("", _digest(file, stored.size)):
                     return
             part.unlink()
-            raise Passing("what came has not the size and MD5 of what lies there")
+            raise TransientError("what came has not the size and MD5 of what lies there")
 
-        self.client.patiently(attempt)
+        self.client.retry(attempt)
         _move(part, folder / name)
 
-    def _put(self, name: str, file: BinaryIO, stored: Stored | None, unfinished: list[str]) -> bool:
+    def _put(self, name: str, file: BinaryIO, stored: ObjectInfo | None, unfinished: list[str]) -> bool:
         """Send a file as it is now (it may grow meanwhile); False when the same lies there."""
         size = os.fstat(file.fileno()).st_size
         md5 = _digest(file, size)
@@ -295,7 +295,7 @@ class _Bucket:
         whole = {"headers": self.client.sdk.PutObjectHeader(md5=check, contentLength=len(data))}
         options |= whole if method == "putContent" else {"md5": check, "partSize": len(data)}
         # a stream, because the SDK makes a text for its log of bytes
-        self.client.patiently(lambda: self.client.request(method, key, content=BytesIO(data), **options))
+        self.client.retry(lambda: self.client.request(method, key, content=BytesIO(data), **options))
         self._count(len(data))
         _pause(len(data))
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""One bucket's server: requests through Huawei's SDK, tried again while that may help, and errors that say the mend."""
+"""One bucket's server: requests through Huawei's SDK, tried again while that may help, and errors that say the fix."""
 
 import os
 import random
@@ -18,7 +18,7 @@ PAUSES = (0.2, 0.5, 1, 2, 4, 8, 16)
 T = TypeVar("T")
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """What may be better at the next try."""
 
 
@@ -35,44 +35,44 @@ class Client:
         self.sdk, self._client, self.endpoint = _connect()
 
     def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        return self.patiently(lambda: self.request(method, *arguments, **options))
+        return self.retry(lambda: self.request(method, *arguments, **options))
 
-    def patiently(self, attempt: Callable[[], T]) -> T:
+    def retry(self, attempt: Callable[[], T]) -> T:
         for pause in (*PAUSES, None):
             try:
                 return attempt()
-            except Passing as problem:
+            except TransientError as problem:
                 if pause is None:
                     raise UserError(f"{self.url} at {self.endpoint}: {problem} ({len(PAUSES) + 1} tries)") from None
             time.sleep(pause * random.uniform(0.5, 1))  # not all workers at the same moment
         raise AssertionError
 
     def request(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """One request, one try. Raises Passing or UserError."""
+        """One request, one try. Raises TransientError or UserError."""
         try:
             answer = getattr(self._client, method)(self.bucket, *arguments, **options)
         except ssl.SSLCertVerificationError as error:
-            mend = "If the server is yours, name its authority's file in OBS_CA_FILE."
-            text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {mend}"
+            fix = "If the server is yours, name its authority's file in OBS_CA_FILE."
+            text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {fix}"
             raise UserError(text) from None
         except Exception as error:
             raise _network(error) from None
         if answer.status < 300:
             if answer.body is None and method not in ("deleteObject", "abortMultipartUpload"):
-                raise Passing("an answer without content")
+                raise TransientError("an answer without content")
             return answer
         reason = f"{answer.status} {answer.errorCode or answer.reason or ''} {answer.errorMessage or ''}".strip(" .")
         if answer.status >= 500 or answer.status in (408, 429) or answer.errorCode in ("BadDigest", "RequestTimeout"):
-            raise Passing(reason)
-        mends = {
+            raise TransientError(reason)
+        fixes = {
             403: "Are OBS_ACCESS_KEY_ID and OBS_SECRET_ACCESS_KEY right, and may they read and write there?",
             404: "Is it spelled right, and in the region of this endpoint?",
         }
-        raise Refused(f"{self.url}: {self.endpoint} refuses: {reason}. {mends.get(answer.status, '')}".rstrip())
+        raise Refused(f"{self.url}: {self.endpoint} refuses: {reason}. {fixes.get(answer.status, '')}".rstrip())
 
     @staticmethod
     def read(response: Any) -> bytes:
-        """The next piece of an object's content. Raises Passing."""
+        """The next piece of an object's content. Raises TransientError."""
         try:
             return response.read(1 << 18)
         except Exception as error:
@@ -98,13 +98,13 @@ def _connect() -> tuple[Any, Any, str]:
     other = not (urlsplit(endpoint).hostname or "").startswith("obs.")
     style = {"path_style": True, "signature": "v4"} if other else {}
     keys = {"security_provider_policy": "ENV", "ssl_verify": authorities}
-    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # `patiently` tries again
+    client = obs.ObsClient(server=endpoint, max_retry_count=0, timeout=30, **keys, **style)  # `retry` tries again
     if client.context:
         client.context.check_hostname = True  # the SDK leaves it out
     return obs, client, endpoint
 
 
 def _network(error: Exception) -> Exception:
-    """What went wrong on the way, which another try may mend; an OSError of the disk must not come here."""
+    """What went wrong on the way, which another try may fix; an OSError of the disk must not come here."""
     network = isinstance(error, (OSError, HTTPException)) or type(error) is Exception  # the SDK raises plain ones, too
-    return Passing(str(error) or type(error).__name__) if network else error
+    return TransientError(str(error) or type(error).__name__) if network else error

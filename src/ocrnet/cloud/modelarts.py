@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocrnet.cloud import bucket
-from ocrnet.cloud.once_a_machine import once_a_machine
+from ocrnet.cloud.once_per_node import once_per_node
 from ocrnet.distributed.launcher import is_scheduler, ranks
 from ocrnet.errors import UserError
 from ocrnet.runtime import program
@@ -92,7 +92,7 @@ def _inputs(args: Namespace, config: "Config") -> Iterator["Config"]:
         for url, folder in wanted:
             bucket.fetch(url, folder)
 
-    with once_a_machine(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
+    with once_per_node(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
         if weights and trains:
             config = config.replace({"model.pretrained": _checkpoint(weights)})
         elif weights:
@@ -202,7 +202,7 @@ def _send(save_dir: Path, url: str, since: int = 0) -> None:
 def _in_background() -> None:
     """python -m ocrnet.cloud.modelarts SAVE_DIR URL SINCE"""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what the training leaves of the processors
-    bucket.calmly()
+    bucket.throttle()
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
     _send(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
 

@@ -23,7 +23,7 @@ IMAGENET = {  # backbone: (--source, --input) of scripts/convert_weights.py --ba
 """Where the ImageNet weights of a backbone come from. Nobody publishes any for the others."""
 
 
-class Idle(NamedTuple):
+class NoEffect(NamedTuple):
     """Keys that have no effect where `applies`; `why` continues the sentence «no effect ...»."""
 
     keys: tuple[str, ...]
@@ -33,7 +33,7 @@ class Idle(NamedTuple):
     """Whether it is about training alone."""
 
 
-class Harm(NamedTuple):
+class Harmful(NamedTuple):
     """Keys whose combination spoils a training where `applies` (configuration, whether weights are random)."""
 
     keys: tuple[str, ...]
@@ -41,84 +41,88 @@ class Harm(NamedTuple):
     problem: str
 
 
-IDLE = (
-    Idle(("train.amp_level",), lambda c: not c.train.mix, "without train.mix", False),
-    Idle(("train.mix",), lambda c: c.train.mix and not c.train.float16, "with train.amp_level O0", False),
-    Idle(
+NO_EFFECT = (
+    NoEffect(("train.amp_level",), lambda c: not c.train.mix, "without train.mix", False),
+    NoEffect(("train.mix",), lambda c: c.train.mix and not c.train.float16, "with train.amp_level O0", False),
+    NoEffect(
         ("model.fuse", "model.stem_relu"),
         lambda c: c.model.backbone.startswith("resnet"),
         "with a ResNet: it is about HRNet",
         False,
     ),
-    Idle(
+    NoEffect(
         ("data.keep_ratio",),
         lambda c: not (c.data.resize_base or c.data.test_scale),
         "without data.resize_base or data.test_scale",
         False,
     ),
-    Idle(
+    NoEffect(
         ("data.flip_pairs",),
         lambda c: not (c.data.flip or c.eval.mirrors),
         "without data.flip or eval.flip",
         False,
     ),
-    Idle(("eval.ratios",), lambda c: not c.eval.multi_scale, "without eval.multi_scale", False),
-    Idle(("eval.interval", "eval.board_pictures"), lambda c: not c.eval.run_eval, "without eval.run_eval"),
-    Idle(("data.rare_crop",), lambda c: not c.data.rare_classes, "without data.rare_classes"),
-    Idle(("data.rare_classes",), lambda c: not c.data.rare_crop, "with data.rare_crop 0"),
-    Idle(("data.on_bad_sample",), lambda c: c.data.packed is not None, "with data.packed, whose pairs were all read"),
-    Idle(
+    NoEffect(("eval.ratios",), lambda c: not c.eval.multi_scale, "without eval.multi_scale", False),
+    NoEffect(("eval.interval", "eval.tensorboard_images"), lambda c: not c.eval.run_eval, "without eval.run_eval"),
+    NoEffect(("data.rare_crop",), lambda c: not c.data.rare_classes, "without data.rare_classes"),
+    NoEffect(("data.rare_classes",), lambda c: not c.data.rare_crop, "with data.rare_crop 0"),
+    NoEffect(
+        ("data.on_bad_sample",), lambda c: c.data.packed is not None, "with data.packed, whose pairs were all read"
+    ),
+    NoEffect(
         tuple(f"data.photometric.{key}" for key in ("brightness", "contrast", "saturation", "hue")),
         lambda c: c.data.photometric is not None and not c.data.photometric.probability,
         "with data.photometric.probability 0",
     ),
-    Idle(
+    NoEffect(
         ("loss.average",),
         lambda c: c.loss.ohem is not None and not c.loss.auxiliary_weight,
         "with loss.ohem, whose mean is over the hard pixels, and without loss.auxiliary_weight",
     ),
-    Idle(("loss.ohem.keep",), lambda c: c.loss.ohem is not None and c.loss.ohem.threshold == 1, "with threshold 1"),
-    Idle(("optimizer.decay_norm_and_bias",), lambda c: not c.optimizer.weight_decay, "without optimizer.weight_decay"),
-    Idle(("optimizer.backbone_lr_factor",), lambda c: c.model.freeze == "backbone", "with model.freeze backbone"),
-    Idle(("schedule.min_lr",), lambda c: c.schedule.kind == "constant", "with schedule.kind constant"),
-    Idle(("schedule.power",), lambda c: c.schedule.kind != "poly", "without schedule.kind poly"),
-    Idle(("schedule.warmup_lr",), lambda c: not c.schedule.warmup_steps, "without schedule.warmup_steps"),
-    Idle(
+    NoEffect(("loss.ohem.keep",), lambda c: c.loss.ohem is not None and c.loss.ohem.threshold == 1, "with threshold 1"),
+    NoEffect(
+        ("optimizer.decay_norm_and_bias",), lambda c: not c.optimizer.weight_decay, "without optimizer.weight_decay"
+    ),
+    NoEffect(("optimizer.backbone_lr_factor",), lambda c: c.model.freeze == "backbone", "with model.freeze backbone"),
+    NoEffect(("schedule.min_lr",), lambda c: c.schedule.kind == "constant", "with schedule.kind constant"),
+    NoEffect(("schedule.power",), lambda c: c.schedule.kind != "poly", "without schedule.kind poly"),
+    NoEffect(("schedule.warmup_lr",), lambda c: not c.schedule.warmup_steps, "without schedule.warmup_steps"),
+    NoEffect(
         ("train.loss_scale.value", "train.overflow_limit"),
         lambda c: c.train.loss_scale.kind == "none",
         "without a loss scale: train.loss_scale.kind is none",
     ),
-    Idle(
+    NoEffect(
         ("train.loss_scale.factor", "train.loss_scale.window"),
         lambda c: c.train.loss_scale.kind != "dynamic",
         "without train.loss_scale.kind dynamic",
     ),
-    Idle(("train.sync_batch_norm",), lambda c: c.model.freeze_norm, "with model.freeze_norm"),
+    NoEffect(("train.sync_batch_norm",), lambda c: c.model.freeze_norm, "with model.freeze_norm"),
 )
 
-HARM = (
-    Harm(
+HARMFUL = (
+    Harmful(
         ("train.mix", "train.loss_scale.kind"),
         lambda c, _: c.train.float16 and c.train.loss_scale.kind == "none",
         "gradients in float16 underflow to 0 without a loss scale. Leave train.loss_scale.kind out (--ms_loss_scaler): "
         "it is dynamic then",
     ),
-    Harm(
+    Harmful(
         ("model.freeze",),
         lambda c, fresh: fresh and c.model.freeze == "backbone",
         "a backbone of random weights would stay as it is. Give model.pretrained or model.checkpoint",
     ),
-    Harm(
+    Harmful(
         ("model.freeze_norm",),
         lambda c, fresh: fresh and c.model.freeze_norm,
         "BatchNorm has no statistics yet that it could keep. Give model.pretrained or model.checkpoint",
     ),
-    Harm(
+    Harmful(
         ("schedule.lr", "schedule.min_lr"),
         lambda c, _: c.schedule.kind != "constant" and c.schedule.min_lr > c.schedule.lr,
         "the learning rate would grow to the end. Lower schedule.min_lr",
     ),
-    Harm(
+    Harmful(
         ("schedule.lr", "schedule.warmup_lr"),
         lambda c, _: c.schedule.warmup_steps > 0 and c.schedule.warmup_lr > c.schedule.lr,
         "the learning rate would fall in the warm-up. Lower schedule.warmup_lr",
@@ -136,7 +140,7 @@ def notes(config: Config, given: Mapping[str, str], training: bool, fresh: bool 
     """
     lines = [
         f"{key} ({given[key]}): no effect {rule.why}"
-        for rule in IDLE
+        for rule in NO_EFFECT
         for key in rule.keys
         if key in given and (training or not rule.training) and rule.applies(config)
     ]
@@ -175,7 +179,7 @@ def _training_remarks(config: Config, fresh: bool) -> list[str]:
 def refuse_harmful(config: Config, given: Mapping[str, str], fresh: bool) -> None:
     """Raise UserError when the configuration would spoil a training, with all that does; arguments as in `notes`."""
     problems = []
-    for rule in HARM:
+    for rule in HARMFUL:
         if rule.applies(config, fresh):
             places = "; ".join(f"{key}: {given.get(key, 'default')}" for key in rule.keys)
             problems.append(f"{', '.join(rule.keys)}: {rule.problem} ({places})")

@@ -1,4 +1,4 @@
-"""Command-line flags of train.py and eval.py. A flag overrides the recipe only when it is given."""
+"""Command-line flags of train.py and eval.py. A flag overrides the config only when it is given."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ocrnet.config import combinations
-from ocrnet.config.flags import CLOUD_FLAGS, PROGRAM_FLAGS, RECIPE_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT
 from ocrnet.config.loading import Resolved, parse_value, resolve
 from ocrnet.config.schema import Config
 from ocrnet.distributed.launcher import is_scheduler, ranks
@@ -31,13 +31,13 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
 
 
-def recipe_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with --config, --set, --print_config, flags for RECIPE_FLAGS, and those of ModelArts."""
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with --config, --set, --print_config, flags for CONFIG_FLAGS, and those of ModelArts."""
     parser = _Parser(description=description, allow_abbrev=False)
-    parser.add_argument("--config", required=True, metavar="FILE.yml", help="the recipe")
+    parser.add_argument("--config", required=True, metavar="FILE.yml", help="the config")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
-    parser.add_argument("--print_config", type=boolean, default=False, help="True: show the resolved recipe and stop")
-    for flag, (key, text) in RECIPE_FLAGS.items():
+    parser.add_argument("--print_config", type=boolean, default=False, help="True: show the resolved config and stop")
+    for flag, (key, text) in CONFIG_FLAGS.items():
         parser.add_argument(f"--{flag}", metavar="VALUE", help=f"{text} ({key})")
     for flag in WITHOUT_EFFECT:
         parser.add_argument(f"--{flag}", metavar="VALUE", help="no effect")
@@ -52,7 +52,7 @@ def recipe_parser(description: str) -> argparse.ArgumentParser:
 def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
     """--ckpt_path of the programs that use a trained network."""
     parser.add_argument(
-        "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the recipe's save_dir"
+        "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the config's save_dir"
     )
 
 
@@ -92,7 +92,7 @@ def parse(
 def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     """{key: (value, the flag that gave it)}; --set wins over the flags of its own name."""
     overrides: dict[str, tuple[Any, str]] = {}
-    for flag, (key, _) in RECIPE_FLAGS.items():
+    for flag, (key, _) in CONFIG_FLAGS.items():
         if (text := getattr(args, flag)) is None:
             continue
         if key in overrides:

@@ -3,17 +3,17 @@
 A config file may have them at its top level as well, as those of earlier MindSpore repositories do.
 """
 
-RECIPE_FLAGS = {
+CONFIG_FLAGS = {
     # flag: (key of the configuration, what help says)
     "device_target": ("device_target", "Ascend, GPU or CPU; left out: the one that is there"),
     "ms_mode": ("ms_mode", "0 graph, 1 PyNative"),
-    "seed": ("seed", "of weights, order of pictures and augmentation"),
+    "seed": ("seed", "of weights, order of images and augmentation"),
     "save_dir": ("save_dir", "everything a run writes"),
     "dataset_dir": ("data.root", "folder of the data set"),
     "num_parallel_workers": ("data.workers", "data threads"),
     "num_workers": ("data.workers", "data threads"),
     "prefetch_size": ("data.prefetch_size", "batches prepared ahead"),
-    "batch_size": ("train.batch_size", "pictures a step on each card"),
+    "batch_size": ("train.batch_size", "images a step on each card"),
     "total_step": ("train.total_step", "steps of the whole run"),
     "mix": ("train.mix", "True: mixed precision at --amp_level"),
     "amp_level": ("train.amp_level", "O0, O2 or O3"),
@@ -23,7 +23,7 @@ RECIPE_FLAGS = {
     "log_interval": ("train.log_interval", "steps between log lines"),
     "lr_init": ("schedule.lr", "learning rate after warm-up"),
     "run_eval": ("eval.run_eval", "True: evaluate in training"),
-    "multi_scale": ("eval.multi_scale", "True: mean over eval.ratios and the mirrored picture"),
+    "multi_scale": ("eval.multi_scale", "True: mean over eval.ratios and the mirrored image"),
 }
 
 CLOUD_FLAGS = {

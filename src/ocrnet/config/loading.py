@@ -1,4 +1,4 @@
-"""Reading recipes: YAML files, composed by `__BASE__`, overridden by flags, checked against the schema."""
+"""Reading configs: YAML files, composed by `__BASE__`, overridden by flags, checked against the schema."""
 
 import difflib
 from functools import reduce
@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ocrnet.config.flags import PROGRAM_FLAGS, RECIPE_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.flags import CONFIG_FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT
 from ocrnet.config.schema import Config
 from ocrnet.config.types import is_text, kinds
 from ocrnet.config.yaml_syntax import Loader
@@ -47,7 +47,7 @@ Entries = dict[Key, tuple[Any, str]]
 """{key: (value, where it was written)}: flat, so that a later entry wins key by key."""
 
 _WHOLE_VALUES = {("data", "label_map")}  # mappings that are values, not sections
-_FLAGS = {flag: tuple(key.split(".")) for flag, (key, _) in RECIPE_FLAGS.items() if flag != key}
+_FLAGS = {flag: tuple(key.split(".")) for flag, (key, _) in CONFIG_FLAGS.items() if flag != key}
 
 
 def _flatten(tree: dict, source: str, path: Key = ()) -> Entries:
@@ -87,13 +87,13 @@ def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
     except OSError as error:
         named = f" (named in __BASE__ of {chain[-1]})" if chain else ""
         close = _close_name(path) if isinstance(error, FileNotFoundError) else ""
-        raise UserError(f"{path}: cannot read this recipe: {error.strerror}{named}{close}") from None
+        raise UserError(f"{path}: cannot read this config: {error.strerror}{named}{close}") from None
     except RecursionError:
-        raise UserError(f"{path}: not a recipe: nested without end") from None
+        raise UserError(f"{path}: not a config: nested without end") from None
     except (yaml.YAMLError, ValueError) as error:  # UnicodeDecodeError, or no value of the type that a tag names
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(tree).__name__}")
+        raise UserError(f"{path}: a config is a mapping of keys to values, this is {type(tree).__name__}")
     bases = tree.pop("__BASE__", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -138,7 +138,7 @@ def _existing(path: Path) -> Path:
     return path.with_suffix(other) if other and not path.is_file() and path.with_suffix(other).is_file() else path
 
 
-def find_recipe(path: str | Path) -> Path:
+def find_config(path: str | Path) -> Path:
     """The file, or the one of this name that came with the program: of the clone, or of the installed package.
 
     .yml and .yaml find each other.
@@ -175,13 +175,13 @@ def resolve(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = Non
     """Read a config file.
 
     Args:
-        path: the YAML file, as the user typed it; see `find_recipe`.
+        path: the YAML file, as the user typed it; see `find_config`.
         overrides: {dotted key: (value, the flag that gave it)}; they win over the YAML.
 
     Raises:
         UserError: every mistake in one message, each with its file (or flag), key and fix.
     """
-    path = find_recipe(path)
+    path = find_config(path)
     entries = _read_yaml(path)
     for key, (value, flag) in (overrides or {}).items():
         _merge(entries, {tuple(key.split(".")): (value, flag)})
@@ -223,8 +223,8 @@ def _describe(mistake: dict, entries: Entries) -> str:
     written = f" (in {sources(location)})" if location and sources(location) else ""
     if mistake["type"] == "extra_forbidden":
         known = list(Config.below(location[:-1]).model_fields)
-        mend = did_you_mean(location[-1], known) or f" Known here: {', '.join(known)}."
-        return f"{'.'.join(location)}: unknown key{written}.{mend}"
+        fix = did_you_mean(location[-1], known) or f" Known here: {', '.join(known)}."
+        return f"{'.'.join(location)}: unknown key{written}.{fix}"
     if isinstance(conflict := mistake.get("ctx", {}).get("error"), Conflict):
         places = [f"{key}: {sources(tuple(key.split('.'))) or 'default'}" for key in conflict.keys]
         return f"{conflict} ({'; '.join(places)})"
@@ -232,8 +232,8 @@ def _describe(mistake: dict, entries: Entries) -> str:
     if mistake["type"] == "value_error":
         return ".".join([*location, text]) + written
     quote = mistake["type"] in ("path_type", "string_type") and mistake["input"] is not None
-    mend = ". Write it in quotes." if quote else ""
-    return f"{'.'.join(location)}: {text}, got {mistake['input']!r}{written}{mend}"
+    fix = ". Write it in quotes." if quote else ""
+    return f"{'.'.join(location)}: {text}, got {mistake['input']!r}{written}{fix}"
 
 
 def _field(key: Key) -> FieldInfo | None:

@@ -1,4 +1,4 @@
-"""The keys of the configuration: types, defaults and one line of documentation each. `recipes.py` reads the YAML.
+"""The keys of the configuration: types, defaults and one line of documentation each. `configs.py` reads the YAML.
 
 Everything that can be derived (head widths, class count, steps per epoch) is derived, not written in YAML.
 """
@@ -61,30 +61,30 @@ class DataConfig(Section):
     val: str = "val"
     """Validation split, likewise."""
     test: str = "test"
-    """Split without labels, likewise; its list has the picture alone on a line."""
+    """Split without labels, likewise; its list has the image alone on a line."""
     packed: Path | None = None
     """Training pairs as scripts/pack_dataset.py wrote them, read in place of the files of `train`."""
     classes: list[str] = []
     """Class names, in the order of the class indices. Required for lists, known for the rest: as many other names are a
     translation of those; another order or number needs `label_map`, and `flip_pairs` where the data set has some."""
     palette: list[tuple[Byte, Byte, Byte]] = []
-    """One RGB colour a class, for pictures. Made up when left out."""
+    """One RGB colour a class, for images. Made up when left out."""
     categories: list[str] = []
     """The group that each class belongs to: groups get a score of their own. Known for Cityscapes."""
     label_map: dict[Byte, Target] = {}
     """{value in the label files: class index, or 255 or ignore for ignored pixels}. Empty: the values are the class
     indices."""
     flip_pairs: list[tuple[Byte, Byte]] = []
-    """Classes that change places when a picture is mirrored, such as left and right arm."""
+    """Classes that change places when an image is mirrored, such as left and right arm."""
     ignore_index: Byte | None = IGNORED
     """Value in the label files of pixels that belong to no class; null: no value but those that `label_map` names."""
     mean: tuple[Float, Float, Float] = (123.675, 116.28, 103.53)
     """RGB mean, grey levels."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
     resize_base: tuple[Positive, Positive] | None = None
-    """(width, height) that a ratio of 1 fits a training picture into; left out: the picture's own size."""
+    """(width, height) that a ratio of 1 fits a training image into; left out: the image's own size."""
     keep_ratio: bool = True
-    """Pictures keep their shape in `resize_base` and `test_scale`; False stretches them (LIP)."""
+    """Images keep their shape in `resize_base` and `test_scale`; False stretches them (LIP)."""
     scale_range: PositiveRange = (0.5, 2.0)
     """Random resize ratio in training."""
     crop_size: tuple[Positive, Positive] = (512, 1024)
@@ -96,13 +96,13 @@ class DataConfig(Section):
     rare_crop: Fraction = 0.5
     """Probability of such a crop."""
     pad: Literal["mean", "black"] = "mean"
-    """Colour of what a crop lacks at the right and bottom, where a picture is smaller."""
+    """Colour of what a crop lacks at the right and bottom, where an image is smaller."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip in training."""
     photometric: PhotometricConfig | None = PhotometricConfig()
     """Colour changes in training; null for none."""
     test_scale: tuple[Positive, Positive] | None = None
-    """(width, height) that pictures are fitted into for evaluation; left out: their own size."""
+    """(width, height) that images are fitted into for evaluation; left out: their own size."""
     on_bad_sample: Literal["stop", "skip"] = "stop"
     """A training pair that cannot be read stops the run, or its neighbour takes its place."""
     workers: Natural = 0
@@ -198,7 +198,7 @@ class ModelConfig(Section):
     dropout: Dropout = 0.0
     """Dropout2d before the main classifier."""
     aux_dropout: Dropout = 0.0
-    """Dropout2d before the auxiliary classifier (mmsegmentation's ResNet recipes have both)."""
+    """Dropout2d before the auxiliary classifier (mmsegmentation's ResNet configs have both)."""
 
 
 class OHEMConfig(Section):
@@ -228,7 +228,7 @@ class OptimizerConfig(Section):
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 5e-4
     decay_norm_and_bias: bool = True
-    """Whether BatchNorm and bias decay too (they do in the published recipes)."""
+    """Whether BatchNorm and bias decay too (they do in the published configs)."""
     head_lr_factor: PositiveFloat = 1.0
     """Learning rate of the heads over that of the schedule."""
     backbone_lr_factor: PositiveFloat = 1.0
@@ -260,20 +260,20 @@ class LossScaleConfig(Section):
 
 class TrainConfig(Section):
     batch_size: Positive = 2
-    """Pictures that a card takes at once."""
+    """Images that a card takes at once."""
     accumulate_steps: Positive = 1
     """So many batches make one step: their mean gradient, one update. BatchNorm still sees one batch at a time."""
     total_step: Positive | None = None
     """Steps of the whole run; left out: `epochs`, or 40000 without them. Of the two, what is written later holds."""
     epochs: Positive | None = None
-    """Passes over the training pictures, each without its incomplete last batch of all cards."""
+    """Passes over the training images, each without its incomplete last batch of all cards."""
     mix: bool = False
     """Mixed precision at `amp_level`; False is float32 throughout."""
     amp_level: Literal["O0", "O2", "O3"] = "O3"
     """O0 float32; O2 convolutions in float16; O3 everything but BatchNorm and the loss."""
     loss_scale: LossScaleConfig = LossScaleConfig()
     sync_batch_norm: bool = True
-    """On several cards, BatchNorm takes its statistics over the pictures of all of them."""
+    """On several cards, BatchNorm takes its statistics over the images of all of them."""
     clip_grad: NonNegative = 0.0
     """Largest global norm of the gradients; 0: no clipping."""
     overflow_limit: Positive = 50
@@ -301,8 +301,8 @@ class TrainConfig(Section):
         return self.mix and self.amp_level != "O0"
 
     @property
-    def step_pictures(self) -> int:
-        """Pictures a step on each card."""
+    def images_per_step(self) -> int:
+        """Images a step on each card."""
         return self.batch_size * self.accumulate_steps
 
     @field_validator("clip_grad", mode="before")
@@ -316,23 +316,23 @@ class EvalConfig(Section):
     """Evaluate in training, every `interval` steps and at the end."""
     interval: Positive = 4000
     batch_size: Positive = 1
-    """Pictures of one size that go through the network together."""
+    """Images of one size that go through the network together."""
     multi_scale: bool = False
     """Mean over `ratios` of the softmax (--multi_scale)."""
     ratios: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
-    """Of the picture's size (or of `test_scale`) with `multi_scale`."""
+    """Of the image's size (or of `test_scale`) with `multi_scale`."""
     flip: bool | None = None
-    """Mean with the mirrored picture as well; left out: with `multi_scale` only, as published."""
+    """Mean with the mirrored image as well; left out: with `multi_scale` only, as published."""
     window: tuple[Positive, Positive] | None = None
-    """(height, width) of a sliding window; left out: the whole picture at once."""
+    """(height, width) of a sliding window; left out: the whole image at once."""
     stride: tuple[Positive, Positive] | None = None
     """(down, across) from one window to the next; left out: two thirds of the window."""
     boundary: Natural = 0
     """Also score the pixels at most so far from another class: the trimap's width; 0: don't."""
-    pictures: Natural = 8
-    """How many pictures --visualize True writes, and how many best and worst ones a report shows."""
-    board_pictures: Natural = 3
-    """How many pictures each evaluation in training hands to TensorBoard."""
+    images: Natural = 8
+    """How many images --visualize True writes, and how many best and worst ones a report shows."""
+    tensorboard_images: Natural = 3
+    """How many images each evaluation in training hands to TensorBoard."""
 
     @property
     def mirrors(self) -> bool:
@@ -364,7 +364,7 @@ class Config(Section):
     """0 compiles the graph, 1 is PyNative."""
     seed: Natural = 1234
     save_dir: Path = Path("runs")
-    """Everything a run writes; left out: runs/NAME OF THE RECIPE."""
+    """Everything a run writes; left out: runs/NAME OF THE CONFIG_FILE."""
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -386,7 +386,7 @@ class Config(Section):
         return self
 
     def to_yaml(self) -> str:
-        """The whole resolved recipe, readable by `load_config` again."""
+        """The whole resolved config, readable by `load_config` again."""
         tree = self.model_dump(mode="json")
         tree["data"]["label_map"] = dict(self.data.label_map)  # JSON would make the numbers strings
         return yaml_syntax.dump(tree, default_flow_style=None, width=120)

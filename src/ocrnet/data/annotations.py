@@ -1,4 +1,4 @@
-"""What annotation programs have drawn: outlines, lines and masks of the objects of a picture.
+"""What annotation programs have drawn: outlines, lines and masks of the objects of an image.
 
 Read are Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, as CVAT exports
 it. Files come from elsewhere: nothing in them is run, and no name in them may lead out of its folder.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ocrnet import files
-from ocrnet.data.images import MAX_PIXELS, open_image, picture_size, read_picture
+from ocrnet.data.images import MAX_PIXELS, image_size, open_image, read_image
 from ocrnet.errors import UserError
 from ocrnet.runtime import device
 
@@ -45,10 +45,10 @@ class Shape:
 
 
 class Annotation(NamedTuple):
-    """The objects of one picture; later ones lie over earlier ones."""
+    """The objects of one image; later ones lie over earlier ones."""
 
     name: str
-    """Of the label picture, without its ending; may lie in folders."""
+    """Of the label image, without its ending; may lie in folders."""
     width: int
     height: int
     shapes: list[Shape]
@@ -58,8 +58,8 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
     """What a file of any of the formats says, told by its content.
 
     Args:
-        name: of the label picture where the file is about one picture, without its ending.
-        images: folder of the pictures, for formats that do not say their size.
+        name: of the label image where the file is about one image, without its ending.
+        images: folder of the images, for formats that do not say their size.
 
     Raises:
         UserError: the file cannot be read, is of another format, or holds something impossible.
@@ -145,18 +145,18 @@ def _labelme(tree: dict, name: str, images: Path) -> Annotation:
                 shapes.append(Shape(label))
     width, height = tree.get("imageWidth"), tree.get("imageHeight")
     if not (width and height):
-        width, height = _picture_size(images / Path(str(tree["imagePath"]).replace("\\", "/")).name)
+        width, height = _image_size(images / Path(str(tree["imagePath"]).replace("\\", "/")).name)
     return Annotation(name, width, height, shapes)
 
 
-def _coco(tree: dict, pictures: Path) -> list[Annotation]:
-    """Instances, the largest first, as COCO has no order; or panoptic segments, whose PNGs are in `pictures`."""
+def _coco(tree: dict, images: Path) -> list[Annotation]:
+    """Instances, the largest first, as COCO has no order; or panoptic segments, whose PNGs are in `images`."""
     names = {category["id"]: str(category["name"]) for category in tree["categories"]}
     shapes: dict[Any, list[tuple[float, Shape]]] = {image["id"]: [] for image in tree["images"]}
     for item in tree["annotations"]:
         found = shapes[item["image_id"]]
         for segment in item.get("segments_info", ()):
-            inside = partial(_panoptic_mask, _inside(pictures, item["file_name"]), segment["id"])
+            inside = partial(_panoptic_mask, _inside(images, item["file_name"]), segment["id"])
             found.append((0.0, Shape(names[segment["category_id"]], mask=inside)))
         outlines = item.get("segmentation", ())
         area, label = float(item.get("area", 0)), names[item["category_id"]] if "category_id" in item else ""
@@ -212,7 +212,7 @@ def _via(entry: dict, images: Path) -> Annotation:
         else:
             shapes.append(Shape(label))
     return Annotation(
-        str(Path(entry["filename"]).with_suffix("")), *_picture_size(_inside(images, entry["filename"])), shapes
+        str(Path(entry["filename"]).with_suffix("")), *_image_size(_inside(images, entry["filename"])), shapes
     )
 
 
@@ -237,12 +237,12 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image as annotation programs and `read_picture` show it: turned as EXIF says."""
+def _image_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the image as annotation programs and `read_image` show it: turned as EXIF says."""
     try:
-        return picture_size(path)
+        return image_size(path)
     except UserError as error:
-        raise UserError(f"{error} (this picture's size is needed; --images names its folder)") from None
+        raise UserError(f"{error} (this image's size is needed; --images names its folder)") from None
 
 
 def _base64_mask(text: str) -> np.ndarray:
@@ -259,7 +259,7 @@ def _panoptic_mask(path: Path, number: int) -> np.ndarray:
 @lru_cache(1)
 def _panoptic_numbers(path: Path) -> np.ndarray:
     """(H, W) int32 of COCO's panoptic PNG: red + 256 green + 65536 blue."""
-    return read_picture(path).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+    return read_image(path).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
 
 
 def _run_length_mask(coded: dict) -> np.ndarray:
@@ -273,7 +273,7 @@ def _run_length_mask(coded: dict) -> np.ndarray:
             value |= (digit & 31) << shift
             shift += 5
             if shift > 60:
-                raise ValueError("a mask's run is longer than any picture")
+                raise ValueError("a mask's run is longer than any image")
             if not digit & 32:
                 value -= (digit & 16) and 1 << shift
                 numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))

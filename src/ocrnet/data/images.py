@@ -24,7 +24,7 @@ from ocrnet.formats.label_values import IGNORED
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 """Image formats in Pillow's words. None of their decoders starts a program or opens another file."""
 MAX_PIXELS = 178_956_970
-"""Of one picture: Pillow's limit, 13377 x 13377. What claims more is refused before memory is taken for it."""
+"""Of one image: Pillow's limit, 13377 x 13377. What claims more is refused before memory is taken for it."""
 MAX_BYTES = 2**29
 """Of one file: MAX_PIXELS without compression."""
 
@@ -41,7 +41,7 @@ _BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262  # TIFF tags
 
 
 class BadFile(UserError):
-    """A picture or label file that cannot be used; `kind` is one of `KINDS`."""
+    """An image or label file that cannot be used; `kind` is one of `KINDS`."""
 
     KINDS = ("missing", "unreadable", "cut short", "too large", "sizes differ", "values out of range")
 
@@ -50,7 +50,7 @@ class BadFile(UserError):
         self.kind = kind
 
 
-class Picture(Protocol):
+class WindowedImage(Protocol):
     """(H, W, 3) uint8 RGB of which windows can be read: an array, a memory-mapped one, or a file not decoded yet."""
 
     shape: tuple[int, ...]
@@ -58,15 +58,15 @@ class Picture(Protocol):
     def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray: ...
 
 
-class PictureFile:
-    """A picture that is decoded when a window of it is asked for; a PNG no further than that.
+class ImageFile:
+    """An image that is decoded when a window of it is asked for; a PNG no further than that.
 
     Raises:
-        BadFile: the file is missing, damaged, too large or no picture. What only decoding shows is raised then.
+        BadFile: the file is missing, damaged, too large or no image. What only decoding shows is raised then.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._data = path, read_file(path, "picture")
+        self._path, self._data = path, read_file(path, "image")
         self._image, self._parts = open_image(path, self._data)
         self._whole: np.ndarray | None = None
         width, height = upright_size(self._image)
@@ -103,25 +103,25 @@ class PictureFile:
             pixels = _decode(self._path, self._data, flags)
         pixels = _turn(pixels, _orientation(image))
         if pixels.shape != self.shape:
-            raise BadFile("unreadable", f"{self._path}: not a readable picture: its header and its pixels disagree")
+            raise BadFile("unreadable", f"{self._path}: not a readable image: its header and its pixels disagree")
         return pixels
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises BadFile when the file is missing, damaged, too large or no picture."""
-    return PictureFile(path)[:, :]
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. Raises BadFile when the file is missing, damaged, too large or no image."""
+    return ImageFile(path)[:, :]
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) that `read_picture` gives, from the header. Raises BadFile."""
-    return upright_size(open_image(path, read_file(path, "picture"))[0])
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) that `read_image` gives, from the header. Raises BadFile."""
+    return upright_size(open_image(path, read_file(path, "image"))[0])
 
 
 def read_label(path: Path) -> np.ndarray:
     """(H, W) uint8 values as stored: grey of any depth, palette index or MATLAB matrix; turned as EXIF says.
 
     Raises:
-        BadFile: as `read_picture`; the file has colours, is lossy, or a value is no integer from 0 to 255.
+        BadFile: as `read_image`; the file has colours, is lossy, or a value is no integer from 0 to 255.
     """
     if path.suffix == ".mat":
         try:
@@ -129,10 +129,10 @@ def read_label(path: Path) -> np.ndarray:
         except FileNotFoundError:
             raise BadFile("missing", f"{path}: label file not found") from None
         except OSError as error:
-            raise BadFile("unreadable", f"{path}: cannot read this label picture: {error.strerror}") from None
+            raise BadFile("unreadable", f"{path}: cannot read this label image: {error.strerror}") from None
         except ValueError as error:
-            raise BadFile("unreadable", f"{path}: not a readable label picture: {error}") from None
-    data = read_file(path, "label picture")
+            raise BadFile("unreadable", f"{path}: not a readable label image: {error}") from None
+    data = read_file(path, "label image")
     image, parts = open_image(path, data)
     if png.is_plain(parts, png.GREY, png.PALETTE):
         width, height = image.size
@@ -141,18 +141,18 @@ def read_label(path: Path) -> np.ndarray:
     if image.format == "JPEG" or tags.get(_COMPRESSION) in (6, 7):
         raise BadFile(
             "values out of range",
-            f"{path}: JPEG changes class numbers where it compresses: save labels as PNG",
+            f"{path}: JPEG changes class indices where it compresses: save labels as PNG",
         )
     if image.mode not in _ONE_CHANNEL:
         raise BadFile(
             "values out of range",
-            f"{path}: a label is a single-channel picture of class numbers, this one is {image.mode} (a colour "
-            "picture? convert it to class numbers first)",
+            f"{path}: a label is a single-channel image of class indices, this one is {image.mode} (a colour "
+            "image? convert it to class indices first)",
         )
     try:
         values = np.asarray(image)
     except Exception as error:  # a decoder raises whatever it met
-        raise BadFile("unreadable", f"{path}: not a readable label picture: {error}") from None
+        raise BadFile("unreadable", f"{path}: not a readable label image: {error}") from None
     bits = parts[b"IHDR"][8] if parts else tags.get(_BITS, (8,))[0]
     if image.mode == "LA" and bits == 8 and (values[..., 1] == 255).all():  # grey with nothing transparent
         values = values[..., 0]
@@ -198,7 +198,7 @@ def open_image(path: Path, data: bytes) -> tuple[Image.Image, png.Parts]:
         BadFile: it is none of FORMATS, damaged, cut short or too large.
     """
     if len(data) == 0:
-        raise BadFile("cut short", f"{path}: not a readable picture: the file is empty")
+        raise BadFile("cut short", f"{path}: not a readable image: the file is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
@@ -206,21 +206,21 @@ def open_image(path: Path, data: bytes) -> tuple[Image.Image, png.Parts]:
         width = height = MAX_PIXELS
     except Exception:  # Pillow's header readers raise whatever a damaged file makes them meet
         known = "damaged, or none of " + ", ".join(FORMATS)
-        raise BadFile("unreadable", f"{path}: not a readable picture ({known})") from None
+        raise BadFile("unreadable", f"{path}: not a readable image ({known})") from None
     if width * height > MAX_PIXELS:
-        raise BadFile("too large", f"{path}: this picture claims more than {MAX_PIXELS:,} pixels: cut it into tiles")
+        raise BadFile("too large", f"{path}: this image claims more than {MAX_PIXELS:,} pixels: cut it into tiles")
     if width * height > MAX_PIXELS // 4 and (has_alpha(image) or image.format == "GIF" or "progressive" in image.info):
         raise BadFile(  # decoders keep several copies of these
             "too large",
             f"{path}: {width} x {height} pixels with alpha or progressive: save it without, or cut it into tiles",
         )
     if data.startswith(_JPEG) and not _jpeg_ends(data):
-        raise BadFile("cut short", f"{path}: not a readable picture: a JPEG without its end, cut short")
+        raise BadFile("cut short", f"{path}: not a readable image: a JPEG without its end, cut short")
     try:
         return image, png.read_parts(data) if data.startswith(png.SIGNATURE) else {}
     except (ValueError, EOFError) as error:
         kind = "cut short" if isinstance(error, EOFError) else "unreadable"
-        raise BadFile(kind, f"{path}: not a readable picture: {error}") from None
+        raise BadFile(kind, f"{path}: not a readable image: {error}") from None
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -233,7 +233,7 @@ def flatten(path: Path, image: Image.Image) -> np.ndarray:
     try:
         pixels = np.asarray(image.convert("RGBA" if has_alpha(image) else "RGB"))
     except Exception as error:  # a decoder raises whatever it met
-        raise BadFile("unreadable", f"{path}: not a readable picture: {error}") from None
+        raise BadFile("unreadable", f"{path}: not a readable image: {error}") from None
     return pixels if pixels.shape[2] == 3 else _on_white(pixels, slice(3))
 
 
@@ -279,12 +279,12 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _decode(path: Path, data: bytes, flags: int) -> np.ndarray:
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise BadFile("unreadable", f"{path}: not a readable picture: {error.err}") from None
-    if picture is None:
-        raise BadFile("unreadable", f"{path}: not a readable picture (damaged or cut short?)")
-    return picture
+        raise BadFile("unreadable", f"{path}: not a readable image: {error.err}") from None
+    if image is None:
+        raise BadFile("unreadable", f"{path}: not a readable image (damaged or cut short?)")
+    return image
 
 
 def _decode_window(
@@ -293,7 +293,7 @@ def _decode_window(
     try:
         small, first = png.cut(parts, top, bottom, right)
     except ValueError as error:
-        raise BadFile("unreadable", f"{path}: not a readable picture: {error}") from None
+        raise BadFile("unreadable", f"{path}: not a readable image: {error}") from None
     return _decode(path, small, flags)[first:]
 
 

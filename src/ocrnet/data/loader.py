@@ -1,4 +1,4 @@
-"""MindSpore data pipelines. Sample number n of a run decides its own picture and its own augmentation.
+"""MindSpore data pipelines. Sample number n of a run decides its own image and its own augmentation.
 
 Nothing depends on the worker that makes a sample, on the rank that wants it, or on where a run was interrupted.
 """
@@ -24,7 +24,7 @@ _WATCHED = 300  # samples whose labels are searched for each class
 class TrainingSamples:
     """What this rank sees of the samples `first` .. `last` - 1 of a run: (3, h, w) float32 and (h, w) int32 labels.
 
-    A step takes `batch` samples for each rank: rank 0 the first of them, and so on. An epoch shows every picture once,
+    A step takes `batch` samples for each rank: rank 0 the first of them, and so on. An epoch shows every image once,
     in an order of its own; those that would make an incomplete last step are left out of that epoch. Where steps had
     another size before `first`, a step may begin in one epoch and end in the next.
 
@@ -46,7 +46,7 @@ class TrainingSamples:
         step = batch * ranks.size
         if len(dataset) < step:
             raise UserError(
-                f"{len(dataset)} training pictures (data.train {config.train!r} in {config.root}) are fewer than a "
+                f"{len(dataset)} training images (data.train {config.train!r} in {config.root}) are fewer than a "
                 f"batch of {step}: lower train.batch_size"
             )
         self.dataset, self.config, self.seed, self.first, self.last = dataset, config, seed, first, last
@@ -77,7 +77,7 @@ class TrainingSamples:
 
     def _make(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A sample of its pair or, with `on_bad_sample: skip`, of the next readable one of the data set."""
-        index = self.picture(number)
+        index = self.image(number)
         seen = self.seen if number < self.first + self.watched else None
         for place in range(index, index + min(len(self.dataset), _NEIGHBOURS)):
             rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
@@ -105,7 +105,7 @@ class TrainingSamples:
             return ""
         return f"not in the labels of the first {self.watched} samples: {found}. See data.label_map and data.classes."
 
-    def picture(self, number: int) -> int:
+    def image(self, number: int) -> int:
         """Index in the data set of sample `number` of the run, which is not before `first`."""
         epoch, place = divmod(number + self._offset, self.epoch_size)
         order = self._order  # one read: another thread may replace it
@@ -123,11 +123,11 @@ def training_batches(samples: TrainingSamples, batch_size: int) -> Iterator[tupl
     has nothing to bound; `data.prefetch_size` bounds the batches that wait.
 
     Raises:
-        UserError: a picture or label of the batch is unusable; the file is named.
+        UserError: an image or label of the batch is unusable; the file is named.
     """
     config = samples.config
     ds.config.set_prefetch_size(config.prefetch_size)
-    ds.config.set_enable_watchdog(False)  # its "taking a long time" notes are about big pictures, not about faults
+    ds.config.set_enable_watchdog(False)  # its "taking a long time" notes are about big images, not about faults
     pipeline = ds.GeneratorDataset(
         samples,
         ["image", "label"],

@@ -1,4 +1,4 @@
-"""Label pictures of annotations: which class each label means, and what is painted over what."""
+"""Label images of annotations: which class each label means, and what is painted over what."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from ocrnet import files
 from ocrnet.data.annotations import Annotation
-from ocrnet.data.datasets import made_up_colour
+from ocrnet.data.datasets import generated_colour
 from ocrnet.errors import UserError
 from ocrnet.formats.cityscapes import LABELS
 from ocrnet.formats.label_values import IGNORED, MAX_CLASSES
@@ -23,14 +23,14 @@ class ClassTable:
     """What becomes of each label."""
 
     values: dict[str, int | None]
-    """{label: value in the label picture, or None: not drawn}"""
+    """{label: value in the label image, or None: not drawn}"""
     background: int = IGNORED
     """Value of what no object covers."""
     colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     widths: dict[str, float] = field(default_factory=dict)
     """Of lines, in pixels; 1 where nothing is said."""
     suffix: str = ""
-    """Ends the names of the label pictures."""
+    """Ends the names of the label images."""
 
     def name(self, label: str) -> str | None:
         """The class that a label means, Cityscapes' «cargroup» a car; None when it is unknown."""
@@ -74,7 +74,7 @@ def read_classes(path: str) -> ClassTable:
             )
         table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
         for name, about in entries:
-            red, green, blue = bytes([*about.get("color", made_up_colour(name))])  # refuses what is no colour
+            red, green, blue = bytes([*about.get("color", generated_colour(name))])  # refuses what is no colour
             table.colours[name] = red, green, blue
             table.widths[name] = float(about.get("width", 1))
             if not 0 <= table.widths[name] <= _WIDEST:
@@ -93,30 +93,30 @@ def _text(name: object) -> str:
 
 
 def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
-    """A grey picture of label values, and how many objects had nothing to draw. All labels must be in the table.
+    """A grey image of label values, and how many objects had nothing to draw. All labels must be in the table.
 
     Objects are painted one over another, in their order, as Cityscapes' own program does (Pillow's polygon: a pixel on
     the outline belongs to the object).
     """
-    picture = Image.new("L", (annotation.width, annotation.height), table.background)
-    pen, empty = ImageDraw.Draw(picture), 0
+    image = Image.new("L", (annotation.width, annotation.height), table.background)
+    pen, empty = ImageDraw.Draw(image), 0
     for shape in annotation.shapes:
         name = table.name(shape.label)
         value = table.values[name]
         if value is None:
             continue
         if shape.mask:
-            picture.paste(value, shape.corner, Image.fromarray(shape.mask()))
+            image.paste(value, shape.corner, Image.fromarray(shape.mask()))
         elif len(shape.outline) < 2:
             empty += 1
         elif shape.is_line:
             pen.line(shape.outline, fill=value, width=max(1, round(table.widths.get(name, 1))), joint="curve")
         elif shape.holes:
-            stencil = Image.new("1", picture.size)
+            stencil = Image.new("1", image.size)
             ImageDraw.Draw(stencil).polygon(shape.outline, fill=1)
             for hole in shape.holes:
                 ImageDraw.Draw(stencil).polygon(hole, fill=0)
-            picture.paste(value, mask=stencil)
+            image.paste(value, mask=stencil)
         else:
             pen.polygon(shape.outline, fill=value)
-    return picture, empty
+    return image, empty

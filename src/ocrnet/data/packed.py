@@ -1,6 +1,6 @@
 """A data set's training pairs in one file, decoded, from which crops are read without touching the rest.
 
-The file: `_MAGIC`, for each pair its picture (H x W x 3 bytes) and its label (H x W class numbers), then the index as
+The file: `_MAGIC`, for each pair its image (H x W x 3 bytes) and its label (H x W class indices), then the index as
 JSON, and in the last 8 bytes where that begins. It is mapped into memory, so all data threads share the system's cache.
 """
 
@@ -20,7 +20,7 @@ _MAGIC = b"ocrnet-packed-1\n"
 
 
 def _meaning(config: DataConfig) -> dict:
-    """What the class numbers in a packed file depend on."""
+    """What the class indices in a packed file depend on."""
     meaning = config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
     if config.ignore_index is not None and config.ignore_index < len(config.classes):
         meaning["version"] = 2  # before, `label_map` meant ignored where it named a class of this number
@@ -41,10 +41,10 @@ def pack(dataset: SegmentationDataset, path: Path, order: Iterable[int]) -> None
         with scratch.open("wb") as file:
             file.write(_MAGIC)
             for number in order:
-                picture, label = dataset.read(number)
+                image, label = dataset.read(number)
                 names = [os.path.relpath(part, dataset.config.root) for part in dataset.pairs[number]]
                 entries.append([*names, *label.shape, file.tell()])
-                file.write(np.ascontiguousarray(picture).data)
+                file.write(np.ascontiguousarray(image).data)
                 file.write(np.ascontiguousarray(label).data)
             place = file.tell()
             file.write(json.dumps({"meaning": _meaning(dataset.config), "pairs": entries}).encode())
@@ -66,7 +66,7 @@ class PackedDataset(SegmentationDataset):
     """
 
     def __init__(self, path: Path, config: DataConfig) -> None:
-        mend = f"write it with scripts/pack_dataset.py --output {path}"
+        fix = f"write it with scripts/pack_dataset.py --output {path}"
         try:
             self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
             (place,) = struct.unpack("<Q", self._bytes[-8:].tobytes())
@@ -74,14 +74,12 @@ class PackedDataset(SegmentationDataset):
             if self._bytes[: len(_MAGIC)].tobytes() != _MAGIC:
                 raise ValueError
         except OSError as error:
-            raise UserError(f"data.packed {path}: cannot read it: {error.strerror}; {mend}") from None
+            raise UserError(f"data.packed {path}: cannot read it: {error.strerror}; {fix}") from None
         except (ValueError, struct.error):
-            raise UserError(f"data.packed {path}: no packed data set, or cut short; {mend}") from None
+            raise UserError(f"data.packed {path}: no packed data set, or cut short; {fix}") from None
         if index["meaning"] != json.loads(json.dumps(_meaning(config))):
-            raise UserError(f"data.packed {path}: was packed with other classes or another data.label_map; {mend}")
-        super().__init__(
-            [(config.root / picture, config.root / label) for picture, label, *_ in index["pairs"]], config
-        )
+            raise UserError(f"data.packed {path}: was packed with other classes or another data.label_map; {fix}")
+        super().__init__([(config.root / image, config.root / label) for image, label, *_ in index["pairs"]], config)
         self._places = [entry[2:] for entry in index["pairs"]]
         self.class_table = np.arange(256, dtype=np.uint8)  # the file's labels are class indices
 
@@ -89,8 +87,8 @@ class PackedDataset(SegmentationDataset):
         """As a data set of files, with arrays that are views of the mapped file."""
         height, width, place = self._places[index]
         middle, end = place + 3 * height * width, place + 4 * height * width
-        picture, label = self._bytes[place:middle].reshape(height, width, 3), self._bytes[middle:end]
+        image, label = self._bytes[place:middle].reshape(height, width, 3), self._bytes[middle:end]
         label = label.reshape(height, width)
         if seen is not None:
             mark_values(label, seen)
-        return picture, label
+        return image, label

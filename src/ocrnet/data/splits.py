@@ -15,7 +15,7 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
     """The pairs of `split` ("train", "val", or "test", which has no labels).
 
     Raises:
-        UserError: the folder or list is missing, the split is empty, or a picture has no label. With
+        UserError: the folder or list is missing, the split is empty, or an image has no label. With
             `on_bad_sample: skip`, training pairs whose files are missing are left to the loader.
     """
     if split == "train" and config.packed:
@@ -26,8 +26,8 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
     for position in (0, 1):
         missing = [pair for pair in dataset.pairs if pair[position] and not pair[position].is_file()]
         if missing:
-            kind = ("picture", "label")[position]
-            of = f" of picture {missing[0][0]}" if position else ""
+            kind = ("image", "label")[position]
+            of = f" of image {missing[0][0]}" if position else ""
             more = f" ({len(missing)} of {len(dataset)} {kind}s are missing)" if len(missing) > 1 else ""
             raise UserError(f"{missing[0][position]}: {kind} file{of} not found{more}")
     return dataset
@@ -46,9 +46,9 @@ def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:
         except FileNotFoundError as error:
             raise UserError(str(error)) from None
     if split == "test":
-        pairs = [(picture, None) for picture, _ in pairs]
+        pairs = [(image, None) for image, _ in pairs]
     if not pairs:
-        raise UserError(f"{where}: no pictures here; data.{split} (split {source!r}) is empty")
+        raise UserError(f"{where}: no images here; data.{split} (split {source!r}) is empty")
     return SegmentationDataset(pairs, config)
 
 

@@ -1,7 +1,7 @@
-"""Paired changes of picture and label: plain functions of NumPy arrays and a random generator.
+"""Paired changes of image and label: plain functions of NumPy arrays and a random generator.
 
-picture: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and the numbers are those of
-mmsegmentation's OCRNet recipes: random resize, random crop, flip, photometric distortion, normalise, pad.
+image: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and the numbers are those of
+mmsegmentation's OCRNet configs: random resize, random crop, flip, photometric distortion, normalise, pad.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ocrnet.config import DataConfig, PhotometricConfig
-from ocrnet.data.images import Picture
+from ocrnet.data.images import WindowedImage
 from ocrnet.formats.label_values import IGNORED
 
 cv2.setNumThreads(0)  # the data threads are the parallelism
@@ -20,28 +20,28 @@ Pair = tuple[np.ndarray, np.ndarray]
 Window = tuple[slice, slice]
 
 
-def training_pair(picture: Picture, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
+def training_pair(image: WindowedImage, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
     """The whole training pipeline: (3, h, w) float32 and (h, w) int32, h and w of `config.crop_size`.
 
-    The resized label decides what is cut out; of the picture nothing else is read, resized or changed.
+    The resized label decides what is cut out; of the image nothing else is read, resized or changed.
     """
     size = random_size(label.shape, config.resize_base, config.scale_range, rng, config.keep_ratio)
     label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
     rare = [config.classes.index(name) for name in config.rare_classes]
     window = random_window(label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
-    label, crop = label[window], resize_window(picture, size, window)
+    label, crop = label[window], resize_window(image, size, window)
     if rng.random() < config.flip:
         crop, label = cv2.flip(crop, 1), swap_classes(label[:, ::-1], config.flip_pairs)
     if config.photometric:
-        crop = distort_colours(crop, config.photometric, rng)
+        crop = photometric_distortion(crop, config.photometric, rng)
     fill = normalise(np.zeros((1, 1, 3), np.uint8), config.mean, config.std) if config.pad == "black" else 0.0
     return pad(normalise(crop, config.mean, config.std), label.astype(np.int32), config.crop_size, fill)
 
 
 def fit(size: tuple[int, int], box: tuple[int, int], keep_ratio: bool = True) -> tuple[int, int]:
-    """(width, height) of a picture of (width, height) `size` brought to the largest size that fits `box`.
+    """(width, height) of an image of (width, height) `size` brought to the largest size that fits `box`.
 
-    As mmcv's rescale: the box's longer side bounds the picture's longer side, whichever way they lie. Without
+    As mmcv's rescale: the box's longer side bounds the image's longer side, whichever way they lie. Without
     `keep_ratio` the size is the box.
     """
     if not keep_ratio:
@@ -57,8 +57,8 @@ def random_size(
     rng: Generator,
     keep_ratio: bool = True,
 ) -> tuple[int, int]:
-    """(width, height) that a picture of (height, width) `shape` is resized to: it is fitted into `base` (width, height;
-    the picture's own size if None) times a ratio drawn from `scale_range`.
+    """(width, height) that an image of (height, width) `shape` is resized to: it is fitted into `base` (width, height;
+    the image's own size if None) times a ratio drawn from `scale_range`.
     """
     ratio = rng.uniform(*scale_range)
     width, height = base or shape[::-1]
@@ -73,7 +73,7 @@ def random_window(
     rare: Sequence[int] = (),
     rare_probability: float = 0.0,
 ) -> Window:
-    """Where to cut out (height, width) `size`, or less where the picture is smaller.
+    """Where to cut out (height, width) `size`, or less where the image is smaller.
 
     With `cat_max_ratio` below 1, up to 10 more places are tried until there are two classes and none covers more than
     that share of the labelled pixels. With `rare_probability` the place is one that holds a certain pixel, drawn among
@@ -104,17 +104,17 @@ def random_window(
     return window
 
 
-def resize_window(picture: Picture, size: tuple[int, int], window: Window) -> np.ndarray:
-    """`window` of `picture` resized to (width, height) `size`, made of the pixels around it alone.
+def resize_window(image: WindowedImage, size: tuple[int, int], window: Window) -> np.ndarray:
+    """`window` of `image` resized to (width, height) `size`, made of the pixels around it alone.
 
-    Within one grey level of what cutting it out of the whole resized picture gives (see `_around`).
+    Within one grey level of what cutting it out of the whole resized image gives (see `_around`).
     """
-    (rows, down, fy), (columns, across, fx) = map(_around, picture.shape, size[::-1], window)
-    return cv2.resize(picture[rows, columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)[down, across]
+    (rows, down, fy), (columns, across, fx) = map(_around, image.shape, size[::-1], window)
+    return cv2.resize(image[rows, columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)[down, across]
 
 
 def _around(length: int, resized: int, part: slice) -> tuple[slice, slice, float]:
-    """One side of a picture: the pixels to read for `part` of its resized form, the place of `part` in what becomes of
+    """One side of an image: the pixels to read for `part` of its resized form, the place of `part` in what becomes of
     them, and the factor.
 
     What is read begins at a whole pixel, and so does what it becomes; the two fit at the first pixel of all and, within
@@ -138,7 +138,7 @@ def swap_classes(label: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
     return table[label]
 
 
-def distort_colours(picture: np.ndarray, config: PhotometricConfig, rng: Generator) -> np.ndarray:
+def photometric_distortion(image: np.ndarray, config: PhotometricConfig, rng: Generator) -> np.ndarray:
     """Brightness, contrast, saturation and hue, each with `probability`; contrast comes second or last, by a coin.
 
     All are tables: those before the turn to hue, saturation and value, in it and after it make one look-up each.
@@ -164,31 +164,31 @@ def distort_colours(picture: np.ndarray, config: PhotometricConfig, rng: Generat
     if not contrast_first and chosen():
         after = scaled(same, rng.uniform(*config.contrast))
     if before is not same:
-        picture = cv2.LUT(picture, before)
+        image = cv2.LUT(image, before)
     if saturation is not same or hue is not same:
-        hsv = cv2.LUT(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV), np.stack([hue, saturation, same], axis=-1)[None])
-        picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return picture if after is same else cv2.LUT(picture, after)
+        hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), np.stack([hue, saturation, same], axis=-1)[None])
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return image if after is same else cv2.LUT(image, after)
 
 
-def normalise(picture: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+def normalise(image: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
     """(H, W, 3) uint8 to (3, H, W) float32: (value - mean) / std for each channel, from tables."""
-    planes = np.empty((3, *picture.shape[:2]), np.float32)
+    planes = np.empty((3, *image.shape[:2]), np.float32)
     values = np.arange(256, dtype=np.float32)
-    for plane, channel, average, deviation in zip(planes, cv2.split(picture), mean, std, strict=True):
+    for plane, channel, average, deviation in zip(planes, cv2.split(image), mean, std, strict=True):
         cv2.LUT(channel, (values - np.float32(average)) * np.float32(1 / np.float32(deviation)), dst=plane)
     return planes
 
 
-def pad(picture: np.ndarray, label: np.ndarray, size: tuple[int, int], fill: np.ndarray | float = 0.0) -> Pair:
+def pad(image: np.ndarray, label: np.ndarray, size: tuple[int, int], fill: np.ndarray | float = 0.0) -> Pair:
     """Enlarge (3, h, w) and (h, w) at the right and bottom to (height, width) `size`: with `fill` and ignored.
 
     `fill`: 0 (the mean colour) or (3, 1, 1), a normalised colour.
     """
     height, width = label.shape
     if (height, width) == size:
-        return np.ascontiguousarray(picture), np.ascontiguousarray(label)
+        return np.ascontiguousarray(image), np.ascontiguousarray(label)
     large = np.empty((3, *size), np.float32), np.full(size, IGNORED, label.dtype)
     large[0][:] = fill
-    large[0][:, :height, :width], large[1][:height, :width] = picture, label
+    large[0][:, :height, :width], large[1][:height, :width] = image, label
     return large

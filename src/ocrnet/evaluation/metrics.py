@@ -18,7 +18,7 @@ class ConfusionMatrix:
         self.images = 0
 
     def update(self, label: np.ndarray, prediction: np.ndarray) -> None:
-        """Add one picture: label (H, W) with 255 ignored, prediction (H, W)."""
+        """Add one image: label (H, W) with 255 ignored, prediction (H, W)."""
         size = len(self.classes)
         valid = label != IGNORED
         pairs = label[valid].astype(np.int64) * size + prediction[valid]

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with scores and pictures that opens anywhere, without a network."""
+"""The report of an evaluation: one HTML file with scores and images that opens anywhere, without a network."""
 
 import base64
 import re
@@ -18,7 +18,7 @@ from ocrnet.data.datasets import palette
 from ocrnet.evaluation.metrics import ConfusionMatrix
 from ocrnet.visualization import colour, encode, error_map
 
-LONGEST_SIDE = 1024  # of pictures in the report, pixels
+LONGEST_SIDE = 1024  # of images in the report, pixels
 
 
 def render(template: str, **values: object) -> str:
@@ -33,8 +33,8 @@ def render(template: str, **values: object) -> str:
     return environment.get_template(template).render(values)
 
 
-class Shown(NamedTuple):
-    """A picture in the gallery; the four layers are data URIs of one size."""
+class GalleryImage(NamedTuple):
+    """An image in the gallery; the four layers are data URIs of one size."""
 
     score: float
     name: str
@@ -44,23 +44,23 @@ class Shown(NamedTuple):
 
 
 class Gallery:
-    """The worst and the best pictures of an evaluation by their own mIoU, `eval.pictures` of each."""
+    """The worst and the best images of an evaluation by their own mIoU, `eval.visualized_images` of each."""
 
     def __init__(self, config: Config) -> None:
         self.classes = config.data.classes
         self.palette = palette(config.data)
-        self.count = config.eval.pictures
-        self._worst: list[Shown] = []
-        self._best: list[Shown] = []
+        self.count = config.eval.visualized_images
+        self._worst: list[GalleryImage] = []
+        self._best: list[GalleryImage] = []
 
-    def consider(self, name: str, picture: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
-        """Keep a picture (H, W, 3) with label and prediction (H, W) if it is among the worst or best so far."""
+    def consider(self, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
+        """Keep an image (H, W, 3) with label and prediction (H, W) if it is among the worst or best so far."""
         own = ConfusionMatrix(self.classes)
         own.update(label, prediction)
         wanted = [shown for shown in (self._worst, self._best) if self._belongs(own.miou, shown)]
         if not wanted or not own.counts.any():
             return
-        entry = self._shown(own.miou, name, picture, label, prediction)
+        entry = self._shown(own.miou, name, image, label, prediction)
         for shown in wanted:
             insort(shown, entry, key=self._order(shown))
             del shown[self.count :]
@@ -72,36 +72,38 @@ class Gallery:
             mine.sort(key=self._order(mine))
             del mine[self.count :]
 
-    def _order(self, shown: list[Shown]) -> Callable[[Shown], float]:
+    def _order(self, shown: list[GalleryImage]) -> Callable[[GalleryImage], float]:
         sign = 1 if shown is self._worst else -1
         return lambda entry: sign * entry.score
 
-    def _belongs(self, score: float, shown: list[Shown]) -> bool:
+    def _belongs(self, score: float, shown: list[GalleryImage]) -> bool:
         if len(shown) < self.count:
             return True
         return bool(shown) and (score < shown[-1].score if shown is self._worst else score > shown[-1].score)
 
-    def _shown(self, score: float, name: str, picture: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> Shown:
+    def _shown(
+        self, score: float, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray
+    ) -> GalleryImage:
         height, width = label.shape
         factor = min(1.0, LONGEST_SIDE / max(height, width))
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         label, prediction = (cv2.resize(x, size, interpolation=cv2.INTER_NEAREST) for x in (label, prediction))
         layers = {
-            "picture": _data_uri(picture, "jpeg"),
+            "image": _data_uri(image, "jpeg"),
             "label": _data_uri(colour(label, self.palette), "png"),
             "prediction": _data_uri(colour(prediction, self.palette), "png"),
             "errors": _data_uri(error_map(label, prediction), "png"),
         }
-        return Shown(score, name, *size, layers)
+        return GalleryImage(score, name, *size, layers)
 
     @property
-    def worst(self) -> list[Shown]:
+    def worst(self) -> list[GalleryImage]:
         return self._worst
 
     @property
-    def best(self) -> list[Shown]:
-        """Without those that are among the worst already, as in a set of few pictures."""
+    def best(self) -> list[GalleryImage]:
+        """Without those that are among the worst already, as in a set of few images."""
         worst = {shown.name for shown in self._worst}
         return [shown for shown in self._best if shown.name not in worst]
 
@@ -179,7 +181,7 @@ def write_report(
         matrix=matrix.counts.tolist(),
         galleries=[("worst", gallery.worst), ("best", gallery.best)],
         curves={name: draw_curve(points) for name, points in read_curves(run / "train.log").items()},
-        recipe=config.to_yaml(),
+        config_file=config.to_yaml(),
     )
     errors.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files need not be text
     return path

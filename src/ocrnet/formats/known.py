@@ -19,7 +19,7 @@ class Format(NamedTuple):
     categories: tuple[str, ...] = ()
     """The group of each class."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
-    """Classes that change places when a picture is mirrored."""
+    """Classes that change places when an image is mirrored."""
 
 
 FORMATS = {

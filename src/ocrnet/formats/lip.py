@@ -1,7 +1,7 @@
 """LIP (Look Into Person, single person): 20 classes and file layout.
 
 Source: the data set's README and https://github.com/Engineering-Course/LIP_SSL. "Left" is the person's own left,
-so a mirrored picture needs its left and right classes swapped.
+so a mirrored image needs its left and right classes swapped.
 """
 
 from pathlib import Path

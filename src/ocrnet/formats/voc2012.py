@@ -17,7 +17,7 @@ CLASS_NAMES: tuple[str, ...] = (
 
 
 def colour_map(count: int) -> tuple[tuple[int, int, int], ...]:
-    """The development kit's RGB colours: every third bit of the class number, lowest first, fills a channel."""
+    """The development kit's RGB colours: every third bit of the class index, lowest first, fills a channel."""
 
     def channel(number: int, first: int) -> int:
         return sum((number >> (3 * place + first) & 1) << (7 - place) for place in range(3))

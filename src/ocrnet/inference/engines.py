@@ -12,13 +12,13 @@ from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.onnx_graph import onnx_model
-from ocrnet.inference.predictor import Repeating, prepare
+from ocrnet.inference.predictor import FrequentSizes, prepare
 from ocrnet.models.layers import resize
 from ocrnet.runtime import device
 
 PRECISIONS = {"mindspore": ("fp32",), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "int8")}
 _EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino"}
-_CALIBRATION = 64  # training pictures whose activations set the ranges of int8
+_CALIBRATION = 64  # training images whose activations set the ranges of int8
 _FIXED_SIZES = 8  # OpenVINO graphs of one size: the published six ratios, and two more
 
 
@@ -84,7 +84,7 @@ class Engine:
         # float32 is said, too: where a CPU has bf16, OpenVINO takes it unasked
         hint = "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        repeating = Repeating(first=True, most=_FIXED_SIZES)
+        repeating = FrequentSizes(first=True, most=_FIXED_SIZES)
         compiled: dict[tuple[int, ...] | None, object] = {}
 
         def run(images: np.ndarray) -> np.ndarray:
@@ -95,8 +95,8 @@ class Engine:
                     compiled[size] = core.compile_model(_fixed(read, size) if size else read, "CPU", settings)
                 except RuntimeError as error:  # half of bf16 is left where ONEDNN_MAX_CPU_ISA hides AVX-512
                     reason = str(error).strip().splitlines()[-1]
-                    mend = "another --precision, or unset ONEDNN_MAX_CPU_ISA"
-                    raise UserError(f"--precision {self.precision}: not on this CPU; {mend} ({reason})") from None
+                    fix = "another --precision, or unset ONEDNN_MAX_CPU_ISA"
+                    raise UserError(f"--precision {self.precision}: not on this CPU; {fix} ({reason})") from None
             return compiled[size](images)[0]
 
         return run
@@ -119,7 +119,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def make_engine(args: argparse.Namespace, network: nn.Cell, config: Config) -> Engine | None:
-    """What the flags ask for; None for MindSpore. Pictures for int8 come from the recipe's training split."""
+    """What the flags ask for; None for MindSpore. Images for int8 come from the config's training split."""
     if args.engine == "mindspore":
         if args.precision != "fp32":
             raise UserError(f"--precision {args.precision}: --engine openvino has it, mindspore has fp32 (and --mix)")

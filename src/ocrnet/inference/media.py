@@ -1,4 +1,4 @@
-"""Pictures and videos as people have them: any format, depth, orientation; files, folders, patterns."""
+"""Images and videos as people have them: any format, depth, orientation; files, folders, patterns."""
 
 import os
 import re
@@ -18,9 +18,9 @@ from ocrnet.errors import UserError
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: we say ourselves which video is unreadable
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
-_ANIMATED = {".gif", ".webp", ".png"}  # formats that may hold several pictures
+_ANIMATED = {".gif", ".webp", ".png"}  # formats that may hold several images
 _CONTAINERS = re.compile(
     rb"....(ftyp|moov|mdat|free|skip|wide|pnot)"  # MP4 and QuickTime
     rb"|RIFF....AVI |\x1aE\xdf\xa3|0&\xb2\x75\x8e\x66\xcf\x11|FLV\x01|OggS"  # AVI, Matroska and WebM, ASF
@@ -39,13 +39,13 @@ def find(inputs: list[str]) -> dict[Path, Path]:
     folders where the endings are the same.
 
     Raises:
-        UserError: an input is not there, or holds neither pictures nor videos.
+        UserError: an input is not there, or holds neither images nor videos.
     """
     names: dict[Path, Path] = {}
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES | VIDEOS)
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES | VIDEOS)
             found = {file: file.relative_to(path) for file in files if not file.is_dir()}
         elif path.exists():
             found = {path: Path(path.name)}
@@ -53,7 +53,7 @@ def find(inputs: list[str]) -> dict[Path, Path]:
             files = sorted(Path(file) for file in glob(given, recursive=True) if not Path(file).is_dir())
             found = {file: Path(file.name) for file in files}
         if not found:
-            reason = "no pictures or videos in this folder" if path.is_dir() else "no such file, folder or pattern"
+            reason = "no images or videos in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"--input {given}: {reason}")
         names.update(found)
     wishes = [(name.with_suffix(""), name) for name in names.values()]
@@ -66,7 +66,7 @@ def _has_frames(path: Path) -> bool:
 
 @dataclass
 class Video:
-    """Frames of a film or an animated picture."""
+    """Frames of a film or an animated image."""
 
     path: Path
     frames_per_second: float
@@ -90,7 +90,7 @@ class Video:
             raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} of {self.length} frames")
 
     def _images(self) -> Iterator[np.ndarray]:
-        image, _ = open_image(self.path, read_file(self.path, "picture"))
+        image, _ = open_image(self.path, read_file(self.path, "image"))
         for number in range(self.length):
             try:
                 image.seek(number)
@@ -109,7 +109,7 @@ class Video:
 
 
 def open_video(path: Path) -> Video | None:
-    """The video or animation in a file; None when it holds a single picture or none.
+    """The video or animation in a file; None when it holds a single image or none.
 
     Raises:
         UserError: named as a video, but not a readable one.
@@ -121,7 +121,7 @@ def open_video(path: Path) -> Video | None:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 length, milliseconds = _count_frames(image), float(image.info.get("duration") or 100)
-        except Exception:  # Pillow raises whatever it met; `read_picture` says what is wrong with the file
+        except Exception:  # Pillow raises whatever it met; `read_image` says what is wrong with the file
             return None
         return Video(path, _sane(1000 / milliseconds), length) if length > 1 else None
     if ending not in VIDEOS:

@@ -1,6 +1,6 @@
-"""From a network to class maps of whole pictures; shared by every entry point that predicts.
+"""From a network to class maps of whole images; shared by every entry point that predicts.
 
-One way through for all modes: a picture is shown in one or several views (ratio, mirrored or not), each view is read
+One way through for all modes: an image is shown in one or several views (ratio, mirrored or not), each view is read
 whole or window by window, and the views' class probabilities are averaged.
 """
 
@@ -29,7 +29,7 @@ from ocrnet.weights.ckpt import load_weights
 
 
 def load_network(config: Config, path: Path) -> OCRNet:
-    """The recipe's network with the weights of a checkpoint, in the recipe's precision.
+    """The config's network with the weights of a checkpoint, in the config's precision.
 
     Raises:
         UserError: the file cannot be read, or is of another network or other classes.
@@ -42,24 +42,26 @@ def load_network(config: Config, path: Path) -> OCRNet:
     return network
 
 
-class View(NamedTuple):
-    """One way of showing a picture to the network."""
+class TTAView(NamedTuple):
+    """One way of showing an image to the network."""
 
     ratio: float = 1.0
     mirrored: bool = False
 
 
-def views(config: EvalConfig) -> list[View]:
-    """What a recipe asks for: one ratio or several, with the mirrored picture or without."""
+def views(config: EvalConfig) -> list[TTAView]:
+    """What a config asks for: one ratio or several, with the mirrored image or without."""
     ratios = config.ratios if config.multi_scale else [1.0]
-    return [View(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if config.mirrors else [False])]
+    return [
+        TTAView(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if config.mirrors else [False])
+    ]
 
 
 class MainLogits(nn.Cell):
     """A network's main logits, resized to (height, width) `size`.
 
     They go through the size of the images that the network reads, as in mmsegmentation's evaluation: where
-    `test_scale` enlarged a picture this is not the same as going straight to the picture's own size.
+    `test_scale` enlarged an image this is not the same as going straight to the image's own size.
     """
 
     def __init__(self, network: nn.Cell, align_corners: bool) -> None:
@@ -85,7 +87,7 @@ class Classes(nn.Cell):
         return self.argmax(self.logits(images, size))
 
 
-class Repeating:
+class FrequentSizes:
     """Which sizes are worth a compiled graph of their own: those that come `COMPILE_AT` times, `most` at most.
 
     Args:
@@ -110,11 +112,11 @@ class Repeating:
         return size in self.chosen
 
 
-class CompileWhatRepeats:
+class CompileFrequentSizes:
     """Calls a cell; in graph mode only sizes that come often are compiled, the others run in PyNative mode.
 
-    A graph is compiled for one size of its input. Compiling the demo's network takes 4 s and saves 1 s a picture
-    (W18-small: 7 s and 2.5 s), so a size is worth it from its fifth picture on, and before that nobody knows whether
+    A graph is compiled for one size of its input. Compiling the demo's network takes 4 s and saves 1 s an image
+    (W18-small: 7 s and 2.5 s), so a size is worth it from its fifth image on, and before that nobody knows whether
     there will be one. The first size of all is compiled at once: most data sets have no other, and the scores of a
     training then all come from one graph.
     """
@@ -123,7 +125,7 @@ class CompileWhatRepeats:
 
     def __init__(self, cell: nn.Cell, first: bool) -> None:
         self.cell = cell
-        self.compiled = Repeating(first, self.MOST_GRAPHS)
+        self.compiled = FrequentSizes(first, self.MOST_GRAPHS)
 
     def __call__(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if self.compiled((images.shape, size)):
@@ -133,12 +135,12 @@ class CompileWhatRepeats:
 
 
 class Predictor:
-    """Class maps of pictures of any size, in the mode that `config.eval` asks for.
+    """Class maps of images of any size, in the mode that `config.eval` asks for.
 
-    Memory holds the logits of one batch of pictures at their own size, a few times where views are averaged.
+    Memory holds the logits of one batch of images at their own size, a few times where views are averaged.
 
     Args:
-        compile_first: in graph mode, compile for the first size at once; False for a few pictures of any size.
+        compile_first: in graph mode, compile for the first size at once; False for a few images of any size.
         engine: an `engines.Engine` to run the network in MindSpore's place.
     """
 
@@ -152,18 +154,18 @@ class Predictor:
             self._logits, self._classes = engine.logits, engine.classes
             return
         logits = MainLogits(network, config.model.align_corners)
-        self._logits = CompileWhatRepeats(logits, compile_first)
-        self._classes = CompileWhatRepeats(Classes(logits), compile_first)
+        self._logits = CompileFrequentSizes(logits, compile_first)
+        self._classes = CompileFrequentSizes(Classes(logits), compile_first)
 
-    def __call__(self, pictures: list[np.ndarray]) -> np.ndarray:
-        """(H, W, 3) uint8 RGB pictures of one size to (N, H, W) uint8 classes."""
+    def __call__(self, images: list[np.ndarray]) -> np.ndarray:
+        """(H, W, 3) uint8 RGB images of one size to (N, H, W) uint8 classes."""
         self.network.set_train(False)
         if len(self.views) > 1:
-            return self.probabilities(pictures).argmax(axis=1).astype(np.uint8)
-        size = pictures[0].shape[:2]
-        images = self._show(pictures, self.views[0])
+            return self.probabilities(images).argmax(axis=1).astype(np.uint8)
+        size = images[0].shape[:2]
+        images = self._preprocess(images, self.views[0])
         if self.config.eval.window:
-            return self._slide(images, size).argmax(axis=1).astype(np.uint8)
+            return self._sliding_window(images, size).argmax(axis=1).astype(np.uint8)
         return self._classes(images, size).astype(np.uint8)
 
     def check_memory(self, path: Path, size: tuple[int, int], images: int = 1) -> None:
@@ -193,7 +195,7 @@ class Predictor:
         and 1.8 times for ResNet, whose dilated convolutions need more.
         """
         config = self.config
-        shown = [shown_size(size[::-1], config.data, view.ratio) for view in self.views]
+        shown = [input_size(size[::-1], config.data, view.ratio) for view in self.views]
         largest = max(width * height for width, height in shown)
         at_once = min(largest, config.eval.window[0] * config.eval.window[1]) if config.eval.window else largest
         copies = 8 if config.eval.window or len(self.views) > 1 else 6  # 4 bytes each, not all of them whole
@@ -205,34 +207,34 @@ class Predictor:
             network = at_once * (200 + 4 * channels // stride**2)
         return 12 * largest + max(network, logits)
 
-    def probabilities(self, pictures: list[np.ndarray]) -> np.ndarray:
+    def probabilities(self, images: list[np.ndarray]) -> np.ndarray:
         """(N, classes, H, W) float32: the mean over the views of a softmax over the classes."""
         self.network.set_train(False)
-        total = softmax(self.logits(pictures, self.views[0]))
+        total = softmax(self.logits(images, self.views[0]))
         for view in self.views[1:]:
-            total += softmax(self.logits(pictures, view))
+            total += softmax(self.logits(images, view))
         return total / np.float32(len(self.views))
 
-    def logits(self, pictures: list[np.ndarray], view: View) -> np.ndarray:
+    def logits(self, images: list[np.ndarray], view: TTAView) -> np.ndarray:
         """(N, classes, H, W) float32 logits of one view, mirrored back: left is left again, arms included."""
-        images, size = self._show(pictures, view), pictures[0].shape[:2]
-        logits = self._slide(images, size) if self.config.eval.window else self._logits(images, size)
+        images, size = self._preprocess(images, view), images[0].shape[:2]
+        logits = self._sliding_window(images, size) if self.config.eval.window else self._logits(images, size)
         if view.mirrored:
             logits = logits[..., ::-1]
             for one, other in self.config.data.flip_pairs:
                 logits[:, [one, other]] = logits[:, [other, one]]
         return logits
 
-    def _show(self, pictures: list[np.ndarray], view: View) -> np.ndarray:
-        images = np.stack([prepare(picture, self.config.data, view.ratio) for picture in pictures])
+    def _preprocess(self, images: list[np.ndarray], view: TTAView) -> np.ndarray:
+        images = np.stack([prepare(image, self.config.data, view.ratio) for image in images])
         return np.ascontiguousarray(images[..., ::-1]) if view.mirrored else images
 
-    def _slide(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def _sliding_window(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Logits as the mean over the windows that cover a pixel, resized to (height, width) `size`."""
         window, stride = self.config.eval.window, self.config.eval.stride
         total = np.zeros((len(images), len(self.config.data.classes), *images.shape[2:]), np.float32)
         count = np.zeros(images.shape[2:], np.float32)
-        for rows, columns in product(*map(starts_and_ends, images.shape[2:], window, stride)):
+        for rows, columns in product(*map(window_slices, images.shape[2:], window, stride)):
             part = np.ascontiguousarray(images[..., rows, columns])
             total[..., rows, columns] += self._logits(part, part.shape[2:])
             count[rows, columns] += 1
@@ -240,10 +242,10 @@ class Predictor:
         return resize(Tensor(total), size, "bilinear", self.config.model.align_corners).asnumpy()
 
 
-def starts_and_ends(length: int, window: int, stride: int) -> list[slice]:
-    """Windows along one side of a picture. The last one is moved back until it ends with the picture.
+def window_slices(length: int, window: int, stride: int) -> list[slice]:
+    """Windows along one side of an image. The last one is moved back until it ends with the image.
 
-    A picture smaller than the window is one window of its own size.
+    An image smaller than the window is one window of its own size.
     """
     count = max(0, -(-(length - window) // stride)) + 1
     ends = [min(step * stride + window, length) for step in range(count)]
@@ -257,19 +259,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers
 
 
-def prepare(picture: np.ndarray, config: DataConfig, ratio: float = 1.0) -> np.ndarray:
+def prepare(image: np.ndarray, config: DataConfig, ratio: float = 1.0) -> np.ndarray:
     """(H, W, 3) uint8 RGB to what the network reads: (3, h, w) float32, resized and normalised.
 
-    The picture is fitted into `test_scale` (its own size without one) times `ratio`. So did mmsegmentation 0.x, which
-    the published multi-scale results come from; 1.x applies the ratio to the picture's own size always.
+    The image is fitted into `test_scale` (its own size without one) times `ratio`. So did mmsegmentation 0.x, which
+    the published multi-scale results come from; 1.x applies the ratio to the image's own size always.
     """
     if config.test_scale or ratio != 1:
-        size = shown_size(picture.shape[1::-1], config, ratio)
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(transforms.normalise(picture, config.mean, config.std))
+        size = input_size(image.shape[1::-1], config, ratio)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(transforms.normalise(image, config.mean, config.std))
 
 
-def shown_size(size: tuple[int, int], config: DataConfig, ratio: float = 1.0) -> tuple[int, int]:
+def input_size(size: tuple[int, int], config: DataConfig, ratio: float = 1.0) -> tuple[int, int]:
     """(width, height) at which the network reads an image of (width, height) `size`."""
     if not config.test_scale and ratio == 1:
         return size
@@ -278,15 +280,15 @@ def shown_size(size: tuple[int, int], config: DataConfig, ratio: float = 1.0) ->
 
 
 Predicted = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
-"""Name, picture (H, W, 3), label (H, W; None where a split has none) and predicted classes (H, W)."""
+"""Name, image (H, W, 3), label (H, W; None where a split has none) and predicted classes (H, W)."""
 
 
 def predict_dataset(
     predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1, failed: list[str] | None = None
 ) -> Iterator[Predicted]:
-    """Every picture once, in order, with a progress bar; neighbours of one size go together. One batch in memory.
+    """Every image once, in order, with a progress bar; neighbours of one size go together. One batch in memory.
 
-    Of several ranks each has its share: the pictures rank, rank + ranks, rank + 2 ranks ...
+    Of several ranks each has its share: the images rank, rank + ranks, rank + 2 ranks ...
 
     Args:
         failed: takes what is wrong with pairs that cannot be read or are too large for the memory, which are left out;
@@ -298,10 +300,10 @@ def predict_dataset(
     def read() -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
         for index in mine:
             try:
-                picture, label = dataset.open(index)
+                image, label = dataset.open(index)
                 if failed is not None:
-                    predictor.check_memory(dataset.pairs[index][0], picture.shape[:2], batch_size)
-                sample = dataset.name(index), picture[:, :], label
+                    predictor.check_memory(dataset.pairs[index][0], image.shape[:2], batch_size)
+                sample = dataset.name(index), image[:, :], label
             except UserError as error:
                 if failed is None:
                     raise
@@ -313,13 +315,13 @@ def predict_dataset(
     with progress.bar(total=len(mine), desc="evaluate", unit="img", leave=False) as bar:
         for _, alike in groupby(read(), key=lambda sample: sample[1].shape):
             while batch := list(islice(alike, batch_size)):
-                predictions = predictor([picture for _, picture, _ in batch])
+                predictions = predictor([image for _, image, _ in batch])
                 bar.update(len(batch))
                 yield from ((*sample, prediction) for sample, prediction in zip(batch, predictions, strict=True))
 
 
 def evaluate(predictor: Predictor, dataset: SegmentationDataset, batch_size: int = 1) -> ConfusionMatrix:
-    """Confusion matrix over `dataset`, each picture counted once, on whatever rank."""
+    """Confusion matrix over `dataset`, each image counted once, on whatever rank."""
     matrix = ConfusionMatrix(dataset.classes)
     for _, _, label, prediction in predict_dataset(predictor, dataset, batch_size):
         matrix.update(label, prediction)

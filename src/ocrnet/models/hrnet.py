@@ -10,7 +10,7 @@ from typing import ClassVar
 from mindcv.models import hrnet as mindcv_hrnet
 from mindspore import Tensor, nn
 
-from ocrnet.models.layers import resize, start_convolutions
+from ocrnet.models.layers import init_weights, resize
 
 DEPTHS = {
     # name: (width, blocks of stage 1, blocks a branch, modules of stages 2, 3, 4)
@@ -109,7 +109,7 @@ class HRNet(mindcv_hrnet.HRNet):
         self.stem_relu = stem_relu
         width = DEPTHS[name][0]
         self.out_channels = tuple(width * 2**branch for branch in range(4))
-        start_convolutions(self)
+        init_weights(self)
 
     def _make_head(self, pre_stage_channels: list[int]) -> tuple[None, None, None]:
         return None, None, None  # mindcv's classification head

@@ -103,7 +103,7 @@ def classifier(in_channels: int, num_classes: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, num_classes, 1, has_bias=True, weight_init=Normal(0.01), bias_init="zeros")
 
 
-def start_convolutions(cell: nn.Cell) -> None:
+def init_weights(cell: nn.Cell) -> None:
     """Start every convolution of `cell` from He et al.'s normal distribution by fan-out, as published."""
     for _, part in cell.cells_and_names():
         if isinstance(part, nn.Conv2d):
@@ -149,7 +149,7 @@ def dropout_layers(network: nn.Cell) -> list[Dropout2d]:
 
 
 def draw_dropout(layers: list[Dropout2d], seed: int, samples: range) -> None:
-    """Decide what `layers` drop in the next step for each of a run's `samples` (their numbers), one a picture.
+    """Decide what `layers` drop in the next step for each of a run's `samples` (their numbers), one an image.
 
     As in the data, a sample's number alone decides: neither rank nor an interruption changes it.
     """

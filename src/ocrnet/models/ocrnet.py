@@ -5,7 +5,7 @@ from mindspore import Tensor, float32, nn, ops
 from ocrnet.config import ModelConfig
 from ocrnet.models.heads import FCNHead, OCRHead
 from ocrnet.models.hrnet import HRNet
-from ocrnet.models.layers import BatchNorm2d, resize, start_convolutions
+from ocrnet.models.layers import BatchNorm2d, init_weights, resize
 from ocrnet.models.resnet import ResNet
 
 
@@ -30,7 +30,7 @@ class OCRNet(nn.Cell):
         self.aux_head = FCNHead(aux_in, num_classes, config)
         self.ocr_head = OCRHead(ocr_in, num_classes, config)
         for head in (self.aux_head.conv, self.ocr_head.pixels, self.ocr_head.attention):
-            start_convolutions(head)
+            init_weights(head)
         for _, cell in self.cells_and_names():
             if type(cell) is nn.BatchNorm2d:
                 cell.__class__ = BatchNorm2d  # mindcv's blocks make their own

@@ -7,7 +7,7 @@ sssegmentation train it; without it the network takes mindcv's own ImageNet weig
 from mindspore import Tensor, nn
 
 from ocrnet.models.hrnet import Bottleneck
-from ocrnet.models.layers import start_convolutions
+from ocrnet.models.layers import init_weights
 
 _DEPTHS = {
     # name: (blocks of layers 1 to 4, whether the stem is three 3x3 convolutions)
@@ -71,7 +71,7 @@ class ResNet(nn.Cell):
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             _layer(in_channels[i], widths[i], blocks[i], _STRIDES[i], _DILATIONS[i]) for i in range(4)
         )
-        start_convolutions(self)
+        init_weights(self)
 
     def construct(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x) if self.deep_stem else self.relu(self.bn1(self.conv1(x)))

@@ -1,4 +1,4 @@
-"""BatchNorm whose batch is that of all ranks together; the published recipes assume it."""
+"""BatchNorm whose batch is that of all ranks together; the published configs assume it."""
 
 import mindspore as ms
 from mindspore import Tensor, float32, nn, ops
@@ -84,11 +84,11 @@ class _Normalise(nn.Cell):
     ) -> tuple[Tensor, Tensor, Tensor]:
         _, mean, variance, count = out
         column = (1, x.shape[1], 1, 1)
-        slope = self.cast(dout[0], float32)
+        grad = self.cast(dout[0], float32)
         deviation = self.reshape(self.rsqrt(variance + self.eps), column)
         normal = (self.cast(x, float32) - self.reshape(mean, column)) * deviation
-        of_beta, of_gamma = self.sum(slope, (0, 2, 3)), self.sum(slope * normal, (0, 2, 3))
+        of_beta, of_gamma = self.sum(grad, (0, 2, 3)), self.sum(grad * normal, (0, 2, 3))
         sum_beta, sum_gamma = self.split_two(self.sum_ranks(self.join((of_beta, of_gamma))))
         mean_beta, mean_gamma = self.reshape(sum_beta / count, column), self.reshape(sum_gamma / count, column)
-        of_x = self.reshape(gamma, column) * deviation * (slope - mean_beta - normal * mean_gamma)
+        of_x = self.reshape(gamma, column) * deviation * (grad - mean_beta - normal * mean_gamma)
         return self.cast(of_x, x.dtype), of_gamma, of_beta

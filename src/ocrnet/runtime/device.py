@@ -19,7 +19,7 @@ def prepare_environment() -> None:
     """What must be in the environment before MindSpore and OpenCV are imported. Values that the user set stay."""
     os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about accelerators that are not there
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # a damaged image is named by us
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # pictures.MAX_PIXELS, also for OpenCV's decoders
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # images.MAX_PIXELS, also for OpenCV's decoders
     accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
     if not accelerators:
         _choose_fast_convolutions()

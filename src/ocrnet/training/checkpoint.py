@@ -87,7 +87,7 @@ class CheckpointFolder:
                 damaged.append((file, error))
                 continue
             for bad, error in damaged:
-                aside = _free_name(f"{bad}.damaged")
+                aside = _unused_path(f"{bad}.damaged")
                 bad.rename(aside)
                 print(f"warning: {error}\n  set aside as {aside}, trying the one before", file=sys.stderr)
             return progress, [f"resuming from {file} after step {progress.step}", *([note] if note else [])]
@@ -126,9 +126,9 @@ class CheckpointFolder:
         else:
             notes += self._set_earlier_run_aside()
             self.path.mkdir(parents=True, exist_ok=True)
-            _name_also(path, self.latest)
+            _link_or_copy(path, self.latest)
         if best:
-            _name_also(best, self.best)
+            _link_or_copy(best, self.best)
         elif progress.best_step or progress.best_miou >= 0:
             notes.append(
                 f"the network of the best mIoU before this step ({100 * progress.best_miou:.2f} %) is not there any "
@@ -142,9 +142,9 @@ class CheckpointFolder:
         later = [file for number, file in self.numbered() if number > step]
         later += [file for file in (self.latest, self.best) if file.exists() and _step_of(file) > step]
         if not later:
-            _name_also(path, self.latest)
+            _link_or_copy(path, self.latest)
             return []
-        aside = _free_name(str(self.config.save_dir / "earlier"))
+        aside = _unused_path(str(self.config.save_dir / "earlier"))
         (aside / "checkpoint").mkdir(parents=True)
         for name in ("train.log", "config.yml"):
             if (self.config.save_dir / name).exists():
@@ -153,9 +153,9 @@ class CheckpointFolder:
             shutil.copytree(self.config.save_dir / "tensorboard", aside / "tensorboard")
         if self.latest in later:
             # `latest` changes in one moment: a kill in between leaves either branch whole
-            _name_also(self.latest, aside / "checkpoint" / self.latest.name)
+            _link_or_copy(self.latest, aside / "checkpoint" / self.latest.name)
             later.remove(self.latest)
-        _name_also(path, self.latest)
+        _link_or_copy(path, self.latest)
         for file in later:
             file.rename(aside / "checkpoint" / file.name)
         return [f"what was saved after step {step} is now in {aside}"]
@@ -166,7 +166,7 @@ class CheckpointFolder:
         checkpoints = self._newest_first()
         if not checkpoints and not (save_dir / "train.log").exists():
             return []
-        aside = _free_name(str(save_dir / "earlier"))
+        aside = _unused_path(str(save_dir / "earlier"))
         aside.mkdir()
         names = ("checkpoint", "train.log", "tensorboard", "config.yml")
         for path in (*(save_dir / name for name in names), *save_dir.glob("train_rank*.log")):
@@ -190,9 +190,9 @@ class CheckpointFolder:
         try:
             write(scratch, parameters, {_PROGRESS: json.dumps(progress.to_dict()), **describe(self.config)})
             if is_best:
-                _name_also(scratch, self.best)
+                _link_or_copy(scratch, self.best)
             if numbered:
-                _name_also(scratch, self.path / name)
+                _link_or_copy(scratch, self.path / name)
             os.replace(scratch, self.latest)
             _sync_folder(self.path)
             for _, file in self.numbered()[: -self.config.checkpoint.keep] if numbered else []:
@@ -222,8 +222,8 @@ def resume(parameters: dict[str, Parameter], path: Path, config: Config) -> tupl
     if _PROGRESS not in stored:
         raise UserError(f"{path}: holds weights but no training state; use it with eval.py")
     problems, note = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "resume")
-    fix = "resume with the recipe it began with (or fine-tune it with model.checkpoint)"
-    assign(parameters, stored, f"{path}: does not fit this recipe, {fix}", problems)
+    fix = "resume with the config it began with (or fine-tune it with model.checkpoint)"
+    assign(parameters, stored, f"{path}: does not fit this config, {fix}", problems)
     return Progress.from_dict(json.loads(stored[_PROGRESS])), note
 
 
@@ -263,7 +263,7 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), file) for match, file in found if match)
 
 
-def _free_name(stem: str) -> Path:
+def _unused_path(stem: str) -> Path:
     """The first of stem.1, stem.2 ... that is not taken."""
     number = 1
     while (path := Path(f"{stem}.{number}")).exists():
@@ -280,7 +280,7 @@ def _sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def _name_also(file: Path, name: Path) -> None:
+def _link_or_copy(file: Path, name: Path) -> None:
     """Give `file` a second name, atomically; a copy where the file system has no hard links."""
     if name.exists() and file.samefile(name):
         return

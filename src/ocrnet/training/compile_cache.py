@@ -1,4 +1,4 @@
-"""The compiled training step, kept for the next start of the same program with the same recipe."""
+"""The compiled training step, kept for the next start of the same program with the same config."""
 
 import hashlib
 import importlib.metadata
@@ -55,10 +55,10 @@ def compile_step(train_step: TrainOneStep, config: Config, folder: Path) -> None
 
 
 def _fingerprint(config: Config) -> str:
-    """Of the program's and mindcv's sources, the versions below them, the recipe and the device."""
-    recipe = config.model_copy(update={"save_dir": Path()}).to_yaml()
+    """Of the program's and mindcv's sources, the versions below them, the config and the device."""
+    config_file = config.model_copy(update={"save_dir": Path()}).to_yaml()
     versions = [importlib.metadata.version(name) for name in ("mindspore", "mindcv", "numpy")]
-    facts = [*versions, platform.python_version(), ms.get_context("device_target"), recipe]
+    facts = [*versions, platform.python_version(), ms.get_context("device_target"), config_file]
     digest = hashlib.sha256("\n".join(map(str, facts)).encode())
     for package in (ocrnet, mindcv.models):
         for file in sorted(Path(package.__file__).parent.rglob("*.py")):

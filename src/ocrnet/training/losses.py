@@ -12,7 +12,7 @@ from ocrnet.models.layers import resize
 class WeightedNLL(nn.Cell):
     """Sum over pixels of weight * -log softmax(logits)[label], with the gradient written down.
 
-    The framework's own gradient scatters into the picture and transposes it: five times slower on a CPU.
+    The framework's own gradient scatters into the image and transposes it: five times slower on a CPU.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -61,7 +61,7 @@ class CrossEntropy(nn.Cell):
         return total / ops.maximum(self.over_ranks(weights.sum()), Tensor(1e-6, float32))
 
 
-class HardExamples(nn.Cell):
+class OHEMCrossEntropy(nn.Cell):
     """Cross entropy, its mean taken over the hard pixels: online hard example mining (Shrivastava and others, 2016).
 
     As HRNet-OCR: with the labelled pixels in the order of their class's probability, those below the larger one of
@@ -78,33 +78,35 @@ class HardExamples(nn.Cell):
         """(N, classes, H, W) float32 and (N, H, W) int32 to a scalar."""
         valid = labels != IGNORED
         classes = ops.where(valid, labels, 0).astype(int32)
-        log_likely = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, classes.expand_dims(1)).squeeze(1)
-        likely = ops.stop_gradient(ops.where(valid, ops.exp(log_likely), 2.0))  # the ignored ones come last
+        log_probabilities = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, classes.expand_dims(1)).squeeze(1)
+        probabilities = ops.stop_gradient(
+            ops.where(valid, ops.exp(log_probabilities), 2.0)
+        )  # the ignored ones come last
         place = ops.clamp(valid.astype(int32).sum() - 1, 0, self.keep)
-        bound = ops.maximum(ops.sort(likely.reshape(-1))[0][place], Tensor(self.threshold, float32))
-        hard = ops.logical_and(valid, likely < bound).astype(float32)
+        bound = ops.maximum(ops.sort(probabilities.reshape(-1))[0][place], Tensor(self.threshold, float32))
+        hard = ops.logical_and(valid, probabilities < bound).astype(float32)
         weights = self.cross_entropy.weights[labels] * hard
         return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(
             self.cross_entropy.over_ranks(hard.sum()), Tensor(1.0, float32)
         )
 
 
-class ThroughSoftmax(nn.Cell):
+class SoftmaxGradient(nn.Cell):
     """A value whose derivative by the probabilities is known, made differentiable by the logits."""
 
-    def construct(self, logits: Tensor, likely: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    def construct(self, logits: Tensor, probabilities: Tensor, value: Tensor, grad: Tensor) -> Tensor:
         """(N, K, H, W) logits, their softmax, a scalar and its derivative by the softmax to that scalar."""
         return value
 
     def bprop(
-        self, logits: Tensor, likely: Tensor, value: Tensor, slope: Tensor, out: Tensor, dout: Tensor
+        self, logits: Tensor, probabilities: Tensor, value: Tensor, grad: Tensor, out: Tensor, dout: Tensor
     ) -> tuple[Tensor, ...]:
         """Gradient of the logits; the rest is made of them, and this is all that it adds."""
-        gradient = likely * (slope - (likely * slope).sum(1, keepdims=True))
-        return gradient * dout, ops.zeros_like(likely), ops.zeros_like(value), ops.zeros_like(slope)
+        gradient = probabilities * (grad - (probabilities * grad).sum(1, keepdims=True))
+        return gradient * dout, ops.zeros_like(probabilities), ops.zeros_like(value), ops.zeros_like(grad)
 
 
-class RegionLoss(nn.Cell):
+class DiceLovaszLoss(nn.Cell):
     """dice * Dice loss + lovasz * Lovász-softmax loss, over a card's labelled pixels and the classes that occur there.
 
     Dice (Milletari and others, 2016, without the squares): 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), p the class's
@@ -116,30 +118,30 @@ class RegionLoss(nn.Cell):
         super().__init__()
         self.channels = Tensor(np.arange(num_classes).reshape(1, num_classes, 1, 1), int32)
         self.dice, self.lovasz = dice, lovasz
-        self.through_softmax = ThroughSoftmax()
+        self.through_softmax = SoftmaxGradient()
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, classes, H, W) float32 and (N, H, W) int32 to a scalar."""
-        likely = ops.stop_gradient(ops.exp(ops.log_softmax(logits, axis=1)))
+        probabilities = ops.stop_gradient(ops.exp(ops.log_softmax(logits, axis=1)))
         labels = labels.expand_dims(1)
         valid = (labels != IGNORED).astype(float32)
         truth = (labels == self.channels).astype(float32)
         sizes = truth.sum((0, 2, 3), keepdims=True)
         share = (sizes > 0).astype(float32)
         share = share / ops.maximum(share.sum(), Tensor(1.0, float32))  # of each class in the mean
-        value, slope = Tensor(0.0, float32), ops.zeros_like(likely)
+        value, grad = Tensor(0.0, float32), ops.zeros_like(probabilities)
         if self.dice > 0:
-            inside = 2 * (likely * truth).sum((0, 2, 3), keepdims=True) + 1
-            both = (likely * valid).sum((0, 2, 3), keepdims=True) + sizes + 1
+            inside = 2 * (probabilities * truth).sum((0, 2, 3), keepdims=True) + 1
+            both = (probabilities * valid).sum((0, 2, 3), keepdims=True) + sizes + 1
             value = value + self.dice * (share * (1 - inside / both)).sum()
-            slope = slope + self.dice * share * valid * (inside / both - 2 * truth) / both
+            grad = grad + self.dice * share * valid * (inside / both - 2 * truth) / both
         if self.lovasz > 0:
             signs = 1 - 2 * truth
-            errors = truth + likely * signs
+            errors = truth + probabilities * signs
             weights = lovasz_weights(errors, truth, valid, sizes) * valid * share
             value = value + self.lovasz * (weights * errors).sum()
-            slope = slope + self.lovasz * weights * signs
-        return self.through_softmax(logits, likely, ops.stop_gradient(value), ops.stop_gradient(slope))
+            grad = grad + self.lovasz * weights * signs
+        return self.through_softmax(logits, probabilities, ops.stop_gradient(value), ops.stop_gradient(grad))
 
 
 def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor, sizes: Tensor) -> Tensor:
@@ -175,8 +177,10 @@ class OCRLoss(nn.Cell):
         self.cross_entropy = CrossEntropy(num_classes, config.class_weights, config.average)
         self.main_cross_entropy = self.cross_entropy
         if config.ohem:
-            self.main_cross_entropy = HardExamples(num_classes, config.ohem, config.class_weights)
-        self.region_loss = RegionLoss(num_classes, config.dice, config.lovasz) if config.dice or config.lovasz else None
+            self.main_cross_entropy = OHEMCrossEntropy(num_classes, config.ohem, config.class_weights)
+        self.region_loss = (
+            DiceLovaszLoss(num_classes, config.dice, config.lovasz) if config.dice or config.lovasz else None
+        )
         self.auxiliary_weight = config.auxiliary_weight
         self.align_corners = align_corners
 

@@ -67,7 +67,7 @@ class Momentum(nn.Optimizer):
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> Momentum:
-    """What the recipe asks for, over all that `network` trains.
+    """What the config asks for, over all that `network` trains.
 
     The learning rate is a parameter, which the trainer sets before each step: a step that is skipped for an overflow
     still moves the schedule, and resuming needs the step alone.

@@ -23,7 +23,7 @@ from tensorboardX.summary import image, scalar
 from ocrnet.errors import UserError
 
 # what the trainer's evaluation writes
-_OF_EVALUATION = ("val/", "val_iou/", "picture_label_prediction/")
+_OF_EVALUATION = ("val/", "val_iou/", "image_label_prediction/")
 
 
 class _Position(NamedTuple):
@@ -74,8 +74,8 @@ class RunLog:
         for name, value in values.items():
             self._event(Event(step=step, summary=scalar(name, value)))
 
-    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
-        """A picture (H, W, 3) uint8 RGB of a step for TensorBoard."""
+    def image(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """An image (H, W, 3) uint8 RGB of a step for TensorBoard."""
         self._event(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
 
     def _event(self, event: Event) -> None:

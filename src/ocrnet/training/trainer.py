@@ -29,12 +29,12 @@ from ocrnet.visualization import side_by_side
 
 
 class Trainer:
-    """Runs a recipe from where it stands to its last step.
+    """Runs a config from where it stands to its last step.
 
     Args:
         train_step: network, loss and optimizer in one cell.
         validation: evaluated every `eval.interval` steps and at the end; None for no evaluation.
-        stop: asked between steps and between evaluated pictures.
+        stop: asked between steps and between evaluated images.
         on_saved: called after each checkpoint.
     """
 
@@ -56,7 +56,7 @@ class Trainer:
         self.stop = stop or StopRequest()
         self.on_saved = on_saved
         self.ranks = launcher.ranks()
-        self.step_samples = config.train.step_pictures * self.ranks.size
+        self.step_samples = config.train.images_per_step * self.ranks.size
         self.predictor = Predictor(network, config)
         self.progress = Progress()
         self.checkpoints = CheckpointFolder(config)
@@ -137,7 +137,7 @@ class Trainer:
 
     def _remaining_samples(self) -> loader.TrainingSamples:
         config, now = self.config, self.progress
-        batch, last = config.train.step_pictures, now.samples + (self.total - now.step) * self.step_samples
+        batch, last = config.train.images_per_step, now.samples + (self.total - now.step) * self.step_samples
         position = now.epoch, now.epoch_samples
         return loader.TrainingSamples(
             self.training, config.data, config.seed, batch, now.samples, last, self.ranks, position
@@ -146,7 +146,7 @@ class Trainer:
     def _one_step(self, batches: Iterator[tuple[Tensor, Tensor]], started: float) -> None:
         config, step = self.config, self.progress.step
         size, parts = config.train.batch_size, config.train.accumulate_steps
-        first = self.progress.samples + self.ranks.rank * config.train.step_pictures
+        first = self.progress.samples + self.ranks.rank * config.train.images_per_step
         # in steps of the run's beginning, whatever a step is now
         done, total = (samples / self.progress.step_samples for samples in (self.progress.samples, self.samples.last))
         lr = optimizer.learning_rate(config.schedule, done, total)
@@ -182,17 +182,17 @@ class Trainer:
                 raise UserError(
                     f"step {step}: the gradients overflowed in {self.progress.skipped_in_row} steps in a row "
                     f"(train.overflow_limit){self._circumstances(step)} Lower train.loss_scale.value or schedule.lr, "
-                    "or look at these pictures, and resume."
+                    "or look at these images, and resume."
                 )
         self._unread.clear()
         return main, auxiliary
 
     def _circumstances(self, step: int) -> str:
-        """Loss scale, first pictures of the step's batch, and the checkpoint that stays; ends the run's log."""
+        """Loss scale, first images of the step's batch, and the checkpoint that stays; ends the run's log."""
         self.log.close()
         first = self.progress.samples - (self.progress.step - step + 1) * self.step_samples
         numbers = range(first, first + min(self.step_samples, 4))
-        names = ", ".join(str(self.training.pairs[self.samples.picture(number)][0]) for number in numbers)
+        names = ", ".join(str(self.training.pairs[self.samples.image(number)][0]) for number in numbers)
         kept = f"The checkpoint of step {self._saved} stays." if self._saved else "There is no checkpoint yet."
         return f", loss scale {self.train_step.loss_scale():g}. The batch begins with {names}. {kept}"
 
@@ -316,13 +316,13 @@ class Trainer:
         matrix = ConfusionMatrix(self.validation.classes)
         predicted = predict_dataset(self.predictor, self.validation, self.config.eval.batch_size)
         try:
-            for number, (name, picture, label, prediction) in enumerate(predicted):
+            for number, (name, image, label, prediction) in enumerate(predicted):
                 if self.stop.signal:
                     break
                 matrix.update(label, prediction)
-                if number < self.config.eval.board_pictures:
-                    panels = side_by_side(picture, label, prediction, palette(self.config.data))
-                    self.log.picture(self.progress.step, f"picture_label_prediction/{name}", panels)
+                if number < self.config.eval.tensorboard_images:
+                    panels = side_by_side(image, label, prediction, palette(self.config.data))
+                    self.log.image(self.progress.step, f"image_label_prediction/{name}", panels)
         finally:
             self.train_step.set_train(True)
         if signal := collectives.highest(self.stop.signal):

@@ -23,7 +23,7 @@ class DamagedCheckpoint(UserError):
 
 
 def save_weights(path: Path, weights: dict[str, np.ndarray], config: Config | None = None) -> None:
-    """Write weights alone, without training state, whole or not at all; with `config`, its classes and recipe too.
+    """Write weights alone, without training state, whole or not at all; with `config`, its classes and config too.
 
     Raises:
         UserError: the file cannot be written.
@@ -69,7 +69,7 @@ def _checksum(entries: Mapping[str, Tensor | str]) -> str:
 
 
 def describe(config: Config) -> dict[str, str]:
-    """What a checkpoint says besides numbers: its classes and its recipe."""
+    """What a checkpoint says besides numbers: its classes and its config."""
     return {_CLASSES: "\n".join(config.data.classes), CONFIG: config.to_yaml()}
 
 
@@ -139,9 +139,9 @@ def load_weights(network: nn.Cell, path: Path, config: Config) -> str:
     stored = read_checkpoint(path)
     trained_on, hint = str(stored.get(_CLASSES, "")).split("\n"), ""
     if len(trained_on) != len(config.data.classes) and trained_on != [""]:
-        hint = f" It was trained for {len(trained_on)} classes, the recipe has {len(config.data.classes)}."
+        hint = f" It was trained for {len(trained_on)} classes, the config has {len(config.data.classes)}."
     problems, note = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "evaluate")
-    assign(network.parameters_dict(), stored, f"{path}: does not fit this recipe's network.{hint}", problems)
+    assign(network.parameters_dict(), stored, f"{path}: does not fit this config's network.{hint}", problems)
     return note
 
 

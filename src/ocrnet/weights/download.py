@@ -40,7 +40,7 @@ def fetch(name: str, folder: Path) -> Path:
     file = folder / url.rpartition("/")[2]
     if file.is_file():
         return file
-    mend = f"Fetch {url} by other means and give its path."
+    fix = f"Fetch {url} by other means and give its path."
     scratch = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,10 +55,10 @@ def fetch(name: str, folder: Path) -> Path:
                     bar.update(len(block))
         expected = re.search(r"-([0-9a-f]{8})\.", file.name)[1]
         if not digest.hexdigest().startswith(expected):
-            raise UserError(f"{url}: SHA-256 is {digest.hexdigest()[:8]}..., expected {expected}. {mend}")
+            raise UserError(f"{url}: SHA-256 is {digest.hexdigest()[:8]}..., expected {expected}. {fix}")
         os.replace(scratch, file)
     except (OSError, HTTPException) as error:
-        raise UserError(f"{name}: cannot download it ({error}). {mend}") from None
+        raise UserError(f"{name}: cannot download it ({error}). {fix}") from None
     finally:
         if scratch:
             scratch.unlink(missing_ok=True)

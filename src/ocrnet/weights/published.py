@@ -97,7 +97,7 @@ _UNUSED: Rules = (
     ),
     (r"(?:loss|criterion)\.", "part of the loss"),
     (r"(?:teacher|ema)\.", "a second network"),
-    (r"data_preprocessor\.", "mean and deviation; the recipe has them"),
+    (r"data_preprocessor\.", "mean and deviation; the config has them"),
 )
 
 

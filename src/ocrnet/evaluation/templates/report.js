@@ -94,8 +94,8 @@ window.addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();
 
-// The gallery: one choice of layers for all pictures, one slider for each.
-const sides = { left: "picture", right: "prediction" };
+// The gallery: one choice of layers for all images, one slider for each.
+const sides = { left: "image", right: "prediction" };
 
 function showLayers() {
   document.querySelectorAll(".choose button").forEach(button =>

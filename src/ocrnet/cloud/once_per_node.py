@@ -14,7 +14,7 @@ _PATIENCE = 50  # seconds until the process that does the work must have begun
 
 
 @contextmanager
-def once_a_machine(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
+def once_per_node(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
     """Local rank 0 calls `fetch`; the other processes wait for it, and fail with it.
 
     Sockets in Linux's abstract namespace tell them: one is there while it lives, another when it is done. They go with

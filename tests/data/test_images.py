@@ -1,4 +1,4 @@
-"""A picture file gives the same pixels whole and in part, and a PNG is decoded no further than it must."""
+"""An image file gives the same pixels whole and in part, and a PNG is decoded no further than it must."""
 
 import zlib
 
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.data.images import BadFile, PictureFile, read_label, read_picture
+from ocrnet.data.images import BadFile, ImageFile, read_image, read_label
 
 
 @pytest.mark.parametrize(
     "kind", ["rgb.png", "smooth.png", "sub.png", "grey.png", "palette.png", "alpha.png", "turned.png", "photograph.jpg"]
 )
-def test_a_window_is_what_the_whole_picture_has_there(tmp_path, kind):
+def test_a_window_is_what_the_whole_image_has_there(tmp_path, kind):
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
     if kind in ("smooth.png", "sub.png"):  # all of PNG's filters, or the left neighbour's alone
         pixels = cv2.GaussianBlur(pixels, (0, 0), 9)
@@ -24,13 +24,13 @@ def test_a_window_is_what_the_whole_picture_has_there(tmp_path, kind):
     image.save(tmp_path / kind, **({"exif": exif} if kind in ("turned.png", "photograph.jpg") else {}))
     if kind == "sub.png":
         cv2.imwrite(str(tmp_path / kind), pixels[..., ::-1])
-    whole = read_picture(tmp_path / kind)
+    whole = read_image(tmp_path / kind)
     if kind in ("rgb.png", "smooth.png", "sub.png"):
         np.testing.assert_array_equal(whole, pixels)
-    picture = PictureFile(tmp_path / kind)
-    assert picture.shape == whole.shape
+    image = ImageFile(tmp_path / kind)
+    assert image.shape == whole.shape
     for rows, columns in ((slice(20, 90), slice(5, 60)), (slice(0, 200), slice(None)), (slice(10, 20), slice(9, 10))):
-        np.testing.assert_array_equal(picture[rows, columns], whole[rows, columns])
+        np.testing.assert_array_equal(image[rows, columns], whole[rows, columns])
 
 
 def test_a_png_with_rows_missing_is_refused(tmp_path):
@@ -40,8 +40,8 @@ def test_a_png_with_rows_missing_is_refused(tmp_path):
     data[20:24] = (30).to_bytes(4, "big")  # a header that promises more rows than there are
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path.write_bytes(data)
-    with pytest.raises(BadFile, match=r"short\.png: not a readable picture"):
-        read_picture(path)
+    with pytest.raises(BadFile, match=r"short\.png: not a readable image"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
