@@ -29,7 +29,7 @@ from ocrnet.weights.ckpt import load_backbone, load_for_classes
 
 
 def main() -> None:
-    parser = command_line.config_parser("Train OCRNet.")
+    parser = command_line.config_parser("Train OCRNet.", training=True)
     parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
     args, config = command_line.parse(parser, training=True)
@@ -54,8 +54,7 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         synchronise_batch_norm(network)
-    if config.train.mix:
-        set_precision(network, config.train.amp_level)
+    set_precision(network, config.train.amp)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     optimizer = make_optimizer(config.optimizer, loss_network)
     train_step = TrainOneStep(

@@ -26,7 +26,9 @@ from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = command_line.config_parser("Read every pair of a data set and say what is wrong with it.")
+    parser = command_line.config_parser(
+        "Read every pair of a data set and say what is wrong with it.", uses=("workers",)
+    )
     _, config = command_line.parse(parser)
     problems = 0
     for split in ("train", "val"):

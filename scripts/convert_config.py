@@ -43,7 +43,7 @@ SAME = {  # their key: (ours, what it is where they say nothing; None: as here)
     f"{TRAIN}.data_root": ("data.root", None),
     f"{NORM}.mean": ("data.mean", None),
     f"{NORM}.std": ("data.std", None),
-    f"{PIPELINE}.RandomResize.scale": ("data.resize_base", None),
+    f"{PIPELINE}.RandomResize.scale": ("data.base_size", None),
     f"{PIPELINE}.RandomResize.ratio_range": ("data.scale_range", [1.0, 1.0]),
     f"{PIPELINE}.RandomCrop.crop_size": ("data.crop_size", None),
     f"{PIPELINE}.RandomCrop.cat_max_ratio": ("data.cat_max_ratio", 1.0),
@@ -52,7 +52,7 @@ SAME = {  # their key: (ours, what it is where they say nothing; None: as here)
     f"{PIPELINE}.PhotoMetricDistortion.contrast_range": ("data.photometric.contrast", None),
     f"{PIPELINE}.PhotoMetricDistortion.saturation_range": ("data.photometric.saturation", None),
     f"{PIPELINE}.PhotoMetricDistortion.hue_delta": ("data.photometric.hue", None),
-    f"{VAL}.pipeline.Resize.scale": ("data.test_scale", None),
+    f"{VAL}.pipeline.Resize.scale": ("data.test_size", None),
     f"{SGD}.lr": ("schedule.lr", None),
     f"{SGD}.momentum": ("optimizer.momentum", 0.0),
     f"{SGD}.weight_decay": ("optimizer.weight_decay", 0.0),
@@ -177,7 +177,7 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
         ours["schedule.warmup_lr"] = theirs[f"{SGD}.lr"] * theirs.pop(f"{WARMUP}.start_factor", 1 / 3)
     if theirs.get("optim_wrapper.type") == "AmpOptimWrapper":
         scale = theirs.pop("optim_wrapper.loss_scale", "dynamic")
-        ours |= {"train.mix": True, "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
+        ours |= {"train.amp": "all", "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
         ours |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
     decays = [f"optim_wrapper.paramwise_cfg.{kind}_decay_mult" for kind in ("norm", "bias")]
     if [theirs.get(key) for key in decays] == [0, 0]:
@@ -190,9 +190,12 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
             del theirs[key]
     for key in [key for key in theirs if ".norm_cfg." in key and theirs[key] in ("SyncBN", "BN", True)]:
         del theirs[key]
-    for key, (ours, usual) in SAME.items():
+    for key, (name, usual) in SAME.items():
         if (value := theirs.pop(key, usual)) is not None:
-            ours[ours] = max(0.0, value) if ours.endswith("dropout") else value  # -1 is none
+            ours[name] = max(0.0, value) if name.endswith("dropout") else value  # -1 is none
+    for name in ("data.base_size", "data.test_size"):  # theirs is (width, height), or one number for both
+        if isinstance(ours.get(name), list | tuple):
+            ours[name] = list(ours[name][::-1])
     if ours["schedule.kind"] == "constant":
         del ours["schedule.power"], ours["schedule.min_lr"]  # a PolyLR that is not there has neither
     ours["model.context_channels"] = ours.get("model.head_channels", 512)
@@ -201,9 +204,9 @@ def convert(theirs: Leaves, notes: list[str]) -> Leaves:
     convert_splits(theirs, ours, splits, classes, notes)
     for key in ("model.pretrained", f"{BACKBONE}.init_cfg.checkpoint", "load_from"):
         if weights := theirs.pop(key, None):
-            ours, flag = ("checkpoint", "") if key == "load_from" else ("pretrained", " --backbone")
+            name, flag = ("checkpoint", "") if key == "load_from" else ("pretrained", " --backbone")
             command = f"scripts/convert_weights.py --source mmseg{flag} --input {str(weights).rpartition('/')[2]}"
-            notes.append(f"weights: {command}, then set model.{ours}")
+            notes.append(f"weights: {command}, then set model.{name}")
     if ours.get("model.freeze_norm"):
         notes.append("model.freeze_norm: of the heads, too; mmsegmentation's norm_eval is of the backbone alone")
     return ours
@@ -236,9 +239,9 @@ def convert_losses(theirs: Leaves, ours: Leaves, notes: list[str]) -> None:
         notes.append("loss.ohem: the mean is over the hard pixels here, over all of them in mmsegmentation")
     elif kept:
         theirs[f"{OCR}.sampler.type"] = kept
-    for name, ours in (("DiceLoss", "loss.dice"), ("LovaszLoss", "loss.lovasz")):
-        if theirs.pop(f"{main}{name}.type", None):
-            ours[ours] = theirs.pop(f"{main}{name}.loss_weight", 1.0)
+    for loss, name in (("DiceLoss", "loss.dice"), ("LovaszLoss", "loss.lovasz")):
+        if theirs.pop(f"{main}{loss}.type", None):
+            ours[name] = theirs.pop(f"{main}{loss}.loss_weight", 1.0)
     if "loss.dice" in ours:
         sigmoid = theirs.pop(f"{main}DiceLoss.use_sigmoid", True)
         squares = not theirs.pop(f"{main}DiceLoss.naive_dice", False)
@@ -307,8 +310,8 @@ def convert_splits(theirs: Leaves, ours: Leaves, splits: list[str], classes: int
     ours["data.train"] = "trainaug" if splits == ["train", "aug"] else splits[0]
     ours["data.val"] = split_name(theirs, VAL)
     ours["data.root"] = ours.get("data.root", "data").rstrip("/")
-    if ours["data.format"] == "cityscapes" and ours.get("data.test_scale") == [2048, 1024]:
-        del ours["data.test_scale"]  # the images' own size
+    if ours["data.format"] == "cityscapes" and ours.get("data.test_size") == [1024, 2048]:
+        del ours["data.test_size"]  # the images' own size
     if ours["data.format"] == "list":
         usual = [f"class {number}" for number in range(classes)]
         ours["data.classes"] = theirs.pop(f"{TRAIN}.metainfo.classes", usual)

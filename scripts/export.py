@@ -59,7 +59,7 @@ def main() -> None:
         raise errors.UserError("--batch, --size: at least 1")
 
     device.init(config.device_target, 0, config.seed)
-    config = config.replace({"train.mix": False})  # what is written is in float32
+    config = config.replace({"train.amp": "none"})  # what is written is in float32
     network = fold_batch_norm(load_network(config, args.ckpt_path))
     try:
         write(network, args.format, shape, args.argmax, args.output)

@@ -26,5 +26,5 @@ def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cel
     from ocrnet.config import load_config
     from ocrnet.inference import predictor
 
-    config = load_config(config_path, {"train.mix": (False, "")})
+    config = load_config(config_path, {"train.amp": ("none", "")})
     return predictor.load_network(config, Path(checkpoint_path)).set_train(False)

@@ -23,25 +23,23 @@ FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
 DEMO = FOLDER / "ocrnet_demo.yml"
 ALWAYS = """
 device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.classes
-data.palette data.categories data.label_map data.ignore_index data.mean data.std data.resize_base data.scale_range
-data.crop_size data.cat_max_ratio data.pad data.flip data.photometric.probability data.test_scale data.workers
+data.palette data.categories data.label_map data.ignore_index data.mean data.std data.base_size data.scale_range
+data.crop_size data.cat_max_ratio data.pad data.flip data.photometric.probability data.test_size data.workers
 data.prefetch_size model.backbone model.pretrained model.checkpoint model.freeze model.freeze_norm
 model.align_corners model.head_channels model.key_channels model.context_channels model.context_kernel
 model.aux_channels model.aux_kernel model.conv_bias model.head_norm_eps model.dropout model.aux_dropout
 loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
 optimizer.weight_decay optimizer.head_lr_factor schedule.kind schedule.lr schedule.warmup_steps train.batch_size
-train.accumulate_steps train.total_step train.epochs train.loss_scale.kind train.clip_grad train.log_interval
+train.accumulate_steps train.amp train.total_step train.epochs train.loss_scale.kind train.clip_grad train.log_interval
 eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.visualized_images
 checkpoint.interval checkpoint.keep
 """.split()  # noqa: SIM905
 """Keys that have an effect whatever the others say (or are refused, as eval.stride without eval.window)."""
 
 WHERE = {  # key: what gives it, in a configuration in which it has no effect; what is said of it
-    "train.amp_level": ("--amp_level O2", "without train.mix"),
-    "train.mix": ("--mix True --amp_level O0", "with train.amp_level O0"),
     "model.fuse": ("--set model.fuse=nearest --set model.backbone=resnet50_d8", "with a ResNet"),
     "model.stem_relu": ("--set model.stem_relu=False --set model.backbone=resnet50_d8", "with a ResNet"),
-    "data.keep_ratio": ("--set data.keep_ratio=False", "without data.resize_base or data.test_scale"),
+    "data.keep_ratio": ("--set data.keep_ratio=False", "without data.base_size or data.test_size"),
     "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),
     "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),
     "eval.interval": ("--run_eval False --set eval.interval=7", "without eval.run_eval"),
@@ -104,7 +102,7 @@ def test_a_key_without_effect_is_named_with_its_flag(key, capsys):
     (line,) = [line for line in lines if line.startswith(f"note: {key} (--")]
     assert why in line and "): no effect with" in line
     # and it has one where the rest is as published
-    config = load_config(FOLDER / "config_ocrnet_hrw48_16k.yml", {"data.resize_base": ([64, 64], "")})
+    config = load_config(FOLDER / "config_ocrnet_hrw48_16k.yml", {"data.base_size": ([64, 64], "")})
     (rule,) = [rule for rule in NO_EFFECT if key in rule.keys]
     usual = {
         "train.loss_scale.kind": "dynamic",
@@ -116,7 +114,7 @@ def test_a_key_without_effect_is_named_with_its_flag(key, capsys):
 
 
 def test_one_rank_of_several_speaks(capsys, monkeypatch):
-    flags, _ = WHERE["train.amp_level"]
+    flags, _ = WHERE["eval.ratios"]
     for rank, lines in ((0, 1), (1, 0)):
         for name, value in (("RANK", rank), ("SIZE", 2), ("LOCAL_RANK", rank), ("LOCAL_SIZE", 2)):
             monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
@@ -137,13 +135,13 @@ def test_programs_that_do_not_train_name_what_concerns_evaluation_alone(capsys):
 def test_no_shipped_config_and_no_resolved_one_has_a_key_without_effect(path, tmp_path):
     resolved = resolve(path)
     (tmp_path / "config.yml").write_text(resolved.config.to_yaml())
-    for config, where, _ in (resolved, resolve(tmp_path / "config.yml")):
+    for config, where, *_ in (resolved, resolve(tmp_path / "config.yml")):
         assert notes(config, where, training=True) == []
 
 
 def test_what_a_file_gives_as_it_is_by_default_is_not_named(tmp_path):
     path = tmp_path / "run.yml"
-    path.write_text("train: {amp_level: O3, loss_scale: {value: 256}}\neval: {ratios: [0.5]}\n")
+    path.write_text("train: {amp: none, loss_scale: {value: 256}}\neval: {ratios: [0.5]}\n")
     resolved = resolve(path, {"schedule.power": (0.9, "--set schedule.power"), "schedule.kind": ("linear", "--set")})
     assert notes(resolved.config, resolved.given, training=True) == [
         f"eval.ratios ({path}): no effect without eval.multi_scale",
@@ -155,10 +153,10 @@ def test_what_a_file_gives_as_it_is_by_default_is_not_named(tmp_path):
     ("flags", "message"),
     [
         (
-            "--mix True --ms_loss_scaler none",
-            "train.mix, train.loss_scale.kind: gradients in float16 underflow to 0 without a loss scale. Leave "
-            "train.loss_scale.kind out (--ms_loss_scaler): it is dynamic then (train.mix: --mix; "
-            "train.loss_scale.kind: --ms_loss_scaler)",
+            "--amp all --loss_scale none",
+            "train.amp, train.loss_scale.kind: gradients in float16 underflow to 0 without a loss scale. Leave "
+            "train.loss_scale.kind out (--loss_scale): it is dynamic then (train.amp: --amp; "
+            "train.loss_scale.kind: --loss_scale)",
         ),
         ("--set model.freeze=backbone", "model.freeze: a backbone of random weights would stay"),
         ("--set model.freeze=backbone --resume_ckpt auto", "model.freeze: a backbone of random weights would stay"),
@@ -172,7 +170,8 @@ def test_what_spoils_a_training_is_refused_there_alone(capsys, flags, message):
     with pytest.raises(UserError) as error:
         said(capsys, *words(flags))
     assert message in str(error.value)
-    assert said(capsys, *words(flags), training=False) == []
+    lines = said(capsys, *words(flags), training=False)
+    assert [line for line in lines if "no effect: it is about training" not in line] == []
 
 
 def test_weights_from_anywhere_may_be_frozen(capsys):
@@ -223,8 +222,7 @@ CHOICES = {
     "schedule.power": (0.5, 2.0),
     "schedule.warmup_steps": (0, 5),
     "schedule.warmup_lr": (0.0, 0.002),
-    "train.mix": (False, True),
-    "train.amp_level": ("O0", "O2", "O3"),
+    "train.amp": ("none", "convolutions", "all"),
     "train.loss_scale.kind": ("none", "static", "dynamic"),
     "train.loss_scale.value": (8.0, 16.0),
     "train.loss_scale.factor": (2, 4),
@@ -235,8 +233,8 @@ CHOICES = {
     "data.flip": (0.0, 0.5),
     "data.flip_pairs": ([], [(0, 1)]),
     "data.keep_ratio": (True, False),
-    "data.resize_base": (None, (50, 40)),
-    "data.test_scale": (None, (40, 40)),
+    "data.base_size": (None, (40, 50)),
+    "data.test_size": (None, (40, 40)),
     "data.rare_classes": ([], ["c"]),
     "data.rare_crop": (0.0, 1.0),
     "data.photometric.probability": (0.0, 1.0),
@@ -260,7 +258,7 @@ def effect(config: Config) -> tuple:
     return (
         rates,
         scaling,
-        train.amp_level if train.float16 else None,
+        train.amp,
         str(kinds),
         str(swapped),
         b"".join(part.tobytes() for sample in samples for part in sample),
@@ -288,7 +286,6 @@ def test_changing_any_key_changes_something_or_the_key_is_named(values, key, dat
             section[last] = setting
         made.append(Config(**tree))
     named = [any(line.startswith(f"{key} ") for line in notes(config, {key: "here"}, True)) for config in made]
-    assume(key != "train.mix" or values["train.amp_level"] != "O0")  # False has no effect either, but it may be meant
     assume(key != "data.rare_classes" or values["data.rare_crop"])  # it draws a random number and does not use it
     assume(key != "eval.flip" or None not in (values[key], other))  # which is True or False
     assert (effect(made[0]) == effect(made[1])) == all(named)

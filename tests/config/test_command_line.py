@@ -21,13 +21,13 @@ def test_what_is_not_given_stays_as_in_the_config():
 
 def test_the_seeds_flags_reach_their_keys():
     flags = (
-        "--device_target CPU --mix False --amp_level O2 --ms_mode 1 --seed 3 --batch_size 4 --total_step 9 "
+        "--device_target CPU --mix True --amp_level O2 --ms_mode 1 --seed 3 --batch_size 4 --total_step 9 "
         "--dataset_dir some/where --save_dir out --run_eval False --log_interval 7 --clip_grad True "
         "--ms_loss_scaler dynamic --ms_loss_scaler_value 1024 --set model.dropout=0.1"
     )
     config = parse(*flags.split())
     assert (config.device_target, config.ms_mode, config.seed) == ("CPU", 1, 3)
-    assert (config.train.mix, config.train.amp_level, config.train.batch_size) == (False, "O2", 4)
+    assert (config.train.amp, config.train.batch_size) == ("convolutions", 4)
     assert (config.train.total_step, config.train.log_interval, config.train.clip_grad) == (9, 7, 1.0)
     assert (config.data.root, config.save_dir, config.eval.run_eval) == (Path("some/where"), Path("out"), False)
     assert (config.train.loss_scale.kind, config.train.loss_scale.value) == ("dynamic", 1024)
@@ -53,7 +53,7 @@ def test_what_may_be_left_out_is_left_out_by_null_or_nothing():
 
 def test_two_flags_for_one_key_are_a_contradiction():
     assert parse("--num_workers", "3", "--prefetch_size", "5").data.workers == 3
-    with pytest.raises(UserError, match=r"--num_parallel_workers and --num_workers both give data\.workers"):
+    with pytest.raises(UserError, match=r"--num_workers and --num_parallel_workers both give data\.workers"):
         parse("--num_workers", "3", "--num_parallel_workers", "2")
 
 
@@ -92,7 +92,7 @@ def test_a_config_file_may_have_the_names_of_flags_at_its_top_level(seed_file, c
 
     args, config = parse("--init_method", "tcp://127.0.0.1:1")
     assert (config.data.root, config.data.workers, config.data.prefetch_size) == (Path("data/own"), 3, 7)
-    assert (config.train.mix, config.train.amp_level, config.train.batch_size) == (True, "O2", 5)
+    assert (config.train.amp, config.train.batch_size) == ("convolutions", 5)
     assert (config.train.loss_scale.kind, config.train.loss_scale.value, config.train.clip_grad) == ("static", 64, 1)
     assert (args.enable_modelarts, args.data_url, args.train_url) == (True, "s3://bucket/data", "")
     assert args.data_dir == "/cache/data" and args.ckpt_url == ""
@@ -114,7 +114,7 @@ def test_a_config_file_may_have_the_names_of_flags_at_its_top_level(seed_file, c
         ("num_workers: 1\nnum_parallel_workers: 1\n", "num_workers and num_parallel_workers both give data.workers"),
         ("mix: true\ntrain: null\n", "train and mix both give train.mix"),
         ("batchsize: 2\n", "batchsize: unknown key"),
-        ("mix: maybe\n", "train.mix: Input should be a valid boolean, unable to interpret input, got 'maybe' (in "),
+        ("mix: maybe\n", "train.mix: write True or False, got 'maybe' (in "),
         ("enable_modelarts: 3\n", "enable_modelarts: write True or False, got 3"),
         ("data_url: 3\n", "data_url: write a URL or path in quotes, got 3"),
     ],
@@ -134,7 +134,8 @@ def test_names_of_flags_in_a_config_file_are_checked(tmp_path, text, message):
         (["--device_target", "TPU"], "device_target: Input should be 'Ascend', 'GPU' or 'CPU', got 'TPU'"),
         (["--set", "seed"], "write it as key=value"),
         (["--set", "train.steps=3"], "train.steps: unknown key (in --set train.steps)"),
-        (["--mix", "maybe"], "train.mix: "),
+        (["--mix", "maybe"], "train.mix: write True or False, got 'maybe' (in --mix)"),
+        (["--amp_level", "O1"], "train.amp_level: write O0, O2 or O3, got 'O1' (in --amp_level)"),
     ],
 )
 def test_mistyped_flags_are_not_swallowed(flags, message):

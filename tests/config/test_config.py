@@ -81,11 +81,10 @@ def test_replace_makes_a_copy_with_other_values():
     ("train", "kind"),
     [
         ({}, "none"),
-        ({"mix": True}, "dynamic"),
-        ({"mix": True, "amp_level": "O2"}, "dynamic"),
-        ({"mix": True, "amp_level": "O0"}, "none"),  # float32 after all
-        ({"mix": True, "loss_scale": {"kind": "none"}}, "none"),
-        ({"mix": True, "loss_scale": {"value": 512}}, "dynamic"),
+        ({"amp": "all"}, "dynamic"),
+        ({"amp": "convolutions"}, "dynamic"),
+        ({"amp": "all", "loss_scale": {"kind": "none"}}, "none"),
+        ({"amp": "all", "loss_scale": {"value": 512}}, "dynamic"),
         ({"loss_scale": {"kind": "static"}}, "static"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ocrnet.config import Config
-from ocrnet.config.loading import find_config, load_config, parse_value
+from ocrnet.config.loading import find_config, load_config, parse_value, resolve
 from ocrnet.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
@@ -134,7 +134,40 @@ def test_mindspore_lab_configs_are_the_published_ones():
         config = load_config(CONFIG / name)
         assert config.model.backbone == f"hrnet_w{width}"
         assert (config.model.fuse, config.model.context_channels, config.model.context_kernel) == ("nearest", 256, 3)
-        assert (config.train.total_step, config.train.batch_size, config.train.amp_level) == (160000, 2, "O3")
+        assert (config.train.total_step, config.train.batch_size, config.train.amp) == (160000, 2, "all")
         assert (config.schedule.kind, config.schedule.warmup_steps, config.schedule.min_lr) == ("linear", 500, 1e-6)
         assert config.optimizer.weight_decay == 4e-4 and len(config.loss.class_weights) == 19
         assert config.data.crop_size == (512, 1024)
+
+
+def test_keys_and_files_of_earlier_versions_are_read_with_a_notice(tmp_path):
+    (tmp_path / "base.yml").write_text("data: {base_size: [9, 9], test_size: [8, 8]}\n")
+    path = tmp_path / "run.yml"
+    path.write_text("__BASE__: base.yml\ndata: {resize_base: [2048, 512]}\neval: {pictures: 3}\n")
+    resolved = resolve(path, {"data.test_scale": ([40, 30], "--set data.test_scale")})
+    assert (resolved.config.data.base_size, resolved.config.data.test_size) == ((512, 2048), (30, 40))
+    assert resolved.config.eval.visualized_images == 3
+    assert resolved.notices == [
+        f"data.resize_base ({path}): renamed to data.base_size, whose order is [height, width]: [512, 2048]",
+        f"eval.pictures ({path}): renamed to eval.visualized_images: 3",
+        "data.test_scale (--set data.test_scale): renamed to data.test_size, whose order is [height, width]: [30, 40]",
+    ]
+    assert find_config("config/ocrnet/config_ocrnet_demo.yml").name == "ocrnet_demo.yml"
+
+
+@pytest.mark.parametrize(
+    ("file", "flags", "amp"),
+    [
+        ("mix: true", {}, "all"),
+        ("mix: true\namp_level: O2", {}, "convolutions"),
+        ("train: {amp: all}", {"train.amp_level": "O2"}, "convolutions"),
+        ("train: {amp: convolutions}", {"train.mix": False}, "none"),
+        ("mix: true\namp_level: O2", {"train.amp": "all"}, "all"),
+        ("amp_level: O2", {"train.mix": True}, "convolutions"),
+        ("amp_level: O2", {}, "none"),
+        ("mix: true\namp_level: O0", {}, "none"),
+    ],
+)
+def test_mindspore_labs_mix_and_amp_level_set_amp_and_override_it(tmp_path, file, flags, amp):
+    (tmp_path / "run.yml").write_text(file)
+    assert resolve(tmp_path / "run.yml", {key: (v, "flag") for key, v in flags.items()}).config.train.amp == amp

@@ -53,12 +53,12 @@ def test_what_reaches_the_network_is_mmsegmentations(name):
 @pytest.mark.parametrize(
     ("size", "box", "expected"),
     [  # as mmcv.imrescale
-        ((500, 375), (2048, 512), (683, 512)),
-        ((375, 500), (2048, 512), (512, 683)),
-        ((683, 512), (2048, 512), (683, 512)),
-        ((2048, 1024), (2048, 1024), (2048, 1024)),
-        ((3000, 300), (2048, 512), (2048, 205)),
-        ((500, 333), (520, 520), (520, 346)),
+        ((375, 500), (512, 2048), (512, 683)),
+        ((500, 375), (512, 2048), (683, 512)),
+        ((512, 683), (512, 2048), (512, 683)),
+        ((1024, 2048), (1024, 2048), (1024, 2048)),
+        ((300, 3000), (512, 2048), (205, 2048)),
+        ((333, 500), (520, 520), (346, 520)),
     ],
 )
 def test_fit_keeps_the_ratio_and_lets_the_longer_sides_meet(size, box, expected):
@@ -89,7 +89,7 @@ class Fixed:
 
 def test_random_size_cuts_the_box_to_whole_pixels_first():
     rng = Fixed(uniform=[0.7501])  # box (1536.2, 384.05) -> (1536, 384)
-    assert transforms.random_size((375, 500), (2048, 512), (0.5, 2.0), rng) == (512, 384)
+    assert transforms.random_size((375, 500), (512, 2048), (0.5, 2.0), rng) == (384, 512)
     assert rng.ranges == [(0.5, 2.0)]
     assert transforms.random_size((375, 500), (473, 473), (0.5, 1.6), Fixed(uniform=[0.5]), False) == (236, 236)
 
@@ -131,7 +131,7 @@ def test_colours_change_in_the_published_order_and_ranges():
 
 def test_padding_is_right_and_below_with_the_mean_colour_or_black():
     image, label = random_image(4, 20, 30), np.full((20, 30), 3, np.uint8)
-    settings = {"resize_base": (30, 30), "scale_range": (1, 1), "crop_size": (24, 40), "flip": 0, "photometric": None}
+    settings = {"base_size": (30, 30), "scale_range": (1, 1), "crop_size": (24, 40), "flip": 0, "photometric": None}
     for pad, fill in (("mean", [0, 0, 0]), ("black", [-123.675 / 58.395, -116.28 / 57.12, -103.53 / 57.375])):
         config = DataConfig(**settings, pad=pad)
         images, labels = transforms.training_pair(image, label, config, np.random.default_rng(0))
@@ -148,7 +148,7 @@ def test_a_mirrored_person_swaps_left_and_right():
     image = np.repeat(label[..., None], 3, axis=2)
     config = DataConfig(
         format="lip",
-        resize_base=(9, 1),
+        base_size=(1, 9),
         scale_range=(1, 1),
         crop_size=(1, 9),
         flip=1,

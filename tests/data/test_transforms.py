@@ -26,10 +26,10 @@ def cut(image: np.ndarray, label: np.ndarray, *arguments) -> tuple[np.ndarray, n
 @pytest.mark.parametrize(
     ("size", "box", "expected"),
     [
-        ((2048, 1024), (2048, 1024), (2048, 1024)),
-        ((500, 375), (2048, 512), (683, 512)),  # VOC as mmsegmentation tests it
-        ((375, 500), (2048, 512), (512, 683)),
-        ((4000, 100), (2048, 512), (2048, 51)),
+        ((1024, 2048), (1024, 2048), (1024, 2048)),
+        ((375, 500), (512, 2048), (512, 683)),  # VOC as mmsegmentation tests it
+        ((500, 375), (512, 2048), (683, 512)),
+        ((100, 4000), (512, 2048), (51, 2048)),
     ],
 )
 def test_images_fit_their_box_as_in_mmcv(size, box, expected):
@@ -39,7 +39,7 @@ def test_images_fit_their_box_as_in_mmcv(size, box, expected):
 def test_random_size_draws_the_whole_range():
     ratios = []
     for number in range(200):
-        width, height = transforms.random_size((40, 80), None, (0.5, 2.0), rng(number))
+        height, width = transforms.random_size((40, 80), None, (0.5, 2.0), rng(number))
         assert abs(width - 2 * height) <= 1
         ratios.append(width / 80)
     assert 0.5 <= min(ratios) < 0.53 and 1.94 < max(ratios) <= 2.0
@@ -49,9 +49,9 @@ def test_a_resized_window_is_what_resizing_the_whole_image_gives_within_a_grey_l
     noise = rng().integers(0, 256, (300, 500, 3), dtype=np.uint8)
     for number in range(40):
         size = transforms.random_size((300, 500), None, (0.3, 3.0), rng(number))
-        window = transforms.random_window(np.zeros(size[::-1], np.uint8), (100, 150), 1.0, rng(number))
+        window = transforms.random_window(np.zeros(size, np.uint8), (100, 150), 1.0, rng(number))
         got = transforms.resize_window(noise, size, window).astype(int)
-        whole = cv2.resize(noise, size, interpolation=cv2.INTER_LINEAR)[window]
+        whole = cv2.resize(noise, size[::-1], interpolation=cv2.INTER_LINEAR)[window]
         assert got.shape == whole.shape
         assert np.abs(got - whole).max() <= 1
 

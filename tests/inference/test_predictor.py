@@ -82,7 +82,7 @@ def test_where_windows_overlap_their_logits_are_averaged(image):
     np.testing.assert_array_equal(predictor.logits([image], TTAView()), expected)
 
 
-@pytest.mark.parametrize("data", [{}, {"test_scale": (150, 80)}])
+@pytest.mark.parametrize("data", [{}, {"test_size": (80, 150)}])
 def test_one_ratio_of_1_without_flip_is_single_scale_exactly(image, data):
     single = Predictor(Mirrorable(), config_for(4, data))
     multi = Predictor(Mirrorable(), config_for(4, data, multi_scale=True, ratios=[1.0], flip=False))
@@ -112,8 +112,8 @@ def test_several_views_are_the_mean_of_their_softmax(image):
     np.testing.assert_allclose(predictor.probabilities([image]), np.mean(parts, axis=0), atol=1e-6)
 
 
-def test_a_ratio_scales_test_scale():
-    config = config_for(2, {"test_scale": (200, 100)}).data
+def test_a_ratio_scales_test_size():
+    config = config_for(2, {"test_size": (100, 200)}).data
     assert prepare(np.zeros((50, 60, 3), np.uint8), config).shape == (3, 100, 120)
     assert prepare(np.zeros((50, 60, 3), np.uint8), config, 0.5).shape == (3, 50, 60)
 

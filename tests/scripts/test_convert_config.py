@@ -90,11 +90,11 @@ def test_a_config_is_read_and_not_run(convert, tmp_path):
     assert config.data.label_map == {0: 255, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4}
     assert config.data.mean == (9, 9, 9) and config.data.std == (4, 5, 6)
     assert (config.data.crop_size, config.data.cat_max_ratio, config.data.flip) == ((256, 512), 1, 0)
-    assert config.data.photometric is None and config.data.resize_base == (1024, 512)
+    assert config.data.photometric is None and config.data.base_size == (512, 1024)
     assert (config.eval.window, config.eval.stride, config.eval.interval) == ((256, 512), (128, 256), 500)
     assert (config.schedule.lr, config.schedule.warmup_lr, config.schedule.warmup_steps) == (0.01, 1e-5, 100)
     assert (config.train.batch_size, config.train.accumulate_steps, config.train.total_step) == (3, 4, 1000)
-    assert config.train.mix and config.train.loss_scale.kind == "dynamic" and config.train.clip_grad == 3
+    assert config.train.amp == "all" and config.train.loss_scale.kind == "dynamic" and config.train.clip_grad == 3
     assert config.optimizer.head_lr_factor == 10 and config.optimizer.weight_decay == 0 and config.seed == 7
     resolved = resolve(tmp_path / "own.yml")
     assert notes(resolved.config, resolved.given, training=True) == []  # no key is written that has no effect
@@ -201,7 +201,7 @@ def test_resizes_and_pads_are_mmsegmentations_where_a_config_says_nothing(conver
     done = convert(tmp_path / "own.py")
     assert done.returncode == 0, done.stderr
     data = load_config(tmp_path / "own.yml").data
-    assert (data.keep_ratio, data.crop_size, data.pad, data.test_scale) == (False, (384, 384), "black", (1024, 512))
+    assert (data.keep_ratio, data.crop_size, data.pad, data.test_size) == (False, (384, 384), "black", (512, 1024))
     assert "data.keep_ratio: of training and evaluation here; evaluation's is True" in done.stdout
 
 

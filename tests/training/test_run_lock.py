@@ -12,8 +12,8 @@ from ocrnet.training.run_lock import lock
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 HOLD = """
-import sys, pathlib, ocrnet.run_lock
-file = ocrnet.run_lock.lock(pathlib.Path(sys.argv[1]))
+import sys, pathlib, ocrnet.training.run_lock
+file = ocrnet.training.run_lock.lock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 input()
 """

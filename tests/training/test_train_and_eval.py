@@ -118,9 +118,9 @@ def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["O2", "O3"])
-def test_mixed_precision_trains_within_rounding_of_float32(train, straight, tmp_path, level):
-    flags = ["--mix", "True", "--amp_level", level, "--ms_loss_scaler", "static", "--ms_loss_scaler_value", "128"]
+@pytest.mark.parametrize("amp", ["convolutions", "all"])
+def test_mixed_precision_trains_within_rounding_of_float32(train, straight, tmp_path, amp):
+    flags = ["--amp", amp, "--loss_scale", "static", "--loss_scale_value", "128"]
     done = train(tmp_path, *flags, "--total_step", "2")
     assert done.returncode == 0, done.stderr
     full, mixed = (float(re.match(r"loss: ([\d.]+)", losses(run)[1])[1]) for run in (straight[0], tmp_path))
@@ -131,8 +131,9 @@ def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, 
     folder, done = straight
     result, base = tmp_path / "result.json", ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY]
     evaluated = run_script(
-        "eval.py", *base, "--checkpoint_path", folder / "checkpoint" / "best.ckpt",
-        "--result_json", result, "--visualize", "True", "--save_dir", tmp_path, "--set", "eval.batch_size=2", "--set", "eval.visualized_images=3",
+        "eval.py", *base, "--checkpoint_path", folder / "checkpoint" / "best.ckpt", "--result_json", result,
+        "--visualize", "True", "--save_dir", tmp_path, "--set", "eval.batch_size=2",
+        "--set", "eval.visualized_images=3",
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
     scores = json.loads(result.read_text())

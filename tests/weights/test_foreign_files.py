@@ -12,7 +12,7 @@ from mindspore import Tensor
 from safetensors.numpy import save_file
 
 from ocrnet.errors import UserError
-from ocrnet.weights import foreign_files as weight_files
+from ocrnet.weights import foreign_files
 from ocrnet.weights.foreign_files import read_tensors
 from ocrnet.weights.published import convert
 from peers import DATA
@@ -70,7 +70,7 @@ class _Tensor:
         self.arguments = arguments
 
     def __reduce__(self):
-        return weight_files._rebuild_tensor, self.arguments
+        return foreign_files._rebuild_tensor, self.arguments
 
 
 class _FloatStorage:
@@ -98,7 +98,7 @@ def test_tensors_stay_inside_their_storage(tmp_path: Path, offset, shape, stride
     _Pickler(content, 2).dump({"w": _Tensor(_FloatStorage(), offset, shape, strides)})
     renamed = (
         content.getvalue()
-        .replace(b"cocrnet.models.weight_files\n_rebuild_tensor\n", b"ctorch._utils\n_rebuild_tensor_v2\n")
+        .replace(b"cocrnet.weights.foreign_files\n_rebuild_tensor\n", b"ctorch._utils\n_rebuild_tensor_v2\n")
         .replace(f"c{__name__}\n_FloatStorage\n".encode(), b"ctorch\nFloatStorage\n")
     )
     file = _write_zip(tmp_path / "view.pth", renamed)

@@ -42,8 +42,6 @@ class Harmful(NamedTuple):
 
 
 NO_EFFECT = (
-    NoEffect(("train.amp_level",), lambda c: not c.train.mix, "without train.mix", False),
-    NoEffect(("train.mix",), lambda c: c.train.mix and not c.train.float16, "with train.amp_level O0", False),
     NoEffect(
         ("model.fuse", "model.stem_relu"),
         lambda c: c.model.backbone.startswith("resnet"),
@@ -52,8 +50,8 @@ NO_EFFECT = (
     ),
     NoEffect(
         ("data.keep_ratio",),
-        lambda c: not (c.data.resize_base or c.data.test_scale),
-        "without data.resize_base or data.test_scale",
+        lambda c: not (c.data.base_size or c.data.test_size),
+        "without data.base_size or data.test_size",
         False,
     ),
     NoEffect(
@@ -102,9 +100,9 @@ NO_EFFECT = (
 
 HARMFUL = (
     Harmful(
-        ("train.mix", "train.loss_scale.kind"),
-        lambda c, _: c.train.float16 and c.train.loss_scale.kind == "none",
-        "gradients in float16 underflow to 0 without a loss scale. Leave train.loss_scale.kind out (--ms_loss_scaler): "
+        ("train.amp", "train.loss_scale.kind"),
+        lambda c, _: c.train.amp != "none" and c.train.loss_scale.kind == "none",
+        "gradients in float16 underflow to 0 without a loss scale. Leave train.loss_scale.kind out (--loss_scale): "
         "it is dynamic then",
     ),
     Harmful(

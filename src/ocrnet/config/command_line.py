@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ocrnet.config import combinations
-from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT, Flag
 from ocrnet.config.loading import Resolved, parse_value, resolve
 from ocrnet.config.schema import Config
+from ocrnet.config.types import choices
 from ocrnet.distributed.launcher import is_scheduler, ranks
 from ocrnet.errors import UserError, did_you_mean
 
@@ -31,22 +32,58 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
 
 
-def config_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with --config, --set, --print_config, flags for CONFIG_FLAGS, and those of ModelArts."""
+class _Override(argparse.Action):
+    """A flag that sets a key: (the flag as it was written, its value) goes into `overrides` under the key."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, option: Any) -> None:
+        key = FLAGS[self.dest].key
+        namespace.overrides = [entry for entry in namespace.overrides if entry[1] != option] + [(key, option, text)]
+
+
+def config_parser(description: str, training: bool = False, uses: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A parser with --config, --set, --print_config, the flags that set keys, and those of cloud platforms.
+
+    The help shows the flags that the program uses: those of training alone only with `training` or when `uses` names
+    them.
+    """
     parser = _Parser(description=description, allow_abbrev=False)
-    parser.add_argument("--config", required=True, metavar="FILE.yml", help="the config")
+    parser.set_defaults(overrides=[], uses=tuple(uses))
+    parser.add_argument("--config", required=True, metavar="FILE.yml", help="config file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
-    parser.add_argument("--print_config", type=boolean, default=False, help="True: show the resolved config and stop")
-    for flag, (key, text) in CONFIG_FLAGS.items():
-        parser.add_argument(f"--{flag}", metavar="VALUE", help=f"{text} ({key})")
+    parser.add_argument("--print_config", type=boolean, default=False, help="True: print the resolved config and exit")
+    for title, flags in CONFIG_FLAGS.items():
+        shown = {name: flag for name, flag in flags.items() if training or not flag.training or name in uses}
+        group = parser.add_argument_group(title) if shown else parser
+        for name, flag in flags.items():
+            group.add_argument(
+                *(f"--{option}" for option in (name, *flag.aliases)),
+                dest=name,
+                action=_Override,
+                default=argparse.SUPPRESS,
+                metavar=_metavar(flag.key),
+                help=f"{flag.help} (sets {flag.key}{_default(flag.key)})" if name in shown else argparse.SUPPRESS,
+            )
     for flag in WITHOUT_EFFECT:
-        parser.add_argument(f"--{flag}", metavar="VALUE", help="no effect")
-    cloud = parser.add_argument_group("on ModelArts and OpenI")
-    cloud.add_argument("--enable_modelarts", type=boolean, help="True: the flags below count")
+        parser.add_argument(f"--{flag}", metavar="VALUE", help=argparse.SUPPRESS)
+    cloud = parser.add_argument_group("ModelArts and OpenI")
+    cloud.add_argument("--enable_modelarts", type=boolean, help="True: use the flags below")
     for flag, text in CLOUD_FLAGS.items():
         cloud.add_argument(f"--{flag}", metavar="URL", help=text)
-    cloud.add_argument("--data_dir", metavar="DIR", help=f"where data from a bucket goes, {DATA_DIR}")
+    cloud.add_argument("--data_dir", metavar="DIR", help=f"destination of data from a bucket, {DATA_DIR} by default")
     return parser
+
+
+def _metavar(key: str) -> str:
+    """The choices of a key, or what kind of value it takes."""
+    field = Config.field(key)
+    options = choices(field.annotation) if field else ()
+    return "{" + ",".join(map(str, options)) + "}" if options else "VALUE"
+
+
+def _default(key: str) -> str:
+    field = Config.field(key)
+    default = field.get_default(call_default_factory=True) if field else None
+    return "" if default is None or key == "save_dir" else f", default {default}"
 
 
 def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
@@ -92,18 +129,21 @@ def parse(
 def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     """{key: (value, the flag that gave it)}; --set wins over the flags of its own name."""
     overrides: dict[str, tuple[Any, str]] = {}
-    for flag, (key, _) in CONFIG_FLAGS.items():
-        if (text := getattr(args, flag)) is None:
-            continue
+    for key, option, text in args.overrides:
         if key in overrides:
-            raise UserError(f"{overrides[key][1]} and --{flag} both give {key}. Keep one of them.")
-        overrides[key] = _value(text, key, f"--{flag}")
+            raise UserError(f"{overrides[key][1]} and {option} both give {key}. Keep one of them.")
+        overrides[key] = _value(text, key, option)
     for entry in args.set:
         key, equals, text = entry.partition("=")
         if not equals:
             raise UserError(f"--set {entry}: write it as key=value, e.g. --set data.flip=0")
         overrides[key] = _value(text, key, f"--set {key}")
     return overrides
+
+
+def _flag(option: str) -> Flag:
+    """The flag that is written as `option`."""
+    return next(flag for name, flag in FLAGS.items() if option[2:] in (name, *flag.aliases))
 
 
 def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: bool) -> None:
@@ -116,6 +156,10 @@ def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: 
         for flag, why in WITHOUT_EFFECT.items()
         if (from_flag := getattr(args, flag) is not None) or flag in resolved.flags
     ]
+    lines += resolved.notices
+    if not training:
+        unused = [option for _, option, _ in args.overrides if _flag(option).training and option[2:] not in args.uses]
+        lines += [f"{option}: no effect: it is about training" for option in unused]
     lines += combinations.notes(config, given, training, fresh)
     if ranks().first and not is_scheduler():
         for line in lines:

@@ -1,42 +1,78 @@
-"""The command-line flags that stand for keys of the configuration, or tell a program about a cloud platform.
+"""The command-line flags that set keys of the configuration, and those of cloud platforms.
 
 A config file may have them at its top level as well, as those of earlier MindSpore repositories do.
 """
 
+from typing import NamedTuple
+
+
+class Flag(NamedTuple):
+    """A command-line flag that sets a key of the configuration."""
+
+    key: str
+    """Dotted."""
+    help: str
+    aliases: tuple[str, ...] = ()
+    """Other names of the flag: those of mindspore-lab."""
+    training: bool = False
+    """Whether it is about training alone: other programs accept it and say that it has no effect."""
+
+
+DEVICE, DATA, TRAINING, EVALUATION = "device and output", "data", "training", "evaluation"
+
 CONFIG_FLAGS = {
-    # flag: (key of the configuration, what help says)
-    "device_target": ("device_target", "Ascend, GPU or CPU; left out: the one that is there"),
-    "ms_mode": ("ms_mode", "0 graph, 1 PyNative"),
-    "seed": ("seed", "of weights, order of images and augmentation"),
-    "save_dir": ("save_dir", "everything a run writes"),
-    "dataset_dir": ("data.root", "folder of the data set"),
-    "num_parallel_workers": ("data.workers", "data threads"),
-    "num_workers": ("data.workers", "data threads"),
-    "prefetch_size": ("data.prefetch_size", "batches prepared ahead"),
-    "batch_size": ("train.batch_size", "images a step on each card"),
-    "total_step": ("train.total_step", "steps of the whole run"),
-    "mix": ("train.mix", "True: mixed precision at --amp_level"),
-    "amp_level": ("train.amp_level", "O0, O2 or O3"),
-    "ms_loss_scaler": ("train.loss_scale.kind", "static, dynamic or none; left out: dynamic with --mix True"),
-    "ms_loss_scaler_value": ("train.loss_scale.value", "static scale, or where the dynamic one starts"),
-    "clip_grad": ("train.clip_grad", "largest global gradient norm; True is 1, False is none"),
-    "log_interval": ("train.log_interval", "steps between log lines"),
-    "lr_init": ("schedule.lr", "learning rate after warm-up"),
-    "run_eval": ("eval.run_eval", "True: evaluate in training"),
-    "multi_scale": ("eval.multi_scale", "True: mean over eval.ratios and the mirrored image"),
+    DEVICE: {
+        "device_target": Flag("device_target", "device; null: auto-detected, Ascend before GPU before CPU"),
+        "ms_mode": Flag("ms_mode", "0: graph mode, 1: PyNative mode"),
+        "save_dir": Flag("save_dir", "folder for everything that a run writes, runs/NAME_OF_CONFIG by default"),
+        "amp": Flag("train.amp", "automatic mixed precision in float16"),
+        "mix": Flag("train.mix", "mindspore-lab's name: True means --amp, at --amp_level"),
+        "amp_level": Flag("train.amp_level", "mindspore-lab's name: O2 is --amp convolutions, O3 is --amp all"),
+    },
+    DATA: {
+        "data_root": Flag("data.root", "folder of the data set", ("dataset_dir",)),
+        "workers": Flag(
+            "data.workers",
+            "data threads; 0: half of the cores, at most 8",
+            ("num_parallel_workers", "num_workers"),
+            True,
+        ),
+        "prefetch_size": Flag("data.prefetch_size", "batches to prepare ahead", (), True),
+    },
+    TRAINING: {
+        "seed": Flag("seed", "seed of weights, image order and augmentation", (), True),
+        "batch_size": Flag("train.batch_size", "images per device and batch", (), True),
+        "total_step": Flag("train.total_step", "steps of the whole run", (), True),
+        "lr": Flag("schedule.lr", "learning rate after the warm-up", ("lr_init",), True),
+        "loss_scale": Flag(
+            "train.loss_scale.kind", "loss scale; null: dynamic with --amp, none without", ("ms_loss_scaler",), True
+        ),
+        "loss_scale_value": Flag(
+            "train.loss_scale.value", "static loss scale, or start of the dynamic one", ("ms_loss_scaler_value",), True
+        ),
+        "clip_grad": Flag("train.clip_grad", "largest global gradient norm; True is 1, False is no clipping", (), True),
+        "log_interval": Flag("train.log_interval", "steps between log lines", (), True),
+        "run_eval": Flag("eval.run_eval", "evaluate during training", (), True),
+    },
+    EVALUATION: {
+        "multi_scale": Flag("eval.multi_scale", "average over eval.ratios and the mirrored image"),
+    },
 }
+"""{group in the help: {flag: what it sets}}"""
+
+FLAGS = {name: flag for group in CONFIG_FLAGS.values() for name, flag in group.items()}
 
 CLOUD_FLAGS = {
-    "data_url": "data set: obs:// or s3://, or a path that the platform has filled",
+    "data_url": "data set: obs://, s3://, or a path that the platform has filled",
     "multi_data_url": "OpenI's JSON list of data sets",
     "ckpt_url": "train.py: weights of the backbone (model.pretrained); eval.py: the checkpoint",
-    "train_url": "where everything a run writes goes",
+    "train_url": "destination of everything that a run writes",
 }
 
 PROGRAM_FLAGS = ("enable_modelarts", "data_dir", *CLOUD_FLAGS)
-"""Flags that are no keys of the configuration but may stand in a config file."""
+"""Flags that set no key of the configuration but may stand in a config file."""
 
 WITHOUT_EFFECT = {
     "max_rowsize": "the data threads share the program's memory, so no row has to fit into a buffer",
 }
-"""{flag of earlier repositories that is read and does nothing: why}"""
+"""{flag of earlier repositories that is read and has no effect: why}"""

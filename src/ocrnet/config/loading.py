@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from ocrnet.config.flags import CONFIG_FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.flags import FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT
+from ocrnet.config.renamed import AMP, LEVEL, MIX, Entries, Key, join_amp, new_path, rename, split_amp
 from ocrnet.config.schema import Config
 from ocrnet.config.types import is_text, kinds
 from ocrnet.config.yaml_syntax import Loader
@@ -27,7 +27,7 @@ def parse_value(text: str, key: str = "") -> Any:
     Raises:
         UserError: `text` is not YAML, or it is empty where a text is needed.
     """
-    field = _field(tuple(key.split(".")))
+    field = Config.field(key)
     if field and is_text(field.annotation):
         if text in ("", "null") and NoneType in kinds(field.annotation):
             return None
@@ -40,14 +40,13 @@ def parse_value(text: str, key: str = "") -> Any:
         raise UserError(f"{text!r} is no YAML value: {' '.join(str(error).split())}") from None
 
 
-Key = tuple[str, ...]
-"""The names of the sections that lead to a key, and its own."""
-
-Entries = dict[Key, tuple[Any, str]]
-"""{key: (value, where it was written)}: flat, so that a later entry wins key by key."""
-
 _WHOLE_VALUES = {("data", "label_map")}  # mappings that are values, not sections
-_FLAGS = {flag: tuple(key.split(".")) for flag, (key, _) in CONFIG_FLAGS.items() if flag != key}
+_KEY_OF_FLAG = {
+    name: tuple(flag.key.split("."))
+    for first, flag in FLAGS.items()
+    for name in (first, *flag.aliases)
+    if name != flag.key
+}
 
 
 def _flatten(tree: dict, source: str, path: Key = ()) -> Entries:
@@ -67,9 +66,9 @@ def _entries(tree: dict, file: str) -> Entries:
     Raises:
         UserError: a key is given twice, under two names.
     """
-    entries = _flatten({name: value for name, value in tree.items() if name not in _FLAGS}, file)
-    for flag in [name for name in tree if name in _FLAGS]:
-        key = _FLAGS[flag]
+    entries = _flatten({name: value for name, value in tree.items() if name not in _KEY_OF_FLAG}, file)
+    for flag in [name for name in tree if name in _KEY_OF_FLAG]:
+        key = _KEY_OF_FLAG[flag]
         for other, (_, source) in entries.items():
             if key[: len(other)] == other[: len(key)]:
                 name = source.removeprefix(f"{file}: ") if source != file else ".".join(other)
@@ -78,8 +77,8 @@ def _entries(tree: dict, file: str) -> Entries:
     return entries
 
 
-def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
-    """Entries of one file: its `__BASE__` files in their order, then its own."""
+def _read_yaml(path: Path, notices: list[str], chain: tuple[Path, ...] = ()) -> Entries:
+    """Entries of one file: its `__BASE__` files in their order, then its own. `notices` takes what was renamed."""
     if path.resolve() in chain:
         raise UserError(f"{path}: __BASE__ leads back to this file")
     try:
@@ -100,8 +99,8 @@ def _read_yaml(path: Path, chain: tuple[Path, ...] = ()) -> Entries:
         raise UserError(f"{path}: __BASE__: name a config file, or several in a list, got {bases!r}")
     entries: Entries = {}
     for base in bases:
-        _merge(entries, _read_yaml(_existing(path.parent / base), (*chain, path.resolve())))
-    _merge(entries, _entries(tree, str(path)))
+        _merge(entries, _read_yaml(_existing(path.parent / base), notices, (*chain, path.resolve())))
+    _merge(entries, rename(_entries(tree, str(path)), notices))
     return entries
 
 
@@ -113,6 +112,10 @@ def _merge(entries: Entries, later: Entries) -> None:
 
     Two keys that say the same in different units are one: a later one of them replaces the other.
     """
+    if AMP in later:
+        entries.pop(MIX, None), entries.pop(LEVEL, None)
+    elif AMP in entries and (MIX in later or LEVEL in later):
+        split_amp(entries)
     for path, (value, _) in later.items():
         if value is not None:
             entries.pop(_ALTERNATIVES.get(path), None)
@@ -143,7 +146,7 @@ def find_config(path: str | Path) -> Path:
 
     .yml and .yaml find each other.
     """
-    places = (_existing(Path(path)), _existing(PROGRAMS / path))
+    places = [_existing(place) for file in (Path(path), new_path(Path(path))) for place in (file, PROGRAMS / file)]
     return next((place for place in places if place.is_file()), Path(path))
 
 
@@ -164,6 +167,8 @@ class Resolved(NamedTuple):
     """{dotted key: the file or flag it is from}: all that flags give, and what files give other than the default."""
     flags: dict[str, tuple[Any, str]]
     """{flag of the program: (value, file)} for PROGRAM_FLAGS and WITHOUT_EFFECT at the top level of the files."""
+    notices: list[str]
+    """Keys that were given under a name of an earlier version."""
 
 
 def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
@@ -182,13 +187,19 @@ def resolve(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = Non
         UserError: every mistake in one message, each with its file (or flag), key and fix.
     """
     path = find_config(path)
-    entries = _read_yaml(path)
+    notices: list[str] = []
+    entries = _read_yaml(path, notices)
     for key, (value, flag) in (overrides or {}).items():
-        _merge(entries, {tuple(key.split(".")): (value, flag)})
-    for key, (value, flag) in list(entries.items()):  # a section that a flag gave as a whole
-        if isinstance(value, dict) and value and key not in _WHOLE_VALUES:
-            del entries[key]
-            entries |= _flatten(value, flag, key)
+        keys = tuple(key.split("."))
+        whole_section = isinstance(value, dict) and value and keys not in _WHOLE_VALUES
+        if whole_section:
+            _merge(entries, {keys: (None, flag)})
+        given_here = _flatten(value, flag, keys) if whole_section else {keys: (value, flag)}
+        _merge(entries, rename(given_here, notices))
+    try:
+        join_amp(entries, notices)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     flags = {key[0]: entries.pop(key) for key in list(entries) if key[0] in (*PROGRAM_FLAGS, *WITHOUT_EFFECT)}
     entries.setdefault(("save_dir",), (f"runs/{path.stem}", "default"))
     try:
@@ -204,12 +215,12 @@ def resolve(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = Non
         for key, (_, source) in entries.items()
         if source in from_flags or _differs_from_default(config, key)
     }
-    return Resolved(config, given, flags)
+    return Resolved(config, given, flags, notices)
 
 
 def _differs_from_default(config: Config, key: Key) -> bool:
     key = key[:2] if key[:2] in _WHOLE_VALUES else key
-    return reduce(getattr, key, config) != _field(key).get_default(call_default_factory=True)
+    return reduce(getattr, key, config) != Config.field(".".join(key)).get_default(call_default_factory=True)
 
 
 def _describe(mistake: dict, entries: Entries) -> str:
@@ -234,9 +245,3 @@ def _describe(mistake: dict, entries: Entries) -> str:
     quote = mistake["type"] in ("path_type", "string_type") and mistake["input"] is not None
     fix = ". Write it in quotes." if quote else ""
     return f"{'.'.join(location)}: {text}, got {mistake['input']!r}{written}{fix}"
-
-
-def _field(key: Key) -> FieldInfo | None:
-    """The schema of a key, None when it is unknown."""
-    section = Config.below(key[:-1])
-    return section.model_fields.get(key[-1]) if section else None

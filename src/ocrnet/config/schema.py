@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from ocrnet.config import yaml_syntax
@@ -81,10 +82,10 @@ class DataConfig(Section):
     mean: tuple[Float, Float, Float] = (123.675, 116.28, 103.53)
     """RGB mean, grey levels."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
-    resize_base: tuple[Positive, Positive] | None = None
-    """(width, height) that a ratio of 1 fits a training image into; left out: the image's own size."""
+    base_size: tuple[Positive, Positive] | None = None
+    """(height, width) that a training image is fitted into before the random ratio; null: the image's own size."""
     keep_ratio: bool = True
-    """Images keep their shape in `resize_base` and `test_scale`; False stretches them (LIP)."""
+    """Images keep their shape in `base_size` and `test_size`; False stretches them (LIP)."""
     scale_range: PositiveRange = (0.5, 2.0)
     """Random resize ratio in training."""
     crop_size: tuple[Positive, Positive] = (512, 1024)
@@ -101,8 +102,8 @@ class DataConfig(Section):
     """Probability of a horizontal flip in training."""
     photometric: PhotometricConfig | None = PhotometricConfig()
     """Colour changes in training; null for none."""
-    test_scale: tuple[Positive, Positive] | None = None
-    """(width, height) that images are fitted into for evaluation; left out: their own size."""
+    test_size: tuple[Positive, Positive] | None = None
+    """(height, width) that images are fitted into for evaluation; null: their own size."""
     on_bad_sample: Literal["stop", "skip"] = "stop"
     """A training pair that cannot be read stops the run, or its neighbour takes its place."""
     workers: Natural = 0
@@ -250,7 +251,7 @@ class ScheduleConfig(Section):
 
 class LossScaleConfig(Section):
     kind: Literal["static", "dynamic", "none"] | None = None
-    """Left out: dynamic where `train.mix` computes in float16, none otherwise."""
+    """null: dynamic with `train.amp`, none without."""
     value: Annotated[Float, Field(ge=1)] = 256.0
     """The static scale, or the dynamic one's start."""
     factor: Annotated[Int, Field(gt=1)] = 2
@@ -267,10 +268,9 @@ class TrainConfig(Section):
     """Steps of the whole run; left out: `epochs`, or 40000 without them. Of the two, what is written later holds."""
     epochs: Positive | None = None
     """Passes over the training images, each without its incomplete last batch of all cards."""
-    mix: bool = False
-    """Mixed precision at `amp_level`; False is float32 throughout."""
-    amp_level: Literal["O0", "O2", "O3"] = "O3"
-    """O0 float32; O2 convolutions in float16; O3 everything but BatchNorm and the loss."""
+    amp: Literal["none", "convolutions", "all"] = "none"
+    """Automatic mixed precision: none is float32; convolutions in float16 (like MindSpore's O1); all but BatchNorm,
+    softmax and the loss in float16 (like MindSpore's O2)."""
     loss_scale: LossScaleConfig = LossScaleConfig()
     sync_batch_norm: bool = True
     """On several cards, BatchNorm takes its statistics over the images of all of them."""
@@ -292,13 +292,8 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _choose_loss_scale(self) -> "TrainConfig":
         if self.loss_scale.kind is None:
-            self._derive(loss_scale=self.loss_scale.replace({"kind": "dynamic" if self.float16 else "none"}))
+            self._derive(loss_scale=self.loss_scale.replace({"kind": "none" if self.amp == "none" else "dynamic"}))
         return self
-
-    @property
-    def float16(self) -> bool:
-        """Whether `mix` and `amp_level` put a part of the network into float16."""
-        return self.mix and self.amp_level != "O0"
 
     @property
     def images_per_step(self) -> int:
@@ -320,7 +315,7 @@ class EvalConfig(Section):
     multi_scale: bool = False
     """Mean over `ratios` of the softmax (--multi_scale)."""
     ratios: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
-    """Of the image's size (or of `test_scale`) with `multi_scale`."""
+    """Of the image's size (or of `test_size`) with `multi_scale`."""
     flip: bool | None = None
     """Mean with the mirrored image as well; left out: with `multi_scale` only, as published."""
     window: tuple[Positive, Positive] | None = None
@@ -329,7 +324,7 @@ class EvalConfig(Section):
     """(down, across) from one window to the next; left out: two thirds of the window."""
     boundary: Natural = 0
     """Also score the pixels at most so far from another class: the trimap's width; 0: don't."""
-    images: Natural = 8
+    visualized_images: Natural = 8
     """How many images --visualize True writes, and how many best and worst ones a report shows."""
     tensorboard_images: Natural = 3
     """How many images each evaluation in training hands to TensorBoard."""
@@ -384,6 +379,13 @@ class Config(Section):
         if self.model.pretrained and self.model.checkpoint:
             raise ValueError("model.pretrained, model.checkpoint: the checkpoint has a backbone of its own. Keep one.")
         return self
+
+    @classmethod
+    def field(cls, key: str) -> FieldInfo | None:
+        """What the schema says of a dotted key; None when there is no such key."""
+        *path, name = key.split(".")
+        section = cls.below(tuple(path))
+        return section.model_fields.get(name) if section else None
 
     def to_yaml(self) -> str:
         """The whole resolved config, readable by `load_config` again."""

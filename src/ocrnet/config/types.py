@@ -49,6 +49,12 @@ def is_text(annotation: Any) -> bool:
     return all(kind in (str, Path, NoneType) or is_word(kind) for kind in kinds(annotation))
 
 
+def choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of a key that has a few named ones; () for every other key."""
+    words = [word for kind in kinds(annotation) if get_origin(kind) is Literal for word in get_args(kind)]
+    return (True, False) if annotation is bool else tuple(words)
+
+
 class Section(BaseModel):
     """A part of the configuration. Unknown keys are errors; the fields' descriptions document the keys.
 

@@ -25,8 +25,8 @@ def training_pair(image: WindowedImage, label: np.ndarray, config: DataConfig, r
 
     The resized label decides what is cut out; of the image nothing else is read, resized or changed.
     """
-    size = random_size(label.shape, config.resize_base, config.scale_range, rng, config.keep_ratio)
-    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+    size = random_size(label.shape, config.base_size, config.scale_range, rng, config.keep_ratio)
+    label = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
     rare = [config.classes.index(name) for name in config.rare_classes]
     window = random_window(label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
     label, crop = label[window], resize_window(image, size, window)
@@ -39,7 +39,7 @@ def training_pair(image: WindowedImage, label: np.ndarray, config: DataConfig, r
 
 
 def fit(size: tuple[int, int], box: tuple[int, int], keep_ratio: bool = True) -> tuple[int, int]:
-    """(width, height) of an image of (width, height) `size` brought to the largest size that fits `box`.
+    """(height, width) of an image of (height, width) `size` brought to the largest size that fits `box`.
 
     As mmcv's rescale: the box's longer side bounds the image's longer side, whichever way they lie. Without
     `keep_ratio` the size is the box.
@@ -57,12 +57,12 @@ def random_size(
     rng: Generator,
     keep_ratio: bool = True,
 ) -> tuple[int, int]:
-    """(width, height) that an image of (height, width) `shape` is resized to: it is fitted into `base` (width, height;
+    """(height, width) that an image of (height, width) `shape` is resized to: it is fitted into `base` (height, width;
     the image's own size if None) times a ratio drawn from `scale_range`.
     """
     ratio = rng.uniform(*scale_range)
-    width, height = base or shape[::-1]
-    return fit(shape[::-1], (int(width * ratio), int(height * ratio)), keep_ratio)
+    height, width = base or shape
+    return fit(shape, (int(height * ratio), int(width * ratio)), keep_ratio)
 
 
 def random_window(
@@ -105,11 +105,11 @@ def random_window(
 
 
 def resize_window(image: WindowedImage, size: tuple[int, int], window: Window) -> np.ndarray:
-    """`window` of `image` resized to (width, height) `size`, made of the pixels around it alone.
+    """`window` of `image` resized to (height, width) `size`, made of the pixels around it alone.
 
     Within one grey level of what cutting it out of the whole resized image gives (see `_around`).
     """
-    (rows, down, fy), (columns, across, fx) = map(_around, image.shape, size[::-1], window)
+    (rows, down, fy), (columns, across, fx) = map(_around, image.shape, size, window)
     return cv2.resize(image[rows, columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)[down, across]
 
 

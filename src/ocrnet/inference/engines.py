@@ -122,10 +122,10 @@ def make_engine(args: argparse.Namespace, network: nn.Cell, config: Config) -> E
     """What the flags ask for; None for MindSpore. Images for int8 come from the config's training split."""
     if args.engine == "mindspore":
         if args.precision != "fp32":
-            raise UserError(f"--precision {args.precision}: --engine openvino has it, mindspore has fp32 (and --mix)")
+            raise UserError(f"--precision {args.precision}: --engine openvino has it, mindspore has fp32 (and --amp)")
         return None
-    if config.train.mix:
-        raise UserError(f"--mix True: of --engine mindspore alone; {args.engine} has --precision")
+    if config.train.amp != "none":
+        raise UserError(f"train.amp {config.train.amp}: of --engine mindspore alone; {args.engine} has --precision")
     calibration = _training_images(config) if args.precision == "int8" else ()
     return Engine(network, args.engine, args.precision, calibration)
 

@@ -37,8 +37,7 @@ def load_network(config: Config, path: Path) -> OCRNet:
     network = OCRNet(config.model, len(config.data.classes))
     if note := load_weights(network, path, config):
         print(note)
-    if config.train.mix:
-        set_precision(network, config.train.amp_level)
+    set_precision(network, config.train.amp)
     return network
 
 
@@ -61,7 +60,7 @@ class MainLogits(nn.Cell):
     """A network's main logits, resized to (height, width) `size`.
 
     They go through the size of the images that the network reads, as in mmsegmentation's evaluation: where
-    `test_scale` enlarged an image this is not the same as going straight to the image's own size.
+    `test_size` enlarged an image this is not the same as going straight to the image's own size.
     """
 
     def __init__(self, network: nn.Cell, align_corners: bool) -> None:
@@ -195,8 +194,8 @@ class Predictor:
         and 1.8 times for ResNet, whose dilated convolutions need more.
         """
         config = self.config
-        shown = [input_size(size[::-1], config.data, view.ratio) for view in self.views]
-        largest = max(width * height for width, height in shown)
+        shown = [input_size(size, config.data, view.ratio) for view in self.views]
+        largest = max(height * width for height, width in shown)
         at_once = min(largest, config.eval.window[0] * config.eval.window[1]) if config.eval.window else largest
         copies = 8 if config.eval.window or len(self.views) > 1 else 6  # 4 bytes each, not all of them whole
         logits = copies * len(config.data.classes) * max(largest if config.eval.window else 0, size[0] * size[1])
@@ -262,20 +261,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def prepare(image: np.ndarray, config: DataConfig, ratio: float = 1.0) -> np.ndarray:
     """(H, W, 3) uint8 RGB to what the network reads: (3, h, w) float32, resized and normalised.
 
-    The image is fitted into `test_scale` (its own size without one) times `ratio`. So did mmsegmentation 0.x, which
+    The image is fitted into `test_size` (its own size without one) times `ratio`. So did mmsegmentation 0.x, which
     the published multi-scale results come from; 1.x applies the ratio to the image's own size always.
     """
-    if config.test_scale or ratio != 1:
-        size = input_size(image.shape[1::-1], config, ratio)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    if config.test_size or ratio != 1:
+        size = input_size(image.shape[:2], config, ratio)
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(transforms.normalise(image, config.mean, config.std))
 
 
 def input_size(size: tuple[int, int], config: DataConfig, ratio: float = 1.0) -> tuple[int, int]:
-    """(width, height) at which the network reads an image of (width, height) `size`."""
-    if not config.test_scale and ratio == 1:
+    """(height, width) at which the network reads an image of (height, width) `size`."""
+    if not config.test_size and ratio == 1:
         return size
-    box = [int(side * ratio + 0.5) for side in config.test_scale or size]
+    box = [int(side * ratio + 0.5) for side in config.test_size or size]
     return transforms.fit(size, box, config.keep_ratio)
 
 

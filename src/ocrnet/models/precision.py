@@ -1,19 +1,22 @@
 """Mixed precision of a network."""
 
+from typing import Literal
+
 from mindspore import float16, float32, nn
 
 
-def set_precision(network: nn.Cell, level: str) -> None:
-    """Mixed precision in place. BatchNorm stays in float32 at every level, and so does all that is outside `network`.
+def set_precision(network: nn.Cell, amp: Literal["none", "convolutions", "all"]) -> None:
+    """Set mixed precision in place, as `train.amp` names it.
 
-    O0: nothing. O2: convolutions in float16, the rest in float32. O3: everything but BatchNorm in float16.
+    none: float32. convolutions: convolutions in float16, the rest in float32, like MindSpore's O1. all: everything but
+    BatchNorm in float16, like MindSpore's O2. The loss is outside `network` and stays in float32.
     """
-    if level == "O0":
+    if amp == "none":
         return
-    if level == "O3":
+    if amp == "all":
         network.to_float(float16)
     for _, cell in network.cells_and_names():
-        if level == "O2" and isinstance(cell, nn.Conv2d):
+        if amp == "convolutions" and isinstance(cell, nn.Conv2d):
             cell.to_float(float16)
         if isinstance(cell, nn.BatchNorm2d):
             cell.to_float(float32)

@@ -18,7 +18,7 @@ _NO_MEMORY = re.compile(
 _SPARE = (
     "Lower train.batch_size (train.accumulate_steps=N then keeps N batches to a step, model.freeze_norm=True the "
     "BatchNorm of small ones), data.crop_size, or give eval.window=[512,1024] where large images are evaluated; "
-    "model.freeze=backbone, train.mix on an accelerator and a smaller model.backbone spare memory, too."
+    "model.freeze=backbone, train.amp=all on an accelerator and a smaller model.backbone spare memory, too."
 )
 
 
