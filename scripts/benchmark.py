@@ -57,7 +57,8 @@ def forward(how: str, backbone: str) -> Work:
     """Classes of one 512x1024 image."""
     from ocrnet.config import ModelConfig
     from ocrnet.inference.engines import Engine
-    from ocrnet.inference.predictor import Classes, CompileFrequentSizes, MainLogits
+    from ocrnet.inference.graphs import CompileFrequentSizes
+    from ocrnet.inference.network import Classes, MainLogits
     from ocrnet.models.ocrnet import OCRNet
 
     network = OCRNet(ModelConfig(backbone=backbone), 19).set_train(False)

@@ -23,13 +23,15 @@ def evaluate_run(folder: Path) -> dict:
     """What `--result_json` writes, for the best checkpoint of a run."""
     from ocrnet.config.loading import load_config
     from ocrnet.data.splits import open_dataset
-    from ocrnet.inference.predictor import Predictor, evaluate, load_network
+    from ocrnet.evaluation.evaluator import Evaluator
+    from ocrnet.inference.network import load_network
+    from ocrnet.inference.predictor import Predictor
 
     config = load_config(folder / "config.yml")
     device.init(config.device_target, config.ms_mode, config.seed)
     dataset = open_dataset(config.data, "val")
     network = load_network(config, folder / "checkpoint" / "best.ckpt")
-    return evaluate(Predictor(network, config), dataset, config.eval.batch_size).to_dict()
+    return Evaluator(Predictor(network, config), dataset, config).evaluate().to_dict(config)
 
 
 def read_scores(run: Path) -> Scores:

@@ -18,7 +18,7 @@ from ocrnet import errors
 from ocrnet.config import command_line
 from ocrnet.inference import onnx_graph
 from ocrnet.inference.folding import fold_batch_norm
-from ocrnet.inference.predictor import Classes, MainLogits, load_network
+from ocrnet.inference.network import Classes, MainLogits, load_network
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.runtime import device, program
 

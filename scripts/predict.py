@@ -22,7 +22,8 @@ from ocrnet.data.images import ImageFile
 from ocrnet.distributed import collectives, launcher
 from ocrnet.inference import media
 from ocrnet.inference.engines import add_flags, make_engine
-from ocrnet.inference.predictor import Predictor, load_network
+from ocrnet.inference.network import load_network
+from ocrnet.inference.predictor import Predictor
 from ocrnet.runtime import device, program, progress
 from ocrnet.visualization import colour, overlay, write_image
 

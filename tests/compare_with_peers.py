@@ -25,7 +25,8 @@ from mindspore import Tensor
 from known_weights import odd_image, odd_input
 from ocrnet.config import Config
 from ocrnet.inference.engines import Engine
-from ocrnet.inference.predictor import MainLogits, Predictor
+from ocrnet.inference.network import MainLogits
+from ocrnet.inference.predictor import Predictor
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.runtime import device
 from peers import DATA, converted, model_config, odd_figures, tensors_of

@@ -24,7 +24,7 @@ def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cel
     """
     # here, because `import ocrnet` must come before MindSpore's
     from ocrnet.config import load_config
-    from ocrnet.inference import predictor
+    from ocrnet.inference import network
 
     config = load_config(config_path, {"train.amp": ("none", "")})
-    return predictor.load_network(config, Path(checkpoint_path)).set_train(False)
+    return network.load_network(config, Path(checkpoint_path)).set_train(False)

@@ -14,7 +14,8 @@ from ocrnet.config.combinations import HARMFUL, IMAGENET, NO_EFFECT, notes
 from ocrnet.config.loading import load_config, resolve
 from ocrnet.data import transforms
 from ocrnet.errors import UserError
-from ocrnet.inference.predictor import prepare, views
+from ocrnet.inference.preprocessing import preprocess
+from ocrnet.inference.tta import tta_views
 from ocrnet.training.optimizer import learning_rate
 from ocrnet.training.step import make_loss_scaler
 from ocrnet.weights.download import URLS
@@ -252,7 +253,7 @@ def effect(config: Config) -> tuple:
     if train.loss_scale.kind == "dynamic":
         scaling += (scaler.scale_factor, scaler.scale_window)
     rates = tuple(learning_rate(config.schedule, step, 20) for step in range(20))
-    kinds = views(config.eval)
+    kinds = tta_views(config.eval)
     samples = [transforms.training_pair(IMAGE, LABEL, config.data, np.random.default_rng(seed)) for seed in range(6)]
     swapped = config.data.flip_pairs if any(view.mirrored for view in kinds) else []
     return (
@@ -262,7 +263,7 @@ def effect(config: Config) -> tuple:
         str(kinds),
         str(swapped),
         b"".join(part.tobytes() for sample in samples for part in sample),
-        prepare(IMAGE, config.data).tobytes(),
+        preprocess(IMAGE, config.data).tobytes(),
     )
 
 

@@ -38,14 +38,14 @@ def test_another_seed_and_another_epoch_give_other_samples(dataset):
     first, other_seed = batches(dataset, 0, 4, 1), batches(dataset, 0, 4, 1, seed=6)
     assert not np.array_equal(first[0][0], other_seed[0][0])
     samples = TrainingSamples(dataset, dataset.config, 5, 4, 0, 100)
-    epochs = [[samples.image(12 * epoch + n) for n in range(12)] for epoch in range(3)]
+    epochs = [[samples.image_index(12 * epoch + n) for n in range(12)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs) and epochs[0] != epochs[1] != epochs[2]
 
 
 def test_an_incomplete_last_batch_is_dropped_from_its_epoch(dataset):
     samples = TrainingSamples(dataset, dataset.config, 5, 5, 0, 100)
     assert samples.epoch_size == 10
-    assert len({samples.image(n) for n in range(10)}) == 10
+    assert len({samples.image_index(n) for n in range(10)}) == 10
 
 
 def test_a_batch_larger_than_the_data_set_is_refused(dataset):
@@ -110,7 +110,7 @@ def test_only_the_first_samples_of_a_run_are_watched_over_all_ranks(tmp_path, mo
     for samples in watched:
         for index in reversed(range(len(samples))):
             samples[index]
-    images = [dataset.pairs[watched[0].image(number)][1] for number in (6, 7)]
+    images = [dataset.pairs[watched[0].image_index(number)][1] for number in (6, 7)]
     expected = [np.isin(range(256), np.asarray(Image.open(image))) for image in images]
     np.testing.assert_array_equal([samples.seen for samples in watched], expected)
     both = watched[0].seen | watched[1].seen

@@ -17,7 +17,8 @@ from mindspore import Tensor, nn
 from ocrnet.config import DataConfig, PhotometricConfig
 from ocrnet.config.loading import load_config
 from ocrnet.data import transforms
-from ocrnet.inference.predictor import MainLogits, prepare
+from ocrnet.inference.network import MainLogits
+from ocrnet.inference.preprocessing import preprocess
 from ocrnet.models.layers import resize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def random_image(seed: int, height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_what_reaches_the_network_is_mmsegmentations(name):
     seed, height, width, config_file = CONFIGS[name]
-    images = prepare(
+    images = preprocess(
         random_image(seed, height, width), load_config(ROOT / "config" / "ocrnet" / f"{config_file}.yml").data
     )
     expected = np.load(Path(__file__).with_name("mmseg_test_pipeline.npz"))

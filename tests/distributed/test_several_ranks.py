@@ -183,7 +183,7 @@ def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_pa
     config = load_config(ROOT / CONFIG_FILE, {"data.root": (str(tmp_path / "data"), "")})
     dataset = find_pairs(config.data, "train")
     samples = TrainingSamples(dataset, config.data, config.seed, 2, 0, 4, Ranks(1, 2))
-    bad = dataset.pairs[samples.image(2)][0]  # the first sample of rank 1
+    bad = dataset.pairs[samples.image_index(2)][0]  # the first sample of rank 1
     bad.write_text("no image")
     flags = ["--config", CONFIG_FILE, "--dataset_dir", tmp_path / "data", *TINY, "--batch_size", 2, "--ms_mode", 1]
     status, _, err = finish(mpirun("train.py", *flags, "--total_step", 4, "--save_dir", tmp_path / "run"))

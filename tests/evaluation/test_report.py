@@ -25,7 +25,7 @@ def report(tmp_path_factory):
     """A report of seven images, the later the better, two worst and two best shown; its run has a log."""
     run = tmp_path_factory.mktemp("run")
     (run / "train.log").write_text(LOG)
-    config = Config(save_dir=run, data={"format": "list", "classes": CLASSES}, eval={"images": 2})
+    config = Config(save_dir=run, data={"format": "list", "classes": CLASSES}, eval={"visualized_images": 2})
     matrix, gallery, rng = ConfusionMatrix(CLASSES), Gallery(config), np.random.default_rng(0)
     for number in rng.permutation(7):
         label = np.repeat(np.array([0, 1, 2, 1], np.uint8), 20)[:, None].repeat(120, axis=1)
@@ -33,7 +33,7 @@ def report(tmp_path_factory):
         prediction = np.roll(np.minimum(label, 2), 2 * (7 - number), axis=0)
         image = rng.integers(0, 256, (80, 120, 3)).astype(np.uint8)
         matrix.update(label, prediction)
-        gallery.consider(f"image_{number}", image, label, prediction)
+        gallery.add(f"image_{number}", image, label, prediction)
     page = write_report(run / "report", config, run / "checkpoint" / "best.ckpt", matrix, matrix.to_dict(), gallery)
     return page, matrix, gallery
 
@@ -46,10 +46,10 @@ def test_the_gallery_keeps_the_worst_and_the_best(report):
 
 
 def test_few_images_are_shown_once():
-    gallery = Gallery(Config(data={"format": "list", "classes": ["a", "b"]}, eval={"images": 4}))
+    gallery = Gallery(Config(data={"format": "list", "classes": ["a", "b"]}, eval={"visualized_images": 4}))
     label = np.zeros((8, 8), np.uint8)
     for name in "xyz":
-        gallery.consider(name, np.zeros((8, 8, 3), np.uint8), label, label)
+        gallery.add(name, np.zeros((8, 8, 3), np.uint8), label, label)
     assert len(gallery.worst) == 3 and gallery.best == []
 
 

@@ -6,7 +6,10 @@ from mindspore import Tensor, nn, ops
 
 from ocrnet.config import Config
 from ocrnet.inference import predictor as inference
-from ocrnet.inference.predictor import CompileFrequentSizes, FrequentSizes, Predictor, TTAView, prepare, window_slices
+from ocrnet.inference.graphs import CompileFrequentSizes, FrequentSizes
+from ocrnet.inference.predictor import Predictor
+from ocrnet.inference.preprocessing import preprocess, window_slices
+from ocrnet.inference.tta import TTAView
 from ocrnet.runtime import device
 
 
@@ -74,7 +77,7 @@ def test_windows_cover_every_pixel_and_the_last_ends_with_the_image():
 def test_where_windows_overlap_their_logits_are_averaged(image):
     network, config = Tiled(), config_for(5, WHOLE_NUMBERS, window=[64, 64], stride=[64, 32])
     predictor = Predictor(network, config)
-    image = prepare(image, config.data)[None]
+    image = preprocess(image, config.data)[None]
     parts = [network(Tensor(np.ascontiguousarray(image[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
     expected = np.concatenate(
         [parts[0][..., :32], (parts[0][..., 32:] + parts[1][..., :32]) / 2, parts[1][..., 32:]], axis=3
@@ -114,8 +117,8 @@ def test_several_views_are_the_mean_of_their_softmax(image):
 
 def test_a_ratio_scales_test_size():
     config = config_for(2, {"test_size": (100, 200)}).data
-    assert prepare(np.zeros((50, 60, 3), np.uint8), config).shape == (3, 100, 120)
-    assert prepare(np.zeros((50, 60, 3), np.uint8), config, 0.5).shape == (3, 50, 60)
+    assert preprocess(np.zeros((50, 60, 3), np.uint8), config).shape == (3, 100, 120)
+    assert preprocess(np.zeros((50, 60, 3), np.uint8), config, 0.5).shape == (3, 50, 60)
 
 
 def test_no_more_sizes_are_compiled_than_there_is_memory_for():

@@ -14,8 +14,8 @@ from ocrnet.config import ModelConfig
 from ocrnet.inference import engines
 from ocrnet.inference.engines import Engine
 from ocrnet.inference.folding import fold_batch_norm
+from ocrnet.inference.network import MainLogits
 from ocrnet.inference.onnx_graph import onnx_model
-from ocrnet.inference.predictor import MainLogits
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.weights.ckpt import load_weights
 

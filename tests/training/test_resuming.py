@@ -15,7 +15,7 @@ from ocrnet.config import command_line
 from ocrnet.config.loading import load_config
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
-from ocrnet.inference.predictor import load_network
+from ocrnet.inference.network import load_network
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer

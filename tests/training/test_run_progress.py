@@ -85,7 +85,7 @@ def test_without_a_change_a_run_is_what_it_was_before_positions_were_stored(imag
         rate = learning_rate(schedule, now.samples / now.step_samples, run.last / now.step_samples)
         assert rate == learning_rate(schedule, number, left)
         order = np.random.Generator(np.random.Philox(key=np.array([5, 2**63 + now.epoch], np.uint64)))
-        assert run.image(now.samples) == order.permutation(images)[now.epoch_samples]
+        assert run.image_index(now.samples) == order.permutation(images)[now.epoch_samples]
         now.advance(step)
     assert now.steps_left(config, step) == 0
 
@@ -131,7 +131,7 @@ def test_any_sequence_of_resumes_shows_every_image_once_an_epoch(images, plan):
             rates.append(learning_rate(ScheduleConfig(), now.samples / now.step_samples, run.last / now.step_samples))
             epoch, begin = now.epoch, now.epoch_samples
             for place, number in enumerate(range(now.samples, now.samples + step), begin):
-                seen[epoch + place // run.epoch_size, run.image(number)] += 1
+                seen[epoch + place // run.epoch_size, run.image_index(number)] += 1
                 numbers[number] += 1  # decides the augmentation
             now.advance(step)
             assert now.epoch == epoch or images - shown(seen, epoch) <= images % step

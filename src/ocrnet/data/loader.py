@@ -77,7 +77,7 @@ class TrainingSamples:
 
     def _make(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A sample of its pair or, with `on_bad_sample: skip`, of the next readable one of the data set."""
-        index = self.image(number)
+        index = self.image_index(number)
         seen = self.seen if number < self.first + self.watched else None
         for place in range(index, index + min(len(self.dataset), _NEIGHBOURS)):
             rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
@@ -105,7 +105,7 @@ class TrainingSamples:
             return ""
         return f"not in the labels of the first {self.watched} samples: {found}. See data.label_map and data.classes."
 
-    def image(self, number: int) -> int:
+    def image_index(self, number: int) -> int:
         """Index in the data set of sample `number` of the run, which is not before `first`."""
         epoch, place = divmod(number + self._offset, self.epoch_size)
         order = self._order  # one read: another thread may replace it

@@ -53,7 +53,7 @@ class Gallery:
         self._worst: list[GalleryImage] = []
         self._best: list[GalleryImage] = []
 
-    def consider(self, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
+    def add(self, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
         """Keep an image (H, W, 3) with label and prediction (H, W) if it is among the worst or best so far."""
         own = ConfusionMatrix(self.classes)
         own.update(label, prediction)
@@ -65,7 +65,7 @@ class Gallery:
             insort(shown, entry, key=self._order(shown))
             del shown[self.count :]
 
-    def join(self, other: "Gallery") -> None:
+    def merge(self, other: "Gallery") -> None:
         """Take in what another rank has kept."""
         for mine, theirs in ((self._worst, other._worst), (self._best, other._best)):
             mine.extend(theirs)

@@ -11,8 +11,9 @@ from ocrnet.config import Config
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.inference.folding import fold_batch_norm
+from ocrnet.inference.graphs import FrequentSizes
 from ocrnet.inference.onnx_graph import onnx_model
-from ocrnet.inference.predictor import FrequentSizes, prepare
+from ocrnet.inference.preprocessing import preprocess
 from ocrnet.models.layers import resize
 from ocrnet.runtime import device
 
@@ -134,4 +135,4 @@ def _training_images(config: Config) -> Iterator[np.ndarray]:
     """(1, 3, H, W), as evaluation shows them to the network, evenly from the whole split."""
     dataset = open_dataset(config.data, "train")
     for number in np.linspace(0, len(dataset) - 1, min(len(dataset), _CALIBRATION), dtype=int):
-        yield prepare(dataset.read(number)[0], config.data)[None]
+        yield preprocess(dataset.read(number)[0], config.data)[None]

@@ -1,0 +1,150 @@
+"""The evaluation of a network on a data set: training, eval.py and scripts/compare.py all use this one."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from ocrnet.config import Config
+from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.distributed import collectives, launcher
+from ocrnet.errors import UserError
+from ocrnet.evaluation.metrics import ConfusionMatrix, near_boundaries
+from ocrnet.inference.predictor import Predictor
+from ocrnet.runtime import progress
+from ocrnet.runtime.signals import Stopped
+
+
+class Prediction(NamedTuple):
+    """What the network makes of one image of a data set."""
+
+    number: int
+    """Of the image in the data set, from 0."""
+    name: str
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    label: np.ndarray | None
+    """(H, W) uint8 class indices, 255 for ignored pixels; None in a split without labels."""
+    classes: np.ndarray
+    """(H, W) uint8 predicted class indices."""
+
+
+@dataclass
+class Scores:
+    """The scores of a data set, over all ranks."""
+
+    matrix: ConfusionMatrix
+    boundary: ConfusionMatrix
+    """Of the pixels next to another class, see `eval.boundary`."""
+    failed: list[str] = field(default_factory=list)
+    """What was wrong with the pairs that were left out."""
+
+    def to_dict(self, config: Config) -> dict:
+        """What `eval.py --result_json` writes."""
+        scores = self.matrix.to_dict()
+        if self.matrix.images and config.data.categories:
+            scores["categories"] = self.matrix.merged(config.data.categories).to_dict()
+        if config.eval.boundary:
+            scores["boundary"] = self.boundary.to_dict()
+        return scores
+
+    def table(self, config: Config) -> str:
+        """All scores as text, one class per line; "" without labels."""
+        if not self.matrix.images:
+            return ""
+        parts = [self.matrix.table()]
+        if config.data.categories:
+            parts.append(f"\nby category\n{self.matrix.merged(config.data.categories).table()}")
+        if config.eval.boundary:
+            miou = 100 * self.boundary.miou
+            parts.append(f"mIoU at most {config.eval.boundary} pixels from a boundary: {miou:.2f} %")
+        return "\n".join(parts)
+
+
+class Evaluator:
+    """Predicts each image of a data set once and scores the predictions.
+
+    Args:
+        predictor: gives the class maps.
+        dataset: of several ranks, each predicts the images rank, rank + ranks, rank + 2 ranks ...
+        config: how to evaluate (`config.eval`).
+        skip_failures: leave out pairs that cannot be read, are too large for the memory or whose outputs cannot be
+            written, and name them in `Scores.failed`. Otherwise the first one raises UserError.
+    """
+
+    def __init__(
+        self, predictor: Predictor, dataset: SegmentationDataset, config: Config, skip_failures: bool = False
+    ) -> None:
+        self.predictor = predictor
+        self.dataset = dataset
+        self.config = config
+        self.skip_failures = skip_failures
+
+    def evaluate(
+        self, use: Callable[[Prediction], None] = lambda prediction: None, stop_signal: Callable[[], int] = lambda: 0
+    ) -> Scores:
+        """Evaluate the data set with all ranks.
+
+        Args:
+            use: called with each prediction of this rank.
+            stop_signal: asked before each image; a number other than 0 ends the evaluation.
+
+        Raises:
+            Stopped: a rank was asked to stop.
+            UserError: a pair cannot be used, without `skip_failures`.
+        """
+        empty = ConfusionMatrix(self.dataset.classes)
+        matrix, boundary, failed = ConfusionMatrix(self.dataset.classes), ConfusionMatrix(self.dataset.classes), []
+        for prediction in self._predictions(failed):
+            if stop_signal():
+                break
+            label, classes = prediction.label, prediction.classes
+            if label is not None:
+                matrix.update(label, classes)
+                if self.config.eval.boundary:
+                    boundary.update(near_boundaries(label, self.config.eval.boundary), classes)
+            try:
+                use(prediction)
+            except UserError as error:
+                if not self.skip_failures:
+                    raise
+                failed.append(str(error))
+        if signal := collectives.highest(stop_signal()):
+            raise Stopped(signal)
+        matrices, boundaries, failures = zip(*collectives.gather((matrix, boundary, failed)), strict=True)
+        return Scores(sum(matrices, empty), sum(boundaries, empty), list(chain(*failures)))
+
+    def _predictions(self, failed: list[str]) -> Iterator[Prediction]:
+        """This rank's predictions in order; images of one size that follow each other go together, as one batch."""
+        batch_size = self.config.eval.batch_size
+        ranks = launcher.ranks()
+        numbers = range(ranks.rank, len(self.dataset), ranks.size)
+        with progress.bar(total=len(numbers), desc="evaluate", unit="img", leave=False) as bar:
+            samples = self._read(numbers, failed, bar.update)
+            for _, same_size in groupby(samples, key=lambda sample: sample[1].shape):
+                while batch := list(islice(same_size, batch_size)):
+                    class_maps = self.predictor([image for _, image, _ in batch])
+                    bar.update(len(batch))
+                    for (number, image, label), classes in zip(batch, class_maps, strict=True):
+                        yield Prediction(number, self.dataset.name(number), image, label, classes)
+
+    def _read(
+        self, numbers: range, failed: list[str], skipped: Callable[[int], object]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+        """(number, image, label) of each pair that can be used; `skipped` is called with 1 for each other pair."""
+        for number in numbers:
+            try:
+                image, label = self.dataset.open(number)
+                if self.skip_failures:
+                    path, batch_size = self.dataset.pairs[number][0], self.config.eval.batch_size
+                    self.predictor.check_memory(path, image.shape[:2], batch_size)
+                sample = number, image[:, :], label
+            except UserError as error:
+                if not self.skip_failures:
+                    raise
+                failed.append(str(error))
+                skipped(1)
+            else:
+                yield sample

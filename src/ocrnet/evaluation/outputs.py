@@ -1,0 +1,74 @@
+"""The files of an evaluation: predictions as label files, images to look at, the report."""
+
+import json
+from pathlib import Path
+
+from ocrnet import errors
+from ocrnet.config import Config
+from ocrnet.data.datasets import SegmentationDataset, palette
+from ocrnet.distributed import collectives, launcher
+from ocrnet.evaluation.evaluator import Prediction, Scores
+from ocrnet.evaluation.report import Gallery, write_report
+from ocrnet.formats.label_values import file_values
+from ocrnet.visualization import side_by_side, write_image
+
+
+class Outputs:
+    """Writes what eval.py was asked for.
+
+    Args:
+        save_predictions: folder for one PNG per image, with the values of the data set's own label files.
+        visualize: write image, label and prediction side by side, of the first `eval.visualized_images` images.
+        report: folder for the report.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: SegmentationDataset,
+        save_predictions: Path | None = None,
+        visualize: bool = False,
+        report: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.save_predictions = save_predictions
+        self.images = config.save_dir / "images" if visualize else None
+        self.report = report
+        self.palette = palette(config.data)
+        self.file_values = file_values(dataset.class_table, len(dataset.classes))
+        self.gallery = Gallery(config) if report else None
+
+    def add(self, prediction: Prediction) -> None:
+        """Write what belongs to one image.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        number, name, image, label, classes = prediction
+        if self.gallery:
+            self.gallery.add(name, image, label, classes)
+        if self.save_predictions:
+            write_image(self.save_predictions / f"{name}.png", self.file_values[classes])
+        if self.images and number < self.config.eval.visualized_images:
+            write_image(self.images / f"{name}.png", side_by_side(image, label, classes, self.palette))
+
+    def finish(self, scores: Scores, ckpt_path: Path, result_json: Path | None) -> None:
+        """Write what belongs to the whole data set and print where the files are. To be called by all ranks.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        galleries = collectives.gather(self.gallery)
+        if self.images:
+            print(f"images (image | label | prediction) in {self.images}")
+        if self.save_predictions:
+            print(f"predictions in {self.save_predictions}")
+        if not launcher.ranks().first:
+            return
+        result = scores.to_dict(self.config)
+        if result_json:
+            errors.write_text(result_json, json.dumps(result, indent=1))
+        if self.gallery:
+            for other in galleries[1:]:
+                self.gallery.merge(other)
+            print(f"report: {write_report(self.report, self.config, ckpt_path, scores.matrix, result, self.gallery)}")

@@ -1,0 +1,77 @@
+"""Shows the steps of a training: a progress bar, lines in train.log, curves in TensorBoard."""
+
+import time
+
+from ocrnet.config import Config
+from ocrnet.runtime import progress
+from ocrnet.training.run_log import RunLog
+
+
+class StepReporter:
+    """Reports a step in the log every `train.log_interval` steps, and on the bar once a second.
+
+    Args:
+        first, last: steps done so far, and of the whole run.
+        step_samples: samples of a step, of all ranks.
+    """
+
+    def __init__(self, config: Config, log: RunLog, first: int, last: int, step_samples: int) -> None:
+        self.config = config
+        self.log = log
+        self.last = last
+        self.step_samples = step_samples
+        self.bar = progress.bar(
+            total=last,
+            initial=first,
+            desc="train",
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+        )
+        if first < last:
+            self.bar.set_postfix_str("compiling the network, once" if config.ms_mode == 0 else "starting")
+        self._shown = time.monotonic()
+
+    def logs(self, step: int) -> bool:
+        """Whether the step gets a line in the log."""
+        return step % self.config.train.log_interval == 0 or step == 1
+
+    def due(self, step: int) -> bool:
+        """Whether the step is to be reported at all; its losses are needed then, and reading them takes time."""
+        return self.logs(step) or time.monotonic() - self._shown > 1
+
+    def report(self, step: int, main: float, auxiliary: float, lr: float, loss_scale: float, seconds: float) -> None:
+        """Report a step that is due.
+
+        Args:
+            main, auxiliary: losses.
+            seconds: duration of the step.
+        """
+        self._shown = time.monotonic()
+        loss = main + self.config.loss.auxiliary_weight * auxiliary
+        rate = self.step_samples / seconds
+        # `advance`, which follows, draws the bar when it is time to
+        self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s", refresh=False)
+        if not self.logs(step):
+            return
+        self.log.line(
+            f"step {step}/{self.last}, loss: {loss:.6f}, main: {main:.6f}, aux: {auxiliary:.6f}, "
+            f"cur_lr: {lr:.8f}, loss_scale: {loss_scale:g}, cost {1000 * seconds:.1f} ms"
+        )
+        values = {
+            "loss/total": loss,
+            "loss/main": main,
+            "loss/auxiliary": auxiliary,
+            "learning_rate": lr,
+            "loss_scale": loss_scale,
+            "images_per_second": rate,
+        }
+        self.log.scalars(step, values)
+
+    def advance(self) -> None:
+        """Move the bar by a step."""
+        self.bar.update(1)
+
+    def __enter__(self) -> "StepReporter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
