@@ -1,67 +1,193 @@
-"""Print the model zoo as a Markdown table: measured parameters and FLOPs beside the scores that each config quotes.
+"""Print the model zoo as a Markdown table, as docs/model_zoo.md shows it.
 
-python scripts/model_zoo.py config/ocrnet/*.yml
+Scores, devices and steps are those that each config's head comment quotes. Parameters, FLOPs and addresses of weights
+are in docs/model_zoo.yml.
+
+    python scripts/model_zoo.py
+    python scripts/model_zoo.py --language zh
+    python scripts/model_zoo.py --measure    # count parameters and FLOPs again and write them to docs/model_zoo.yml
 """
 
 import argparse
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+import yaml
 
-from ocrnet.config import ModelConfig
-from ocrnet.config.loading import load_config
-from ocrnet.models.complexity import count_flops, count_parameters
-from ocrnet.models.ocrnet import OCRNet
-from ocrnet.runtime import device, program
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
 
-HEAD = (
-    "| config | params, M | GFLOPs | mIoU | multi-scale + flip | published by | parity tested |\n"
-    "| --- | ---: | ---: | ---: | ---: | --- | --- |"
-)
-SOURCES = {"mmseg": "mmsegmentation", "ssseg": "sssegmentation", "hrnet_ocr": "HRNet-OCR", "hrw": "mindspore-lab"}
-# The peers' own logits are compared in tests/models/test_published.py for these; the others are the same code with
-# another width or depth. mmsegmentation's ResNet is compared at a depth of 50.
+from ocrnet.config import Config, load_config
+from ocrnet.runtime import program
+
+CONFIGS, ZOO = ROOT / "config" / "ocrnet", ROOT / "docs" / "model_zoo.yml"
+PUBLISHERS = {"mmseg": "mmsegmentation", "ssseg": "sssegmentation", "hrnet_ocr": "HRNet-OCR", "hrw": "mindspore-lab"}
+# The publishers' own logits are compared in tests/weights/test_published.py for these; the others are the same code
+# with another width or depth. mmsegmentation's ResNet is compared at a depth of 50.
 COMPARED = {
     ("mmsegmentation", "hrnet_w18_small"),
     ("sssegmentation", "hrnet_w18_small"),
     ("HRNet-OCR", "hrnet_w48"),
     ("mindspore-lab", "hrnet_w32"),
 }
+DATA_SETS = {
+    "cityscapes": "Cityscapes",
+    "ade20k": "ADE20K",
+    "voc2012": "VOC 2012 + SBD",
+    "pascal_context_59": "PASCAL-Context, 59",
+    "pascal_context_60": "PASCAL-Context, 60",
+    "coco_stuff_10k": "COCO-Stuff 10k",
+    "coco_stuff_164k": "COCO-Stuff 164k",
+    "lip": "LIP",
+    "list": "daodixian_seg",
+}
+HEADS = {
+    "en": "model | data set | crop | params, M | GFLOPs | devices x batch | steps | mIoU, % | mIoU ms + flip, % | "
+    "config | published by | weights | parity",
+    "zh": "模型 | 数据集 | 裁剪 | 参数量(M) | GFLOPs | 设备数 x 批大小 | 步数 | mIoU(%) | mIoU 多尺度 + 翻转(%) | "
+    "配置文件 | 发布方 | 权重 | 一致性",
+}
+WORDS = {
+    "en": {"epochs": "epochs", "flip": "flip", "file": "file", "compared": "compared"},
+    "zh": {"epochs": "轮", "flip": "翻转", "file": "下载", "compared": "已比对"},
+}
 
 
-def measure(model: ModelConfig, classes: int) -> str:
-    """Parameters in millions and FLOPs in thousand millions of one 512 x 1024 forward, as two cells of the table."""
-    network = OCRNet(model, classes)
-    return f"{count_parameters(network) / 1e6:.3f} | {count_flops(network, 512, 1024) / 1e9:.1f}"
+@dataclass(frozen=True)
+class Entry:
+    """A config of the zoo and what its head comment quotes; "" for what was not published."""
+
+    path: Path
+    config: Config
+    publisher: str
+    devices: int
+    steps: int | None
+    miou: str
+    miou_flip: str
+    """With the mirrored image, at one scale."""
+    miou_multi_scale: str
+    """With several scales and the mirrored image."""
+
+    @property
+    def published(self) -> bool:
+        """Whether its publisher gave any score."""
+        return bool(self.miou or self.miou_flip or self.miou_multi_scale)
 
 
-def first(pattern: str, text: str) -> str:
-    """The first group of the pattern's first match, or nothing."""
+def entries() -> list[Entry]:
+    """All configs of the zoo, by data set and model."""
+    found = []
+    for path in sorted(CONFIGS.glob("*.yml")):
+        publisher = next((name for key, name in PUBLISHERS.items() if key in path.stem), None)
+        if publisher:
+            found.append(_entry(path, publisher))
+    order = list(DATA_SETS)
+
+    def place(entry: Entry) -> tuple:
+        return order.index(entry.config.data.format), entry.config.model.backbone, entry.publisher, entry.steps or 0
+
+    return sorted(found, key=place)
+
+
+def _entry(path: Path, publisher: str) -> Entry:
+    config = load_config(path)
+    head = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
+    steps = _first(r"([\d,]+) steps", head).replace(",", "")
+    return Entry(
+        path,
+        config,
+        publisher,
+        devices=int(_first(r"mpirun .*?-n (\d+)", head)),
+        steps=config.train.total_step or (int(steps) if steps else None),
+        miou=_first(r"Published: ([\d.]+\d)", head),
+        miou_flip=_first(r"Published with flip: ([\d.]+\d)", head),
+        miou_multi_scale=_first(r"([\d.]+) multi-scale and flip", head)
+        or _first(r"Published with multi-scale and flip: ([\d.]+\d)", head),
+    )
+
+
+def _first(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     return match[1] if match else ""
 
 
+def static_numbers() -> dict[str, dict]:
+    """{config: params_m, gflops and, where it is known, the publisher's file}"""
+    return yaml.safe_load(ZOO.read_text(encoding="utf-8"))
+
+
+def table(language: str = "en") -> str:
+    """The zoo as a Markdown table."""
+    numbers, words = static_numbers(), WORDS[language]
+    head = HEADS[language].split(" | ")
+    lines = [f"| {' | '.join(head)} |", "| --- | --- | --- " + "| ---: " * 6 + "| --- " * 4 + "|"]
+    for entry in entries():
+        data, train, known = entry.config.data, entry.config.train, numbers[entry.path.stem]
+        epochs = f"{train.epochs} {words['epochs']}" if train.epochs else ""
+        steps = f"{entry.steps:,}" if entry.steps else epochs
+        if entry.steps and epochs:
+            steps += f" ({epochs})"
+        flip = f"{entry.miou_flip} ({words['flip']})" if entry.miou_flip else "-"
+        cells = [
+            entry.config.model.backbone,
+            DATA_SETS[data.format],
+            f"{data.crop_size[0]}x{data.crop_size[1]}",
+            f"{known['params_m']:.3f}",
+            f"{known['gflops']:.1f}",
+            f"{entry.devices} x {train.batch_size}",
+            steps,
+            entry.miou or flip,
+            entry.miou_multi_scale or "-",
+            f"`{entry.path.name}`",
+            entry.publisher,
+            f"[{words['file']}]({known['weights']})" if "weights" in known else "-",
+            words["compared"] if (entry.publisher, entry.config.model.backbone) in COMPARED else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def measure(config: Config) -> tuple[float, float]:
+    """Trainable parameters in millions, and 10^9 FLOPs of one 512 x 1024 forward pass."""
+    from ocrnet.models.complexity import count_flops, count_parameters
+    from ocrnet.models.ocrnet import OCRNet
+
+    network = OCRNet(config.model, len(config.data.classes))
+    return round(count_parameters(network) / 1e6, 3), round(count_flops(network, 512, 1024) / 1e9, 1)
+
+
+def measure_all() -> None:
+    """Count every network of the zoo and write docs/model_zoo.yml."""
+    from ocrnet.runtime import device
+
+    device.init("CPU", mode=1)
+    text, known = ZOO.read_text(encoding="utf-8"), static_numbers()
+    comment = "".join(line for line in text.splitlines(True) if line.startswith("#"))
+    measured: dict[tuple[str, int], tuple[float, float]] = {}
+    lines = []
+    for entry in sorted(entries(), key=lambda entry: entry.path.stem):
+        key = (entry.config.model.model_dump_json(), len(entry.config.data.classes))
+        if key not in measured:
+            measured[key] = measure(entry.config)
+        params, flops = measured[key]
+        weights = known.get(entry.path.stem, {}).get("weights")
+        address = f',\n  weights: "{weights}"' if weights else ""
+        lines.append(f"{entry.path.stem}: {{params_m: {params:.3f}, gflops: {flops:.1f}{address}}}\n")
+        print(lines[-1], end="", flush=True)
+    ZOO.write_text(f"{comment}\n{''.join(lines)}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", type=Path, metavar="FILE.yml")
-    configs = parser.parse_args().configs
-    device.init("CPU", mode=1)
-    print(HEAD)
-    measured: dict[tuple[str, int], str] = {}
-    for config_file in configs:
-        config = load_config(config_file)
-        source = next((name for key, name in SOURCES.items() if key in config_file.stem), "")
-        text = config_file.read_text(encoding="utf-8")
-        single = first(r"Published: ([\d.]+\d)", text)
-        multi = first(r"([\d.]+) multi-scale and flip", text) or first(r"multi-scale and flip: ([\d.]+)", text)
-        key = (config.model.model_dump_json(), len(config.data.classes))
-        if key not in measured:
-            measured[key] = measure(config.model, len(config.data.classes))
-        compared = "yes" if (source, config.model.backbone) in COMPARED else ""
-        link = f"[{config_file.stem}]({config_file.as_posix()})"
-        print(f"| {link} | {measured[key]} | {single} | {multi} | {source} | {compared} |", flush=True)
+    parser.add_argument("--language", choices=list(HEADS), default="en")
+    parser.add_argument("--measure", action="store_true", help="count parameters and FLOPs again")
+    args = parser.parse_args()
+    if args.measure:
+        measure_all()
+    else:
+        print(table(args.language))
 
 
 if __name__ == "__main__":
