@@ -269,8 +269,8 @@ class TrainConfig(Section):
     epochs: Positive | None = None
     """Passes over the training images, each without its incomplete last batch of all cards."""
     amp: Literal["none", "convolutions", "all"] = "none"
-    """Automatic mixed precision: none is float32; convolutions in float16 (like MindSpore's O1); all but BatchNorm,
-    softmax and the loss in float16 (like MindSpore's O2)."""
+    """Automatic mixed precision: none is float32; convolutions in float16 (like MindSpore's O1); all but BatchNorm
+    and the loss in float16 (like MindSpore's O2)."""
     loss_scale: LossScaleConfig = LossScaleConfig()
     sync_batch_norm: bool = True
     """On several cards, BatchNorm takes its statistics over the images of all of them."""
