@@ -79,7 +79,7 @@ def _reachable(start: str, imports: Imports) -> set[str]:
 
 
 def draw(imports: Imports) -> str:
-    """The drawing as SVG, the same for the same imports. An import that a longer way already implies is drawn lighter."""
+    """The drawing as SVG, the same for the same imports. What a longer way already implies is drawn lighter."""
     rows, upward = layers(imports)
     height = len(rows) * (HEIGHT + GAP) - GAP + 40
     centre: dict[str, tuple[float, float]] = {}

@@ -10,10 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "docs" / "hooks"), str(ROOT / "scripts")]
 
+from mkdocs.exceptions import PluginError
+
 import config_reference
 import draw_design
 import model_zoo
-from mkdocs.exceptions import PluginError
 
 PARTS = {
     "configuration": config_reference.table,

@@ -115,11 +115,11 @@ def prepare(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     size = ["--train", "12", "--val", "4", "--width", "256", "--height", "128"]
+    short = ["--total_step", "2", "--set", "schedule.warmup_steps=1", "--set", "data.crop_size=[64,128]"]
+    short += ["--ms_mode", "1"]  # graph mode would take longer to compile than to train
     for command in (
         ["scripts/make_demo_data.py", "--output", "data/demo", *size],
-        # graph mode would only compile: the blocks need a checkpoint, not a good one
-        ["train.py", "--config", "config/ocrnet/ocrnet_demo.yml", "--total_step", "2", "--ms_mode", "1"]
-        + ["--set", "schedule.warmup_steps=1", "--set", "data.crop_size=[64,128]"],
+        ["train.py", "--config", "config/ocrnet/ocrnet_demo.yml", *short],
     ):
         done = subprocess.run([sys.executable, *command], cwd=folder, env=environment(), capture_output=True, text=True)
         if done.returncode:

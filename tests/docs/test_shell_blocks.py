@@ -32,7 +32,9 @@ def test_blocks_run_as_they_stand(name, prepared):
 
 def test_a_block_without_a_comment_is_named(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("<!-- run: seconds -->\n```bash\ntrue\n```\n\n```bash\nfalse\n```\n<!-- not run: lazy -->\n```bash\n```\n")
+    page.write_text(
+        "<!-- run: seconds -->\n```bash\ntrue\n```\n\n```bash\nfalse\n```\n<!-- not run: lazy -->\n```bash\n```\n"
+    )
     with pytest.raises(Unmarked, match=r"page.md:6: false\npage.md:10: an empty block$"):
         blocks_of(page, tmp_path)
 
