@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 
 from ocrnet.config import Config
 from ocrnet.errors import UserError
+from ocrnet.inference.engines import Engine
 from ocrnet.inference.graphs import CompileFrequentSizes
 from ocrnet.inference.network import Classes, MainLogits
 from ocrnet.inference.preprocessing import input_size, preprocess, window_slices
@@ -31,7 +32,9 @@ class Predictor:
         engine: an `engines.Engine` to run the network in MindSpore's place.
     """
 
-    def __init__(self, network: nn.Cell, config: Config, compile_first: bool = True, engine=None) -> None:
+    def __init__(
+        self, network: nn.Cell, config: Config, compile_first: bool = True, engine: Engine | None = None
+    ) -> None:
         self.network = network
         self.config = config
         self.views = tta_views(config.eval)
