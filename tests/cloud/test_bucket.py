@@ -48,11 +48,11 @@ def test_push_and_fetch_send_what_is_new_and_only_that(server, tmp_path, capsys)
     source, target, url = make_files(tmp_path / "source"), tmp_path / "target", "s3://bucket/a/set"
 
     def push() -> str:
-        bucket.push(source, names(source), url, outdated=lambda stored: stored - names(source))
+        bucket.upload(source, names(source), url, outdated=lambda stored: stored - names(source))
         return "".join(capsys.readouterr())
 
     def fetch() -> str:
-        bucket.fetch(url, target)
+        bucket.download(url, target)
         return "".join(capsys.readouterr())
 
     assert "201 of 201 files sent" in push()
@@ -75,12 +75,12 @@ def test_a_prefix_is_a_folder_and_one_object_can_be_named(server, tmp_path):
     for key in ("set/a.txt", "set/b/c.txt", "settings/d.txt", "set.txt"):
         server.putContent("bucket", key, key)
     server.putContent("bucket", "set/b/", "")  # a folder, as consoles make it
-    bucket.fetch("obs://bucket/set", tmp_path / "set")
+    bucket.download("obs://bucket/set", tmp_path / "set")
     assert names(tmp_path / "set") == {"a.txt", "b/c.txt"}
-    bucket.fetch("obs://bucket/set/b/c.txt", tmp_path / "one")
+    bucket.download("obs://bucket/set/b/c.txt", tmp_path / "one")
     assert (tmp_path / "one" / "c.txt").read_text() == "set/b/c.txt"
     with pytest.raises(UserError, match="obs://bucket/nowhere: nothing is there"):
-        bucket.fetch("obs://bucket/nowhere", tmp_path / "none")
+        bucket.download("obs://bucket/nowhere", tmp_path / "none")
 
 
 @pytest.fixture
@@ -110,19 +110,19 @@ def test_an_upload_goes_on_where_it_was_and_leaves_no_orphans(server, faults, tm
     begin_upload(server, "kept/b.bin", content, 2)  # of another content
     begin_upload(server, "kept/gone.bin", content, 1)
     begin_upload(server, "kept.bin", content, 1)  # not under our URL
-    bucket.push(tmp_path, ["b.bin"], "obs://bucket/kept")
+    bucket.upload(tmp_path, ["b.bin"], "obs://bucket/kept")
     assert len(content) <= faults.sent < len(content) + 9999
     assert [entry.key for entry in unfinished(server)] == ["kept.bin"]
 
     # a's metadata was of a shorter file, so what went on was found out and sent once more
     begin_upload(server, "kept/a.bin", content, 2)
     faults.sent = 0
-    bucket.push(tmp_path, ["a.bin"], "obs://bucket/kept")
+    bucket.upload(tmp_path, ["a.bin"], "obs://bucket/kept")
     assert len(content) * 4 // 3 < faults.sent < len(content) * 5 // 3
     begin_upload(server, "kept/a.bin", content, 1)  # nothing has to be sent any more
-    bucket.push(tmp_path, ["a.bin"], "obs://bucket/kept")
+    bucket.upload(tmp_path, ["a.bin"], "obs://bucket/kept")
     assert [entry.key for entry in unfinished(server)] == ["kept.bin"]
-    bucket.fetch("obs://bucket/kept", tmp_path / "back")
+    bucket.download("obs://bucket/kept", tmp_path / "back")
     assert (tmp_path / "back" / "a.bin").read_bytes() == content
     assert (tmp_path / "back" / "b.bin").read_bytes() == content[::-1]
 
@@ -130,18 +130,18 @@ def test_an_upload_goes_on_where_it_was_and_leaves_no_orphans(server, faults, tm
 def test_a_download_goes_on_where_it_was_and_its_content_is_checked(server, faults, tmp_path, monkeypatch):
     content = os.urandom(2 * bucket.PART)
     (tmp_path / "a.bin").write_bytes(content)
-    bucket.push(tmp_path, ["a.bin"], "s3://bucket/half")
+    bucket.upload(tmp_path, ["a.bin"], "s3://bucket/half")
     monkeypatch.setattr(bucket_client, "PAUSES", ())
     faults.cut, faults.only = 1, "half/a.bin"
     target = tmp_path / "back"
     while not list(target.glob(".fetching/*")):  # some are cut before the first byte
         with pytest.raises(UserError, match="1 tries"):
-            bucket.fetch("s3://bucket/half", target)
+            bucket.download("s3://bucket/half", target)
     (half,) = target.glob(".fetching/*")
     here = half.stat().st_size
     assert here and names(target) == {str(half.relative_to(target))}
     faults.cut = faults.received = 0
-    bucket.fetch("s3://bucket/half", target)
+    bucket.download("s3://bucket/half", target)
     assert names(target) == {"a.bin"} and (target / "a.bin").read_bytes() == content
     assert faults.received < len(content) - here + 9999
 
@@ -149,15 +149,15 @@ def test_a_download_goes_on_where_it_was_and_its_content_is_checked(server, faul
 def test_what_the_network_does_costs_time_only(server, faults, tmp_path):
     faults.busy, faults.cut, faults.delay = 0.1, 0.04, 0.02
     source = make_files(tmp_path / "source", 60, 3 * bucket.PART)
-    bucket.push(source, names(source), "s3://bucket/weather", last="part 1/1.png")
-    bucket.fetch("s3://bucket/weather", tmp_path / "target")
+    bucket.upload(source, names(source), "s3://bucket/weather", last="part 1/1.png")
+    bucket.download("s3://bucket/weather", tmp_path / "target")
     assert not different(source, tmp_path / "target") and faults.injected >= 5
     assert [entry for entry in unfinished(server) if entry.key.startswith("weather")] == []
 
 
 def test_the_last_file_is_sent_as_it_was_and_when_all_others_are_there(server, faults, tmp_path):
     make_files(tmp_path, 20, bucket.PART + 1)
-    bucket.push(tmp_path, names(tmp_path), "s3://bucket/order", last="part 0/0.png")
+    bucket.upload(tmp_path, names(tmp_path), "s3://bucket/order", last="part 0/0.png")
     changes = [request for request in faults.requests if request.startswith(("PUT", "POST"))]
     assert changes[-1] == "PUT /bucket/order/part%200/0.png"
 
@@ -176,7 +176,7 @@ def test_mistakes_are_named(server, tmp_path, monkeypatch, name, value, url, mes
     monkeypatch.setattr(bucket_client, "PAUSES", (0.01,))
     monkeypatch.setenv(name, value)
     (tmp_path / "a").touch()
-    for action in (lambda: bucket.fetch(url, tmp_path / "b"), lambda: bucket.push(tmp_path, ["a"], url)):
+    for action in (lambda: bucket.download(url, tmp_path / "b"), lambda: bucket.upload(tmp_path, ["a"], url)):
         with pytest.raises(UserError, match=message) as caught:
             action()
         assert ENVIRONMENT["OBS_SECRET_ACCESS_KEY"] not in str(caught.value)
@@ -185,7 +185,7 @@ def test_mistakes_are_named(server, tmp_path, monkeypatch, name, value, url, mes
 def test_an_object_cannot_lead_out_of_the_folder(server, tmp_path, monkeypatch):
     monkeypatch.setattr(bucket._Bucket, "objects", lambda self: {"a/../../out.txt": bucket.ObjectInfo(1, "")})
     with pytest.raises(UserError, match="leads out of the folder"):
-        bucket.fetch("s3://bucket/evil", tmp_path / "in")
+        bucket.download("s3://bucket/evil", tmp_path / "in")
 
 
 def test_a_full_disk_is_foreseen_or_named_and_what_came_is_kept(server, faults, tmp_path, monkeypatch):
@@ -198,16 +198,16 @@ def test_a_full_disk_is_foreseen_or_named_and_what_came_is_kept(server, faults, 
         source = make_files(tmp_path / "source", 1, 9 << 20)
         for name in "bcd":
             shutil.copy(source / "large.bin", source / f"{name}.bin")
-        bucket.push(source, names(source), "s3://bucket/much")
+        bucket.upload(source, names(source), "s3://bucket/much")
         with pytest.raises(UserError, match=r"needs 0\.04 GB, there is room for 0\.03 GB"):
-            bucket.fetch("s3://bucket/much", disk / "data")
+            bucket.download("s3://bucket/much", disk / "data")
         with monkeypatch.context() as patch:
             patch.setattr(bucket.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 40))
             with pytest.raises(UserError, match="No space left on device"):
-                bucket.fetch("s3://bucket/much", disk / "data")
+                bucket.download("s3://bucket/much", disk / "data")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         faults.received = 0
-        bucket.fetch("s3://bucket/much", disk / "data")
+        bucket.download("s3://bucket/much", disk / "data")
         assert not different(source, disk / "data") and faults.received < 10 << 20  # 32 of 36 MB were there
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
@@ -231,6 +231,6 @@ def test_a_certificate_must_be_of_a_known_authority_and_of_this_host(endpoint, s
             monkeypatch.setenv("OBS_CA_FILE", str(trusted))
             if message:
                 with pytest.raises(UserError, match=f"its certificate is not trusted: .*{message}"):
-                    bucket.names("s3://bucket/tls")
+                    bucket.list_files("s3://bucket/tls")
             else:
-                assert bucket.names("s3://bucket/tls") == {"a.txt"}
+                assert bucket.list_files("s3://bucket/tls") == {"a.txt"}

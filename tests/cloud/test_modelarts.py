@@ -158,7 +158,7 @@ def main():
                      ckpt_url="", multi_data_url="", resume_ckpt=None)
     with modelarts.job(args, config) as (config, _):
         print(sorted(file.name for file in config.data.root.iterdir()), flush=True)
-        if modelarts.ranks().first:
+        if modelarts.ranks().is_main:
             ctypes.PyDLL(None).sleep(3)  # holds Python's lock, as MindSpore does while it waits for the other ranks
 sys.exit(program.run(main))
 """
@@ -223,7 +223,7 @@ def test_a_rank_does_not_wait_for_ever_for_one_that_never_comes(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     for name, value in (("SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_SIZE", "2")):
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
-    monkeypatch.setattr(once_per_node, "_PATIENCE", 0.5)
+    monkeypatch.setattr(once_per_node, "_TIMEOUT", 0.5)
     with (
         pytest.raises(UserError, match=r"local rank 0 .* did not begin"),
         once_per_node.once_per_node(lambda: None, ()),

@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
 from ocrnet.distributed import launcher
-from ocrnet.distributed.collectives import barrier, gather, highest, share
-from ocrnet.models.sync_batch_norm import synchronise_batch_norm
+from ocrnet.distributed.collectives import all_gather_object, all_reduce_max, barrier, broadcast_parameters
+from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
 from ocrnet.runtime import device
 from ocrnet.training.step import TrainOneStep
 
@@ -54,12 +54,12 @@ def batch_norm() -> None:
         factors = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
         whole, own = Slope(channels), Slope(channels)
         expected = outcome(whole, line(x), line(factors))
-        synchronise_batch_norm(own)
+        convert_sync_batch_norm(own)
         y, of_x, of_weights = outcome(own, x[ranks.rank], factors[ranks.rank])
         pairs = [
-            (expected[0], line(gather(y))),
-            (expected[1], line(gather(of_x))),
-            *zip(expected[2], [sum(parts) for parts in zip(*gather(of_weights), strict=True)], strict=True),
+            (expected[0], line(all_gather_object(y))),
+            (expected[1], line(all_gather_object(of_x))),
+            *zip(expected[2], [sum(parts) for parts in zip(*all_gather_object(of_weights), strict=True)], strict=True),
             (whole.bn.moving_mean.asnumpy(), own.bn.moving_mean.asnumpy()),
             (whole.bn.moving_variance.asnumpy(), own.bn.moving_variance.asnumpy()),
         ]
@@ -99,12 +99,12 @@ def overflow() -> None:
 
 def collectives() -> None:
     """Counts beyond float32's whole numbers, values of different length, the largest number, rank 0's weights."""
-    rows = gather({"count": np.int64(2**40 + ranks.rank), "text": "x" * (10 * ranks.rank)})
+    rows = all_gather_object({"count": np.int64(2**40 + ranks.rank), "text": "x" * (10 * ranks.rank)})
     assert [int(row["count"]) - 2**40 for row in rows] == list(range(ranks.size))
     assert [len(row["text"]) for row in rows] == [10 * rank for rank in range(ranks.size)]
-    assert highest(3 if ranks.rank == 1 else 0) == 3
+    assert all_reduce_max(3 if ranks.rank == 1 else 0) == 3
     net = nn.Dense(3, 2, weight_init=float(ranks.rank + 1))
-    share(net.parameters_dict())
+    broadcast_parameters(net.parameters_dict())
     assert (net.weight.asnumpy() == 1).all()
 
 
@@ -120,7 +120,7 @@ def training() -> None:
 
     _, config = command_line.parse(command_line.config_parser(""), sys.argv[1:])
     network = OCRNet(config.model, len(config.data.classes))
-    synchronise_batch_norm(network)
+    convert_sync_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)
     optimizer = make_optimizer(config.optimizer, loss_network)
     step = TrainOneStep(loss_network, optimizer, make_loss_scaler(config.train.loss_scale))
@@ -130,7 +130,7 @@ def training() -> None:
     digest = hashlib.sha256()
     for value in trainer._parameters().values():
         digest.update(value.asnumpy().tobytes())
-    assert len(set(gather(digest.hexdigest()))) == 1
+    assert len(set(all_gather_object(digest.hexdigest()))) == 1
 
 
 if __name__ == "__main__":
@@ -143,4 +143,4 @@ if __name__ == "__main__":
     training()
     print("7 checks passed")
     barrier()
-    launcher.leave(0)
+    launcher.exit_process(0)

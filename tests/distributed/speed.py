@@ -29,7 +29,7 @@ def inside(batch: int, synchronised: bool) -> None:
     from ocrnet.config.loading import load_config
     from ocrnet.distributed.collectives import barrier
     from ocrnet.models.ocrnet import OCRNet
-    from ocrnet.models.sync_batch_norm import synchronise_batch_norm
+    from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
     from ocrnet.training.losses import OCRLoss
     from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import TrainOneStep
@@ -38,7 +38,7 @@ def inside(batch: int, synchronised: bool) -> None:
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
     if synchronised:
-        synchronise_batch_norm(network)
+        convert_sync_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     step = TrainOneStep(loss_network, make_optimizer(config.optimizer, loss_network), None).set_train()
     size = config.data.crop_size
@@ -60,7 +60,7 @@ def inside(batch: int, synchronised: bool) -> None:
         many = statistics.median(seconds(lambda: all_reduce(gradients).asnumpy()) for _ in range(9))
     print(first, every, many)
     barrier()
-    launcher.leave(0)
+    launcher.exit_process(0)
 
 
 def main(rounds: int) -> None:

@@ -118,7 +118,7 @@ def test_the_environment_says_which_rank_this_is(environment, monkeypatch, varia
     environment(variables)
     monkeypatch.setattr(launcher, "_has_terminal", lambda: False)
     assert launcher.ranks() == expected
-    assert launcher.started_by() == by
+    assert launcher.detect_launcher() == by
     launcher.require_known_launcher()
 
 
@@ -187,7 +187,7 @@ def test_a_refused_training_writes_nothing(demo, tmp_path):
 MEMBER = """
 import os, sys
 from ocrnet.distributed import cluster, launcher
-cluster._PATIENCE = 20
+cluster._TIMEOUT = 20
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, {cores[int(os.environ["SLURM_LOCALID"])]})
 print(cluster.join_cluster(), os.environ["MS_SCHED_HOST"], os.environ["MS_SCHED_PORT"], os.environ["MS_NODE_ID"])
@@ -239,7 +239,7 @@ def test_a_scheduler_whose_rank_0_was_killed_meanwhile_does_not_stay():
 
 
 def test_a_job_whose_other_ranks_do_not_come_ends_and_says_who_is_missing(environment, monkeypatch):
-    monkeypatch.setattr(cluster, "_PATIENCE", 0.3)
+    monkeypatch.setattr(cluster, "_TIMEOUT", 0.3)
     environment(STEP | {"SLURM_JOB_ID": f"test{os.getpid()}"})
     with pytest.raises(UserError, match=r"rank 0 did not come within 0.3 s \(srun trial test\d+ 0\)"):
         cluster._port_from_rank_0()

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from ocrnet.cloud.bucket_client import Client, Refused, TransientError
+from ocrnet.cloud.bucket_client import Client, RequestRefused, TransientError
 from ocrnet.errors import UserError
 from ocrnet.runtime import device, progress
 
@@ -53,14 +53,14 @@ def is_url(place: str | None) -> bool:
     return bool(place) and place.startswith(("obs://", "s3://"))
 
 
-def names(url: str) -> set[str]:
+def list_files(url: str) -> set[str]:
     """What lies under a URL, relative to it. Raises UserError: no access, or the server cannot be reached."""
     if mox := _moxing():
         return set(mox.list_directory(url, recursive=True)) if mox.exists(url) else set()
     return set(_Bucket(url).objects())
 
 
-def fetch(url: str, folder: Path) -> None:
+def download(url: str, folder: Path) -> None:
     """Bring all that lies under `url`, or the one object that it names, into `folder`.
 
     Files that are the same already are left alone; others get their name when they are whole and their MD5 is right.
@@ -79,7 +79,7 @@ def fetch(url: str, folder: Path) -> None:
             for file in [file for file in scratch.rglob("*") if file.is_file()]:
                 _move(file, folder / file.relative_to(scratch))
         else:
-            _Bucket(url).fetch(folder, scratch)
+            _Bucket(url).download(folder, scratch)
         shutil.rmtree(scratch)
     except OSError as error:
         raise UserError(
@@ -88,7 +88,9 @@ def fetch(url: str, folder: Path) -> None:
         ) from None
 
 
-def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated: Outdated = lambda stored: ()) -> None:
+def upload(
+    folder: Path, files: Iterable[str], url: str, last: str = "", outdated: Outdated = lambda stored: ()
+) -> None:
     """Send files of `folder`, by their names relative to it, to `url`; what is there already is left alone.
 
     Args:
@@ -101,12 +103,12 @@ def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated:
     others = sorted(set(files) - {last})
     try:
         if mox := _moxing():
-            _each(lambda name: mox.copy(str(folder / name), f"{url}/{name}"), others)
+            _parallel_map(lambda name: mox.copy(str(folder / name), f"{url}/{name}"), others)
             if last and (folder / last).exists():
                 mox.copy(str(folder / last), f"{url}/{last}")
-            _each(lambda name: mox.remove(f"{url}/{name}"), outdated(names(url)))
+            _parallel_map(lambda name: mox.remove(f"{url}/{name}"), outdated(list_files(url)))
         else:
-            _Bucket(url).push(folder, others, last, outdated)
+            _Bucket(url).upload(folder, others, last, outdated)
     except OSError as error:
         raise UserError(f"{error.filename or folder}: cannot send this to {url}: {error.strerror or error}") from None
 
@@ -125,7 +127,7 @@ class _Bucket:
         found: dict[str, ObjectInfo] = {}
         start, more = None, True
         while more:
-            page = self.client.ask("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
+            page = self.client.call("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
             for entry in page.contents:
                 name = entry.key.removeprefix(self.prefix)
                 if not entry.key.endswith("/") and (not self.prefix or not name or name[0] == "/"):
@@ -134,7 +136,7 @@ class _Bucket:
             more = page.is_truncated
         return found
 
-    def fetch(self, folder: Path, scratch: Path) -> None:
+    def download(self, folder: Path, scratch: Path) -> None:
         stored = self.objects()
         if not stored:
             raise UserError(f"{self.url}: nothing is there")
@@ -144,22 +146,22 @@ class _Bucket:
         if bad := [name for name in stored if name[0] == "/" or ".." in PurePosixPath(name).parts]:
             raise UserError(f"{self.url}/{bad[0]}: this name leads out of the folder; rename the object")
 
-        same = _each(lambda name: self._same(folder / name, name, stored[name]), stored)
+        same = _parallel_map(lambda name: self._same(folder / name, name, stored[name]), stored)
         wanted = [name for name in stored if not same[name]]
         size = sum(stored[name].size for name in wanted)
         room = shutil.disk_usage(folder).free + sum(file.stat().st_size for file in scratch.iterdir())
         if size > room:
             raise UserError(f"{folder}: {self.url} needs {size / 1e9:.2f} GB, there is room for {room / 1e9:.2f} GB")
-        self._begin(size)
-        _each(lambda name: self._get(name, stored[name], folder, scratch), wanted)
-        self._end(f"{len(wanted)} of {len(stored)} files fetched")
+        self._open_bar(size)
+        _parallel_map(lambda name: self._get(name, stored[name], folder, scratch), wanted)
+        self._close_bar(f"{len(wanted)} of {len(stored)} files fetched")
         here = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
         if more := {name for name in here - stored.keys() if not name.startswith(_SCRATCH)}:
             print(f"warning: {folder} has {len(more)} files that are not there, such as {min(more)}", file=sys.stderr)
 
-    def push(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
-        stored, unfinished = self.objects(), self._unfinished()
-        self._begin(0)
+    def upload(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
+        stored, unfinished = self.objects(), self._unfinished_uploads()
+        self._open_bar(0)
         sent: list[bool] = []
 
         def send(name: str, file: BinaryIO) -> None:
@@ -174,20 +176,20 @@ class _Bucket:
 
         with ExitStack() as opened:
             final = opened.enter_context((folder / last).open("rb")) if (folder / last).is_file() else None
-            for name, done in sorted(_each(send_if_small, others).items()):
+            for name, done in sorted(_parallel_map(send_if_small, others).items()):
                 if not done:  # one after the other, the parts of each in parallel
                     with suppress(FileNotFoundError), (folder / name).open("rb") as file:
                         send(name, file)
             if final:
                 send(last, final)
         for name in outdated(set(stored)):
-            self.client.ask("deleteObject", self._key(name))
+            self.client.call("deleteObject", self._key(name))
         for name, uploads in unfinished.items():  # of files that are no more, or that are there already
             for upload in uploads:
                 self._abort(name, upload)
-        self._end(f"{sum(sent)} of {len(sent)} files sent")
+        self._close_bar(f"{sum(sent)} of {len(sent)} files sent")
 
-    def _begin(self, size: int) -> None:
+    def _open_bar(self, size: int) -> None:
         self.bar = progress.bar(total=size, desc=self.url, unit="B", unit_scale=True, leave=False)
 
     def _count(self, size: int) -> None:
@@ -195,9 +197,9 @@ class _Bucket:
             self.moved += size
             self.bar.update(size)
 
-    def _end(self, done: str) -> None:
+    def _close_bar(self, done: str) -> None:
         self.bar.close()
-        progress.say(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others were the same")
+        progress.write(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others were the same")
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -206,13 +208,13 @@ class _Bucket:
         """MD5 of an object's content; "" when whoever sent it in parts did not write it down."""
         if stored and re.fullmatch("[0-9a-f]{32}", stored.etag):
             return stored.etag
-        return dict(self.client.ask("getObjectMetadata", self._key(name)).header).get(_MD5, "")
+        return dict(self.client.call("getObjectMetadata", self._key(name)).header).get(_MD5, "")
 
     def _same(self, file: Path, name: str, stored: ObjectInfo) -> bool:
         if not file.is_file() or file.stat().st_size != stored.size:
             return False
         with file.open("rb") as content:
-            return self._md5(name, stored) in ("", _digest(content, stored.size))
+            return self._md5(name, stored) in ("", _file_md5(content, stored.size))
 
     def _get(self, name: str, stored: ObjectInfo, folder: Path, scratch: Path) -> None:
         """Fetch one object. What an earlier try or run has brought of the same content is kept."""
@@ -233,7 +235,7 @@ class _Bucket:
                     finally:
                         stream.response.close()
                     file.flush()
-                if file.tell() == stored.size and expected in ("", _digest(file, stored.size)):
+                if file.tell() == stored.size and expected in ("", _file_md5(file, stored.size)):
                     return
             part.unlink()
             raise TransientError("what came has not the size and MD5 of what lies there")
@@ -244,7 +246,7 @@ class _Bucket:
     def _put(self, name: str, file: BinaryIO, stored: ObjectInfo | None, unfinished: list[str]) -> bool:
         """Send a file as it is now (it may grow meanwhile); False when the same lies there."""
         size = os.fstat(file.fileno()).st_size
-        md5 = _digest(file, size)
+        md5 = _file_md5(file, size)
         if stored and stored.size == size and self._md5(name, stored) == md5:
             return False
         self.bar.total += size
@@ -270,18 +272,18 @@ class _Bucket:
             else:
                 self._abort(name, candidate)
         if not upload:
-            upload = self.client.ask("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
+            upload = self.client.call("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
 
         def send(number: int) -> str:
             return self._put_block("uploadPart", key, block(number), {"partNumber": number, "uploadId": upload})
 
-        there |= _each(send, [number for number in numbers if number not in there])
+        there |= _parallel_map(send, [number for number in numbers if number not in there])
         parts = [self.client.sdk.CompletePart(number, there[number]) for number in numbers]
         try:
-            self.client.ask(
+            self.client.call(
                 "completeMultipartUpload", key, upload, self.client.sdk.CompleteMultipartUploadRequest(parts)
             )
-        except Refused as error:  # it may have been heard at an earlier try whose answer was lost
+        except RequestRefused as error:  # it may have been heard at an earlier try whose answer was lost
             if name not in self.objects() or self._md5(name) != md5:
                 raise error from None
         if self._md5(name) != md5 and unfinished:
@@ -300,12 +302,12 @@ class _Bucket:
         _pause(len(data))
         return digest.hexdigest()
 
-    def _unfinished(self) -> dict[str, list[str]]:
+    def _unfinished_uploads(self) -> dict[str, list[str]]:
         """{name: ids of multipart uploads that nobody has completed}."""
         found: dict[str, list[str]] = {}
         prefix = self._key("")
         request = self.client.sdk.ListMultipartUploadsRequest(prefix=prefix)
-        for entry in self.client.ask("listMultipartUploads", multipart=request).body.upload:
+        for entry in self.client.call("listMultipartUploads", multipart=request).body.upload:
             found.setdefault(entry.key.removeprefix(prefix), []).append(entry.uploadId)
         return found
 
@@ -314,14 +316,14 @@ class _Bucket:
         found: dict[int, str] = {}
         more = True
         while more:
-            page = self.client.ask("listParts", key, upload, partNumberMarker=max(found, default=None)).body
+            page = self.client.call("listParts", key, upload, partNumberMarker=max(found, default=None)).body
             found |= {part.partNumber: part.etag.strip('"') for part in page.parts}
             more = page.isTruncated
         return found
 
     def _abort(self, name: str, upload: str) -> None:
-        with suppress(Refused):  # it is done or gone
-            self.client.ask("abortMultipartUpload", self._key(name), upload)
+        with suppress(RequestRefused):  # it is done or gone
+            self.client.call("abortMultipartUpload", self._key(name), upload)
 
 
 def _moxing() -> Any:
@@ -333,7 +335,7 @@ def _moxing() -> Any:
     return getattr(moxing, "file", None)
 
 
-def _each(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
+def _parallel_map(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
     """{item: function(item)}, in parallel; the first error ends it."""
     with ThreadPoolExecutor(_workers) as pool:
         futures = {pool.submit(function, item): item for item in items}
@@ -344,7 +346,7 @@ def _each(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
             raise
 
 
-def _digest(file: BinaryIO, size: int) -> str:
+def _file_md5(file: BinaryIO, size: int) -> str:
     """MD5 of the first `size` bytes."""
     digest = hashlib.md5()
     for start in range(0, size, 1 << 20):

@@ -22,7 +22,7 @@ class TransientError(Exception):
     """What may be better at the next try."""
 
 
-class Refused(UserError):
+class RequestRefused(UserError):
     """An answer that another try would not change."""
 
 
@@ -34,7 +34,7 @@ class Client:
         self.bucket, _, self.folder = url.partition("://")[2].partition("/")
         self.sdk, self._client, self.endpoint = _connect()
 
-    def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         return self.retry(lambda: self.request(method, *arguments, **options))
 
     def retry(self, attempt: Callable[[], T]) -> T:
@@ -56,7 +56,7 @@ class Client:
             text = f"{self.endpoint}: its certificate is not trusted: {error.verify_message}. {fix}"
             raise UserError(text) from None
         except Exception as error:
-            raise _network(error) from None
+            raise _network_error(error) from None
         if answer.status < 300:
             if answer.body is None and method not in ("deleteObject", "abortMultipartUpload"):
                 raise TransientError("an answer without content")
@@ -68,7 +68,7 @@ class Client:
             403: "Are OBS_ACCESS_KEY_ID and OBS_SECRET_ACCESS_KEY right, and may they read and write there?",
             404: "Is it spelled right, and in the region of this endpoint?",
         }
-        raise Refused(f"{self.url}: {self.endpoint} refuses: {reason}. {fixes.get(answer.status, '')}".rstrip())
+        raise RequestRefused(f"{self.url}: {self.endpoint} refuses: {reason}. {fixes.get(answer.status, '')}".rstrip())
 
     @staticmethod
     def read(response: Any) -> bytes:
@@ -76,7 +76,7 @@ class Client:
         try:
             return response.read(1 << 18)
         except Exception as error:
-            raise _network(error) from None
+            raise _network_error(error) from None
 
 
 def _connect() -> tuple[Any, Any, str]:
@@ -104,7 +104,7 @@ def _connect() -> tuple[Any, Any, str]:
     return obs, client, endpoint
 
 
-def _network(error: Exception) -> Exception:
+def _network_error(error: Exception) -> Exception:
     """What went wrong on the way, which another try may fix; an OSError of the disk must not come here."""
     network = isinstance(error, (OSError, HTTPException)) or type(error) is Exception  # the SDK raises plain ones, too
     return TransientError(str(error) or type(error).__name__) if network else error

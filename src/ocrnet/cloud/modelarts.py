@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _LATEST = "checkpoint/latest.ckpt"
 _NUMBERED = re.compile(r"checkpoint/.+_(\d+)_rank0\.ckpt")
-_STAYS = re.compile(r"(^|/)\.|^earlier\.\d+/|^checkpoint/writing\.|\.linking$")  # hidden, older or half files
+_NOT_UPLOADED = re.compile(r"(^|/)\.|^earlier\.\d+/|^checkpoint/writing\.|\.linking$")  # hidden, older or half files
 
 
 @contextlib.contextmanager
@@ -46,12 +46,12 @@ def job(args: Namespace, config: "Config") -> Iterator[tuple["Config", Callable[
     with contextlib.ExitStack() as stack:
         if urls and not is_scheduler():
             config = stack.enter_context(_inputs(args, config))
-        if not bucket.is_url(args.train_url) or is_scheduler() or not ranks().first:
+        if not bucket.is_url(args.train_url) or is_scheduler() or not ranks().is_main:
             yield config, lambda: None
             return
         outputs = _Outputs(config.save_dir, args.train_url)
         try:
-            yield config, outputs.send_soon
+            yield config, outputs.request_upload
         except BaseException:
             try:
                 outputs.finish()
@@ -87,10 +87,10 @@ def _inputs(args: Namespace, config: "Config") -> Iterator["Config"]:
         config = config.replace({"save_dir": Path(args.train_url)})  # the platform takes it away
 
     def fetch() -> None:
-        if trains and bucket.is_url(args.train_url) and ranks().first:  # it reads for all
-            _fetch_run(args.resume_ckpt, args.train_url, config.save_dir)
+        if trains and bucket.is_url(args.train_url) and ranks().is_main:  # it reads for all
+            _download_run(args.resume_ckpt, args.train_url, config.save_dir)
         for url, folder in wanted:
-            bucket.fetch(url, folder)
+            bucket.download(url, folder)
 
     with once_per_node(fetch, (args.data_url, args.multi_data_url, args.train_url, args.data_dir, config.save_dir)):
         if weights and trains:
@@ -113,15 +113,15 @@ def _data_sets(text: str) -> list[tuple[str, str]]:
     )
 
 
-def _fetch_run(resume: str | None, url: str, save_dir: Path) -> None:
+def _download_run(resume: str | None, url: str, save_dir: Path) -> None:
     """Bring the run in the bucket when it is to go on and has come further than what is on this disk."""
-    stored = bucket.names(url)
+    stored = bucket.list_files(url)
     if not resume and _LATEST in stored:
         raise UserError(f"{url}: a run is there. --resume_ckpt auto goes on with it; else choose another --train_url.")
-    here = _outputs(save_dir)
+    here = _output_files(save_dir)
     further = max(_steps(stored), default=0) > max(_steps(here), default=0)
     if resume == "auto" and _LATEST in stored and (further or _LATEST not in here):
-        bucket.fetch(url, save_dir)
+        bucket.download(url, save_dir)
 
 
 def _steps(names: Iterable[str]) -> list[int]:
@@ -129,13 +129,13 @@ def _steps(names: Iterable[str]) -> list[int]:
     return [int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))]
 
 
-def _outputs(save_dir: Path, since: int = 0) -> set[str]:
+def _output_files(save_dir: Path, since: int = 0) -> set[str]:
     """Files of a run that go to the bucket, if they were written or named since a time in ns."""
     found = set()
     for file in save_dir.rglob("*"):
         name = file.relative_to(save_dir).as_posix()
         with contextlib.suppress(FileNotFoundError):  # old checkpoints go meanwhile
-            if file.is_file() and not _STAYS.search(name) and file.stat().st_ctime_ns >= since:
+            if file.is_file() and not _NOT_UPLOADED.search(name) and file.stat().st_ctime_ns >= since:
                 found.add(name)
     return found
 
@@ -159,10 +159,10 @@ class _Outputs:
     def __init__(self, save_dir: Path, url: str) -> None:
         self.save_dir, self.url = save_dir, url
         self._due, self._ends = threading.Event(), False
-        self._thread = threading.Thread(target=self._send_when_due, daemon=True)
+        self._thread = threading.Thread(target=self._upload_when_due, daemon=True)
         self._thread.start()
 
-    def send_soon(self) -> None:
+    def request_upload(self) -> None:
         self._due.set()
 
     def finish(self) -> None:
@@ -171,9 +171,9 @@ class _Outputs:
         self._due.set()
         self._thread.join()
         if self.save_dir.is_dir():
-            _send(self.save_dir, self.url)
+            _upload(self.save_dir, self.url)
 
-    def _send_when_due(self) -> None:
+    def _upload_when_due(self) -> None:
         since = 0
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         while self._due.wait() and not self._ends:
@@ -189,14 +189,14 @@ class _Outputs:
                 since = began
 
 
-def _send(save_dir: Path, url: str, since: int = 0) -> None:
+def _upload(save_dir: Path, url: str, since: int = 0) -> None:
     """Send what has changed, `latest` last, and remove numbered checkpoints older than those that are kept here."""
-    oldest = min(_steps(_outputs(save_dir)), default=0)
+    oldest = min(_steps(_output_files(save_dir)), default=0)
 
     def outdated(stored: set[str]) -> list[str]:
         return [name for name in stored if any(step < oldest for step in _steps([name]))]
 
-    bucket.push(save_dir, _outputs(save_dir, since), url, _LATEST, outdated)
+    bucket.upload(save_dir, _output_files(save_dir, since), url, _LATEST, outdated)
 
 
 def _in_background() -> None:
@@ -204,7 +204,7 @@ def _in_background() -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # only what the training leaves of the processors
     bucket.throttle()
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
-    _send(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    _upload(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from ocrnet.distributed.launcher import job_id, ranks
 from ocrnet.errors import UserError
 
-_PATIENCE = 50  # seconds until the process that does the work must have begun
+_TIMEOUT = 50  # seconds until the process that does the work must have begun
 
 
 @contextmanager
@@ -55,10 +55,10 @@ def once_per_node(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
 
 
 def _wait(alive: socket.socket, lives: str, is_done: str) -> None:
-    last = time.monotonic() + _PATIENCE
+    last = time.monotonic() + _TIMEOUT
     while not _connects(alive, lives):
         if time.monotonic() > last:
-            raise UserError(f"local rank 0 of this machine did not begin to fetch within {_PATIENCE} s")
+            raise UserError(f"local rank 0 of this machine did not begin to fetch within {_TIMEOUT} s")
         time.sleep(0.2)
     alive.settimeout(0.2)
     while True:

@@ -15,10 +15,10 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, job_id, peer, ranks, started_by
+from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, detect_launcher, job_id, peer_credentials, ranks
 from ocrnet.errors import UserError
 
-_PATIENCE = 600  # seconds until all ranks of this machine must have come, as long as msrun waits
+_TIMEOUT = 600  # seconds until all ranks of this machine must have come, as long as msrun waits
 
 
 def join_cluster() -> bool:
@@ -36,21 +36,21 @@ def join_cluster() -> bool:
     """
     env, me = os.environ, ranks()
     env.setdefault("MS_CPU_COMM_OP_TIMEOUT", "86400")  # seconds; the default of 30 ends a job whose rank is only slow
-    if me.size == 1 or "MS_ROLE" in env or started_by() not in (OPEN_MPI, HYDRA, SLURM):
+    if me.size == 1 or "MS_ROLE" in env or detect_launcher() not in (OPEN_MPI, HYDRA, SLURM):
         return False
     _undo_core_binding()
     one_machine = me.local_size == me.size
     if one_machine:
-        host, port = "127.0.0.1", _free_port() if me.first else _port_from_rank_0()
+        host, port = "127.0.0.1", _free_port() if me.is_main else _port_from_rank_0()
     else:
         host, port = _scheduler_address()
     own = host if one_machine else _address_towards(host)
-    if me.first and own != host:
+    if me.is_main and own != host:
         raise UserError(
-            f"rank 0 is at {own}, the scheduler would be at {host}. {_MACHINES[started_by()].format(address=own)}"
+            f"rank 0 is at {own}, the scheduler would be at {host}. {_MACHINES[detect_launcher()].format(address=own)}"
         )
     cluster = {"MS_WORKER_NUM": str(me.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
-    if me.first:
+    if me.is_main:
         others = {name: value for name, value in env.items() if not name.startswith(("OMPI_", "PMIX_"))}
         command = [sys.executable, Path(__file__).with_name("scheduler.py"), str(os.getpid())]
         subprocess.Popen(command, env={**others, **cluster, "MS_ROLE": "MS_SCHED"}, stdin=subprocess.DEVNULL)
@@ -66,7 +66,7 @@ def _undo_core_binding() -> None:
     Under Slurm the cores of this job are those of all its tasks here: other jobs may run on the rest.
     """
     cores = set(range(os.cpu_count()))
-    if started_by() == SLURM:
+    if detect_launcher() == SLURM:
         if not os.environ.get("SLURM_CPU_BIND_TYPE", "").startswith("mask_cpu"):
             return
         masks = (int(mask, 16) for mask in os.environ["SLURM_CPU_BIND_LIST"].split(","))
@@ -85,7 +85,7 @@ _MACHINES = {
 
 def _scheduler_address() -> tuple[str, int]:
     """Of a job on several machines: IPv4 address and port."""
-    env, launcher = os.environ, started_by()
+    env, launcher = os.environ, detect_launcher()
     host, job = env.get("MS_SCHED_HOST"), None
     if launcher == OPEN_MPI:
         job = env["PMIX_NAMESPACE"]
@@ -134,7 +134,7 @@ def _name() -> str:
 
 def _tell_port(port: int, me: Ranks) -> None:
     """Rank 0 tells the others of this machine the scheduler's port."""
-    last = time.monotonic() + _PATIENCE
+    last = time.monotonic() + _TIMEOUT
     with socket.socket(socket.AF_UNIX) as listener:
         try:
             listener.bind(_name())
@@ -148,7 +148,7 @@ def _tell_port(port: int, me: Ranks) -> None:
                 other = listener.accept()[0]
             except (TimeoutError, BlockingIOError):
                 raise UserError(
-                    f"{missing} of the other {me.size - 1} ranks of this machine did not come within {_PATIENCE} s "
+                    f"{missing} of the other {me.size - 1} ranks of this machine did not come within {_TIMEOUT} s "
                     f"({job_id()})"
                 ) from None
             with other:
@@ -158,7 +158,7 @@ def _tell_port(port: int, me: Ranks) -> None:
 
 
 def _port_from_rank_0() -> int:
-    last = time.monotonic() + _PATIENCE
+    last = time.monotonic() + _TIMEOUT
     while time.monotonic() < last:
         with closing(socket.socket(socket.AF_UNIX)) as channel:
             channel.settimeout(5)
@@ -169,12 +169,12 @@ def _port_from_rank_0() -> int:
             except OSError:
                 pass
         time.sleep(0.02)
-    raise UserError(f"rank 0 did not come within {_PATIENCE} s ({job_id()})")
+    raise UserError(f"rank 0 did not come within {_TIMEOUT} s ({job_id()})")
 
 
 def _of_this_user(channel: socket.socket) -> bool:
     """Whether the process at the other end is this user's: any user may take a name in the abstract namespace."""
-    return peer(channel)[1] == os.getuid()
+    return peer_credentials(channel)[1] == os.getuid()
 
 
 def _address_towards(host: str) -> str:

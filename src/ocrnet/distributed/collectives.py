@@ -13,7 +13,7 @@ from ocrnet.distributed import launcher
 Value = TypeVar("Value")
 
 
-def gather(value: Value) -> list[Value]:
+def all_gather_object(value: Value) -> list[Value]:
     """The values of all ranks, in their order: any picklable object, such as counts in int64."""
     ranks = launcher.ranks()
     if ranks.size == 1:
@@ -31,7 +31,7 @@ def _all_gather(values: np.ndarray, size: int) -> np.ndarray:
     return ops.AllGather()(Tensor(values)).asnumpy().reshape(size, -1)
 
 
-def highest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of the ranks' numbers."""
     size = launcher.ranks().size
     return number if size == 1 else int(_all_gather(np.array([number], np.int32), size).max())
@@ -39,10 +39,10 @@ def highest(number: int) -> int:
 
 def barrier() -> None:
     """Wait until all ranks are here."""
-    gather(None)
+    all_gather_object(None)
 
 
-def share(parameters: Mapping[str, Parameter]) -> None:
+def broadcast_parameters(parameters: Mapping[str, Parameter]) -> None:
     """Give every rank the values that rank 0 has."""
     if launcher.ranks().size == 1:
         return
@@ -76,10 +76,10 @@ class MeanGradients(nn.Cell):
         super().__init__()
         self.ranks = launcher.ranks().size
         self.sizes = tuple(parameter.size for parameter in parameters)
-        self.sum, self.join, self.split, self.map = ops.AllReduce(), ops.Concat(), SplitWithSize(), ops.HyperMap()
+        self.sum, self.concat, self.split, self.map = ops.AllReduce(), ops.Concat(), SplitWithSize(), ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        flat = self.sum(self.join(self.map(_flatten, gradients))) / self.ranks
+        flat = self.sum(self.concat(self.map(_flatten, gradients))) / self.ranks
         return self.map(_restore, self.split(flat, self.sizes, 0), gradients)
 
 

@@ -28,7 +28,7 @@ _SIZED = (
 _UNSIZED = ("PMIX_RANK", "PALS_RANKID", "ALPS_APP_PE")
 """The rank, where the environment does not tell the number of processes: PRRTE's prun, Cray's PALS and aprun."""
 
-_MARK = "OCRNET_RANK"  # in the environment of a rank's child processes
+_RANK_VARIABLE = "OCRNET_RANK"  # in the environment of a rank's child processes
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,22 @@ class Ranks:
     """Processes of this machine, as far as the launcher tells."""
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that speaks and writes for all."""
         return self.rank == 0
 
 
-ALONE = Ranks()
-_entered: Ranks | None = None
+SINGLE_PROCESS = Ranks()
+_stored_ranks: Ranks | None = None
 _own_scheduler = False
 
 
-def started_by() -> str | None:
+def detect_launcher() -> str | None:
     """The launcher that started this process as one of its ranks: the innermost, where one started another."""
     env = os.environ
-    if _entered is None and _MARK in env:
+    if _stored_ranks is None and _RANK_VARIABLE in env:
         return None  # a child process of a rank: its environment is inherited
-    if _entered is None and "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
+    if _stored_ranks is None and "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
         return _MSRUN
     if "OMPI_COMM_WORLD_RANK" in env:
         return OPEN_MPI
@@ -88,14 +88,14 @@ def _in_slurm_step() -> bool:
 
 def ranks() -> Ranks:
     """From the environment alone, so it can be asked before MindSpore is imported."""
-    if _entered is not None:
-        return _entered
+    if _stored_ranks is not None:
+        return _stored_ranks
     env = os.environ
 
     def read(*names: str) -> Ranks:
         return Ranks(*(int(env[name]) for name in names))
 
-    launcher = started_by()
+    launcher = detect_launcher()
     if launcher == OPEN_MPI:
         return read(*(f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")))
     if launcher == HYDRA:
@@ -109,7 +109,7 @@ def ranks() -> Ranks:
     if launcher == _RANK_TABLE:
         local_rank = env.get("ASCEND_DEVICE_ID", env.get("DEVICE_ID", "0"))
         return Ranks(int(env.get("RANK_ID", "0")), int(env.get("RANK_SIZE", "1")), int(local_rank))
-    return ALONE
+    return SINGLE_PROCESS
 
 
 def require_known_launcher() -> None:
@@ -118,8 +118,8 @@ def require_known_launcher() -> None:
     Raises:
         UserError: the environment shows that this is one of several processes, but not reliably which one.
     """
-    env, launcher = os.environ, started_by()
-    if _MARK in env:
+    env, launcher = os.environ, detect_launcher()
+    if _RANK_VARIABLE in env:
         return
     if launcher in (_MSRUN, _RANK_TABLE) and ranks().size > 1 and "RANK_ID" not in env:
         raise UserError(
@@ -158,7 +158,7 @@ def job_id() -> str:
     Raises:
         UserError: mpiexec.hydra's variables are set, but it did not start this process.
     """
-    env, launcher = os.environ, started_by()
+    env, launcher = os.environ, detect_launcher()
     if launcher == HYDRA:
         return " ".join(map(str, (launcher, *_hydra_proxy())))
     names = {
@@ -191,18 +191,18 @@ def is_scheduler() -> bool:
     return os.environ.get("MS_ROLE") == "MS_SCHED"
 
 
-def enter(own_scheduler: bool) -> None:
+def store_ranks(own_scheduler: bool) -> None:
     """Keep what this process is, before its environment changes; child processes from now on run alone.
 
     Args:
         own_scheduler: rank 0 has started the scheduler, not msrun.
     """
-    global _entered, _own_scheduler
-    _entered, _own_scheduler = ranks(), own_scheduler
-    os.environ[_MARK] = str(_entered.rank)
+    global _stored_ranks, _own_scheduler
+    _stored_ranks, _own_scheduler = ranks(), own_scheduler
+    os.environ[_RANK_VARIABLE] = str(_stored_ranks.rank)
 
 
-def leave(status: int) -> None:
+def exit_process(status: int) -> None:
     """End this process at once: when it has failed and is one of several, and always with a scheduler of ours.
 
     MindSpore's own end waits for processes that may be gone, and with a scheduler of ours it sometimes crashes when all
@@ -211,10 +211,10 @@ def leave(status: int) -> None:
     if ranks().size > 1 and (status or _own_scheduler):
         if status == 0:
             # what this rank has sent may still be on its way in a thread, and the scheduler goes with rank 0, the last
-            time.sleep(3 if ranks().first else 2)
+            time.sleep(3 if ranks().is_main else 2)
         sys.stdout.flush()
         sys.stderr.flush()
-        if status and started_by() == HYDRA:
+        if status and detect_launcher() == HYDRA:
             _abort(status)
         os._exit(status)
 
@@ -222,11 +222,11 @@ def leave(status: int) -> None:
 def _abort(status: int) -> None:
     """Ask mpiexec.hydra, in its protocol PMI-1, to end the job: if a rank merely fails it leaves the others waiting."""
     with suppress(OSError, UserError), socket.socket(fileno=os.dup(int(os.environ.get("PMI_FD", "-1")))) as channel:
-        if peer(channel)[0] == _hydra_proxy()[0]:  # and not a file that got the same number later
+        if peer_credentials(channel)[0] == _hydra_proxy()[0]:  # and not a file that got the same number later
             channel.sendall(f"cmd=abort exitcode={status}\n".encode())
 
 
-def peer(channel: socket.socket) -> tuple[int, int]:
+def peer_credentials(channel: socket.socket) -> tuple[int, int]:
     """Process and user at the other end of a Unix socket, from the kernel."""
     pid, user, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, user

@@ -38,7 +38,7 @@ def _choose_fast_convolutions() -> None:
 
 
 @contextmanager
-def all_instructions() -> Iterator[None]:
+def without_isa_limit() -> Iterator[None]:
     """Inside, what was limited for MindSpore's sake is not: for programs with a oneDNN of their own."""
     limit = os.environ.pop(_LIMIT, None) if _chosen_here else None
     try:
@@ -72,7 +72,7 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
         _choose_fast_convolutions()
     if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
         ms.set_device(chosen, launcher.ranks().local_rank)
-    elif chosen != "CPU" and launcher.started_by() in (launcher.SLURM, launcher.HYDRA):
+    elif chosen != "CPU" and launcher.detect_launcher() in (launcher.SLURM, launcher.HYDRA):
         visible = getattr(ms.device_context, chosen.lower()).device_count()  # 1, where Slurm gives each task its own
         ms.set_device(chosen, launcher.ranks().local_rank % visible)
     else:  # Open MPI's mpirun and msrun hand out the devices themselves
@@ -92,10 +92,10 @@ def _join_ranks(target: str) -> None:
     if ranks.size == 1 and not launcher.is_scheduler():
         return
     own_scheduler = False
-    if target == "CPU" or launcher.started_by() in (launcher.SLURM, launcher.HYDRA):
+    if target == "CPU" or launcher.detect_launcher() in (launcher.SLURM, launcher.HYDRA):
         own_scheduler = cluster.join_cluster()
     if not launcher.is_scheduler():
-        launcher.enter(own_scheduler)
+        launcher.store_ranks(own_scheduler)
     if target == "CPU":
         ms.set_context(runtime_num_threads=cores())  # left alone, every rank makes threads for the whole machine
     join()
@@ -104,7 +104,7 @@ def _join_ranks(target: str) -> None:
     ms.set_auto_parallel_context(
         parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks.size
     )
-    if not ranks.first:
+    if not ranks.is_main:
         # rank 0 speaks for all; what goes wrong is on stderr
         sys.stdout = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115
 

@@ -10,12 +10,12 @@ from ocrnet.distributed import launcher
 from ocrnet.errors import UserError
 from ocrnet.runtime.signals import Stopped
 
-_NO_MEMORY = re.compile(
+_OUT_OF_MEMORY = re.compile(
     r"out of memory|memory (isn't|is not|not) enough|alloc\w* .*memory.*failed|bad_alloc|"
     r"could not create a (memory|primitive)",
     re.IGNORECASE,
 )  # MindSpore's and oneDNN's words for it; the latter says no more than that when its buffers do not fit
-_SPARE = (
+_MEMORY_ADVICE = (
     "Lower train.batch_size (train.accumulate_steps=N then keeps N batches to a step, model.freeze_norm=True the "
     "BatchNorm of small ones), data.crop_size, or give eval.window=[512,1024] where large images are evaluated; "
     "model.freeze=backbone, train.amp=all on an accelerator and a smaller model.backbone spare memory, too."
@@ -24,7 +24,7 @@ _SPARE = (
 
 def out_of_memory(error: Exception) -> str:
     """What an error says where its cause is that memory ran out; the empty string for every other error."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
         return (str(error).strip().splitlines() or ["no more memory"])[0]
     return ""
 
@@ -48,7 +48,7 @@ def run(main: Callable[[], None]) -> int:
         status, message = 130, "interrupted"
     except Exception as error:
         if reason := out_of_memory(error):
-            status, message = 2, f"error: memory ran out ({reason}). {_SPARE}"
+            status, message = 2, f"error: memory ran out ({reason}). {_MEMORY_ADVICE}"
         elif launcher.ranks().size == 1:
             raise
         else:
@@ -59,5 +59,5 @@ def run(main: Callable[[], None]) -> int:
         message = f"rank {rank}: {message}"
     if status:
         print(message, file=sys.stderr)
-    launcher.leave(status)
+    launcher.exit_process(status)
     return status
