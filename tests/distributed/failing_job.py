@@ -1,4 +1,4 @@
-"""A job of which one rank fails, to be started by a launcher: says who is there, then rank 1 ends with an error."""
+"""A job with a failing rank, to be started by a launcher: prints all ranks, then rank 1 fails with an error."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def main() -> None:
         sep="\n",
     )
     if me.rank == 1:
-        raise UserError("rank 1 is to fail")
+        raise UserError("rank 1 fails on purpose")
     all_gather_object(None)
 
 

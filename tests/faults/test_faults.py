@@ -125,7 +125,7 @@ def on_full_disk(small_disk, demo, tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_and_nothing_else(undisturbed, on_full_disk, tmp_path):
     folder, process, filler = on_full_disk
-    while b"Training goes on" not in (tmp_path / "run.txt").read_bytes() and process.poll() is None:
+    while b"Training continues" not in (tmp_path / "run.txt").read_bytes() and process.poll() is None:
         time.sleep(0.01)
     filler.unlink()
     assert process.wait(timeout=120) == 0, (tmp_path / "run.txt").read_text()

@@ -77,8 +77,8 @@ def test_windows_cover_every_pixel_and_the_last_ends_at_the_border():
 def test_logits_of_overlapping_windows_are_averaged(image):
     network, config = Tiled(), config_for(5, INTEGER_INPUT, window=[64, 64], stride=[64, 32])
     predictor = Predictor(network, config)
-    image = preprocess(image, config.data)[None]
-    parts = [network(Tensor(np.ascontiguousarray(image[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
+    inputs = preprocess(image, config.data)[None]
+    parts = [network(Tensor(np.ascontiguousarray(inputs[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
     expected = np.concatenate(
         [parts[0][..., :32], (parts[0][..., 32:] + parts[1][..., :32]) / 2, parts[1][..., 32:]], axis=3
     )

@@ -152,4 +152,4 @@ def test_out_of_memory_error_names_the_keys_to_lower(demo, tmp_path):
 
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, preexec_fn=limit)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "error: memory ran out (" in done.stderr and "Lower train.batch_size" in done.stderr
+    assert "error: out of memory (" in done.stderr and "Lower train.batch_size" in done.stderr

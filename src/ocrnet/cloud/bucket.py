@@ -1,8 +1,7 @@
-"""Folders to and from a bucket, `obs://bucket/folder` or `s3://`: with bucket_client.py the only file that knows OBS.
-Nothing of training.
+"""Downloads and uploads folders from and to a bucket, `obs://bucket/folder` or `s3://`. Independent of training.
 
-The bucket itself is the record of what was done: its listing tells sizes and MD5s, an unfinished multipart upload its
-parts. A transfer that was killed at any moment is simply begun again and sends what is missing.
+The state is in the bucket only: the listing has sizes and MD5s, an unfinished multipart upload its parts. A killed
+transfer resumes when it is started again. Only this file and bucket_client.py use the OBS SDK.
 """
 
 import hashlib
@@ -25,11 +24,11 @@ from ocrnet.errors import UserError
 from ocrnet.runtime import device, progress
 
 PART = 8 << 20
-"""Bytes. A larger file is sent in parts of this size."""
+"""Part size in bytes; larger files use multipart uploads."""
 _workers = 8
-_rate = 0.0  # bytes a second of each worker; 0: as fast as it goes
+_rate = 0.0  # bytes per second of each worker; 0: unlimited
 _SCRATCH = ".fetching"
-_MD5 = "md5chksum"  # the metadata that Huawei's own tools write
+_MD5 = "md5chksum"  # metadata key of Huawei's tools
 
 T = TypeVar("T")
 Outdated = Callable[[set[str]], Iterable[str]]
@@ -43,30 +42,34 @@ class ObjectInfo(NamedTuple):
 
 
 def throttle() -> None:
-    """From now on read and send with one worker and 4 MB/s for each core: 2 % of what a training could use."""
+    """Limit reading and uploading to one worker and 4 MB/s per core, about 2 % of the CPU time of a training."""
     global _workers, _rate
     _workers, _rate = 1, 4e6 * device.cores()
 
 
 def is_url(place: str | None) -> bool:
-    """Whether it is in a bucket; anything else is a path on this machine."""
+    """Returns whether `place` is a bucket URL; anything else is a local path."""
     return bool(place) and place.startswith(("obs://", "s3://"))
 
 
 def list_files(url: str) -> set[str]:
-    """What lies under a URL, relative to it. Raises UserError: no access, or the server cannot be reached."""
+    """Returns the object names under a URL, relative to it.
+
+    Raises:
+        UserError: no access, or the server cannot be reached.
+    """
     if mox := _moxing():
         return set(mox.list_directory(url, recursive=True)) if mox.exists(url) else set()
     return set(_Bucket(url).objects())
 
 
 def download(url: str, folder: Path) -> None:
-    """Bring all that lies under `url`, or the one object that it names, into `folder`.
+    """Download all objects under `url`, or the single object `url`, into `folder`.
 
-    Files that are the same already are left alone; others get their name when they are whole and their MD5 is right.
+    Skips identical files. A file gets its name after it is complete and its MD5 was verified.
 
     Raises:
-        UserError: nothing there, no room, no access, or the server cannot be reached.
+        UserError: no objects, not enough space, no access, or the server cannot be reached.
     """
     scratch = folder / _SCRATCH
     try:
@@ -83,19 +86,19 @@ def download(url: str, folder: Path) -> None:
         shutil.rmtree(scratch)
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror or error}. Mend "
-            "this and start again: what has come is not fetched twice."
+            f"{error.filename or folder}: cannot write files from {url}: {error.strerror or error}. Fix this and start "
+            "again: completed downloads are kept."
         ) from None
 
 
 def upload(
     folder: Path, files: Iterable[str], url: str, last: str = "", outdated: Outdated = lambda stored: ()
 ) -> None:
-    """Send files of `folder`, by their names relative to it, to `url`; what is there already is left alone.
+    """Upload files of `folder`, given relative to it, to `url`. Skips identical objects.
 
     Args:
-        last: a file that is opened first and sent when all others are there: what it stands for is never missing.
-        outdated: names the objects to remove, among all that lie under `url`.
+        last: a file that is opened first and uploaded after all others, so that the files it refers to exist.
+        outdated: returns which of the object names under `url` to delete.
 
     Raises:
         UserError: a file cannot be read, no access, or the server cannot be reached.
@@ -110,7 +113,7 @@ def upload(
         else:
             _Bucket(url).upload(folder, others, last, outdated)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: cannot send this to {url}: {error.strerror or error}") from None
+        raise UserError(f"{error.filename or folder}: cannot upload this to {url}: {error.strerror or error}") from None
 
 
 class _Bucket:
@@ -123,7 +126,7 @@ class _Bucket:
         self.moved, self.lock = 0, Lock()
 
     def objects(self) -> dict[str, ObjectInfo]:
-        """{name under the URL: object}; the one object that the URL itself names has the name ""."""
+        """Returns {name under the URL: object}. An object with exactly this URL has the name ""."""
         found: dict[str, ObjectInfo] = {}
         start, more = None, True
         while more:
@@ -139,25 +142,28 @@ class _Bucket:
     def download(self, folder: Path, scratch: Path) -> None:
         stored = self.objects()
         if not stored:
-            raise UserError(f"{self.url}: nothing is there")
+            raise UserError(f"{self.url}: no objects found")
         if "" in stored:
             self.prefix, _, name = self.prefix.rpartition("/")
             stored = {name: stored[""]}
         if bad := [name for name in stored if name[0] == "/" or ".." in PurePosixPath(name).parts]:
-            raise UserError(f"{self.url}/{bad[0]}: this name leads out of the folder; rename the object")
+            raise UserError(f"{self.url}/{bad[0]}: this name points outside the folder; rename the object")
 
         same = _parallel_map(lambda name: self._same(folder / name, name, stored[name]), stored)
-        wanted = [name for name in stored if not same[name]]
-        size = sum(stored[name].size for name in wanted)
+        downloads = [name for name in stored if not same[name]]
+        size = sum(stored[name].size for name in downloads)
         room = shutil.disk_usage(folder).free + sum(file.stat().st_size for file in scratch.iterdir())
         if size > room:
-            raise UserError(f"{folder}: {self.url} needs {size / 1e9:.2f} GB, there is room for {room / 1e9:.2f} GB")
+            raise UserError(f"{folder}: {self.url} needs {size / 1e9:.2f} GB, {room / 1e9:.2f} GB are free")
         self._open_bar(size)
-        _parallel_map(lambda name: self._get(name, stored[name], folder, scratch), wanted)
-        self._close_bar(f"{len(wanted)} of {len(stored)} files fetched")
-        here = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-        if more := {name for name in here - stored.keys() if not name.startswith(_SCRATCH)}:
-            print(f"warning: {folder} has {len(more)} files that are not there, such as {min(more)}", file=sys.stderr)
+        _parallel_map(lambda name: self._get(name, stored[name], folder, scratch), downloads)
+        self._close_bar(f"{len(downloads)} of {len(stored)} files downloaded")
+        local = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+        if more := {name for name in local - stored.keys() if not name.startswith(_SCRATCH)}:
+            print(
+                f"warning: {folder} has {len(more)} files that are not in the bucket, such as {min(more)}",
+                file=sys.stderr,
+            )
 
     def upload(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
         stored, unfinished = self.objects(), self._unfinished_uploads()
@@ -168,7 +174,10 @@ class _Bucket:
             sent.append(self._put(name, file, stored.get(name), unfinished.get(name, [])))
 
         def send_if_small(name: str) -> bool:
-            with suppress(FileNotFoundError), (folder / name).open("rb") as file:  # old checkpoints go meanwhile
+            with (
+                suppress(FileNotFoundError),
+                (folder / name).open("rb") as file,
+            ):  # old checkpoints may be deleted meanwhile
                 if os.fstat(file.fileno()).st_size > PART:
                     return False
                 send(name, file)
@@ -177,17 +186,17 @@ class _Bucket:
         with ExitStack() as opened:
             final = opened.enter_context((folder / last).open("rb")) if (folder / last).is_file() else None
             for name, done in sorted(_parallel_map(send_if_small, others).items()):
-                if not done:  # one after the other, the parts of each in parallel
+                if not done:  # large files one by one, with parallel parts
                     with suppress(FileNotFoundError), (folder / name).open("rb") as file:
                         send(name, file)
             if final:
                 send(last, final)
         for name in outdated(set(stored)):
             self.client.call("deleteObject", self._key(name))
-        for name, uploads in unfinished.items():  # of files that are no more, or that are there already
+        for name, uploads in unfinished.items():  # of deleted files, or files already in the bucket
             for upload in uploads:
                 self._abort(name, upload)
-        self._close_bar(f"{sum(sent)} of {len(sent)} files sent")
+        self._close_bar(f"{sum(sent)} of {len(sent)} files uploaded")
 
     def _open_bar(self, size: int) -> None:
         self.bar = progress.bar(total=size, desc=self.url, unit="B", unit_scale=True, leave=False)
@@ -199,13 +208,13 @@ class _Bucket:
 
     def _close_bar(self, done: str) -> None:
         self.bar.close()
-        progress.write(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others were the same")
+        progress.write(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others are unchanged")
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def _md5(self, name: str, stored: ObjectInfo | None = None) -> str:
-        """MD5 of an object's content; "" when whoever sent it in parts did not write it down."""
+        """Returns the MD5 of an object; "" if it was uploaded in parts without MD5 metadata."""
         if stored and re.fullmatch("[0-9a-f]{32}", stored.etag):
             return stored.etag
         return dict(self.client.call("getObjectMetadata", self._key(name)).header).get(_MD5, "")
@@ -217,7 +226,7 @@ class _Bucket:
             return self._md5(name, stored) in ("", _file_md5(content, stored.size))
 
     def _get(self, name: str, stored: ObjectInfo, folder: Path, scratch: Path) -> None:
-        """Fetch one object. What an earlier try or run has brought of the same content is kept."""
+        """Download one object. Continues a partial download of the same content."""
         part = scratch / hashlib.md5(f"{name} {stored}".encode()).hexdigest()
         expected = self._md5(name, stored)
 
@@ -227,7 +236,7 @@ class _Bucket:
                     start = self.client.sdk.GetObjectHeader(range=f"{file.tell()}-")
                     stream = self.client.request("getObject", self._key(name), headers=start).body
                     if stream.etag.strip('"') != stored.etag:
-                        raise UserError(f"{self.url}/{name}: was changed while it was fetched; start again")
+                        raise UserError(f"{self.url}/{name}: changed during the download; start again")
                     try:
                         while block := self.client.read(stream.response):
                             file.write(block)
@@ -238,13 +247,13 @@ class _Bucket:
                 if file.tell() == stored.size and expected in ("", _file_md5(file, stored.size)):
                     return
             part.unlink()
-            raise TransientError("what came has not the size and MD5 of what lies there")
+            raise TransientError("size or MD5 of the download does not match the object")
 
         self.client.retry(attempt)
         _move(part, folder / name)
 
     def _put(self, name: str, file: BinaryIO, stored: ObjectInfo | None, unfinished: list[str]) -> bool:
-        """Send a file as it is now (it may grow meanwhile); False when the same lies there."""
+        """Upload a file at its current size (it may grow meanwhile). Returns False if the object is identical."""
         size = os.fstat(file.fileno()).st_size
         md5 = _file_md5(file, size)
         if stored and stored.size == size and self._md5(name, stored) == md5:
@@ -264,7 +273,7 @@ class _Bucket:
             return os.pread(file.fileno(), min(length, size - (number - 1) * length), (number - 1) * length)
 
         upload, there = "", {}
-        for candidate in unfinished:  # is one of them the beginning of this file?
+        for candidate in unfinished:  # look for an upload of this file's first parts
             parts = self._parts(key, candidate)
             equal = (n in numbers and hashlib.md5(block(n)).hexdigest() == parts[n] for n in parts)
             if parts and not upload and all(equal):
@@ -283,27 +292,27 @@ class _Bucket:
             self.client.call(
                 "completeMultipartUpload", key, upload, self.client.sdk.CompleteMultipartUploadRequest(parts)
             )
-        except RequestRefused as error:  # it may have been heard at an earlier try whose answer was lost
+        except RequestRefused as error:  # an earlier try may have succeeded without its response arriving
             if name not in self.objects() or self._md5(name) != md5:
                 raise error from None
         if self._md5(name) != md5 and unfinished:
-            # begun when the file was shorter, with the MD5 that it had then
+            # the upload was started with the MD5 of an earlier, shorter file
             self._put_parts(name, file, size, md5, [])
 
     def _put_block(self, method: str, key: str, data: bytes, options: dict[str, Any]) -> str:
-        """Send bytes; the server refuses them when their MD5, which is returned, is wrong."""
+        """Upload bytes. The server verifies their MD5, which is returned."""
         digest = hashlib.md5(data)
         check = b64encode(digest.digest()).decode()
         whole = {"headers": self.client.sdk.PutObjectHeader(md5=check, contentLength=len(data))}
         options |= whole if method == "putContent" else {"md5": check, "partSize": len(data)}
-        # a stream, because the SDK makes a text for its log of bytes
+        # a stream, because the SDK converts bytes to text for its log
         self.client.retry(lambda: self.client.request(method, key, content=BytesIO(data), **options))
         self._count(len(data))
         _pause(len(data))
         return digest.hexdigest()
 
     def _unfinished_uploads(self) -> dict[str, list[str]]:
-        """{name: ids of multipart uploads that nobody has completed}."""
+        """Returns {name: ids of unfinished multipart uploads}."""
         found: dict[str, list[str]] = {}
         prefix = self._key("")
         request = self.client.sdk.ListMultipartUploadsRequest(prefix=prefix)
@@ -312,7 +321,7 @@ class _Bucket:
         return found
 
     def _parts(self, key: str, upload: str) -> dict[int, str]:
-        """{number: MD5} of the parts that a multipart upload has."""
+        """Returns {number: MD5} of the parts of a multipart upload."""
         found: dict[int, str] = {}
         more = True
         while more:
@@ -322,12 +331,12 @@ class _Bucket:
         return found
 
     def _abort(self, name: str, upload: str) -> None:
-        with suppress(RequestRefused):  # it is done or gone
+        with suppress(RequestRefused):  # completed or aborted already
             self.client.call("abortMultipartUpload", self._key(name), upload)
 
 
 def _moxing() -> Any:
-    """ModelArts' own file functions, which have the job's credentials; PyPI's package of this name is another one."""
+    """Returns ModelArts' file module, which has the job's credentials, or None. PyPI's moxing is another package."""
     try:
         import moxing
     except ImportError:
@@ -336,7 +345,7 @@ def _moxing() -> Any:
 
 
 def _parallel_map(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
-    """{item: function(item)}, in parallel; the first error ends it."""
+    """Returns {item: function(item)}, computed in parallel. The first error cancels the rest."""
     with ThreadPoolExecutor(_workers) as pool:
         futures = {pool.submit(function, item): item for item in items}
         try:
@@ -347,7 +356,7 @@ def _parallel_map(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]
 
 
 def _file_md5(file: BinaryIO, size: int) -> str:
-    """MD5 of the first `size` bytes."""
+    """Returns the MD5 of the first `size` bytes."""
     digest = hashlib.md5()
     for start in range(0, size, 1 << 20):
         digest.update(os.pread(file.fileno(), min(1 << 20, size - start), start))

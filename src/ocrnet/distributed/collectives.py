@@ -1,4 +1,4 @@
-"""What the ranks of a job do together. Alone, every one of these gives back what it was given."""
+"""Collective operations of the ranks. With one rank, all of them return their input."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 def all_gather_object(value: Value) -> list[Value]:
-    """The values of all ranks, in their order: any picklable object, such as counts in int64."""
+    """Gather a picklable object from each rank. Returns the list in rank order."""
     ranks = launcher.ranks()
     if ranks.size == 1:
         return [value]
@@ -27,23 +27,23 @@ def all_gather_object(value: Value) -> list[Value]:
 
 
 def _all_gather(values: np.ndarray, size: int) -> np.ndarray:
-    """int32 (n,) of each rank to (ranks, n): of the whole numbers, a CPU gathers int32 but sums none."""
+    """Gather int32 (n,) to (ranks, n). A CPU supports int32 in AllGather, but no integers in AllReduce."""
     return ops.AllGather()(Tensor(values)).asnumpy().reshape(size, -1)
 
 
 def all_reduce_max(number: int) -> int:
-    """The largest of the ranks' numbers."""
+    """Returns the maximum of the ranks' numbers."""
     size = launcher.ranks().size
     return number if size == 1 else int(_all_gather(np.array([number], np.int32), size).max())
 
 
 def barrier() -> None:
-    """Wait until all ranks are here."""
+    """Wait until all ranks reach this call."""
     all_gather_object(None)
 
 
 def broadcast_parameters(parameters: Mapping[str, Parameter]) -> None:
-    """Give every rank the values that rank 0 has."""
+    """Broadcast the values of rank 0 to all ranks, in place."""
     if launcher.ranks().size == 1:
         return
     broadcast = ops.Broadcast(0)
@@ -67,9 +67,9 @@ def _restore_one(part: Tensor, gradient: Tensor) -> Tensor:
 
 
 class MeanGradients(nn.Cell):
-    """The mean of all ranks' gradients in one collective; MindSpore's own takes one for each tensor on a CPU.
+    """Averages the gradients over the ranks with one collective; MindSpore uses one per tensor on a CPU.
 
-    Maps and one operator, because the compiler takes half a minute longer for comprehensions and slices.
+    Uses HyperMap and one split operator, because comprehensions and slices take half a minute longer to compile.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
@@ -84,7 +84,7 @@ class MeanGradients(nn.Cell):
 
 
 class MeanOverRanks(nn.Cell):
-    """The mean of a tensor's values on all ranks, element by element."""
+    """Averages a tensor over the ranks, element by element."""
 
     def __init__(self) -> None:
         super().__init__()
