@@ -87,7 +87,7 @@ def upload_code(url: str) -> None:
     files = [ROOT / name for name in ("train.py", "eval.py", "requirements.txt")]
     files += [file for name in ("config", "src") for file in (ROOT / name).rglob("*") if file.suffix != ".pyc"]
     names = {file.relative_to(ROOT).as_posix() for file in files if file.is_file()}
-    bucket.push(ROOT, names, url, outdated=lambda stored: stored - names)
+    bucket.upload(ROOT, names, url, outdated=lambda stored: stored - names)
 
 
 class Service:

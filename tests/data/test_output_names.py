@@ -81,7 +81,7 @@ def test_the_known_collisions_are_readable(tmp_path):
     for file in ("cam1/0001.png", "cam2/0001.png", "cam2/0002.png", "cam2/0002.jpg", "cam2/0003.jpg"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / file)
-    found = media.find([str(tmp_path / "cam1"), str(tmp_path / "cam2")])
+    found = media.find_inputs([str(tmp_path / "cam1"), str(tmp_path / "cam2")])
     assert [str(name) for name in found.values()] == ["cam1/0001", "cam2/0001", "0002.jpg", "0002.png", "0003"]
 
 
@@ -92,6 +92,6 @@ def test_a_film_and_a_folder_of_its_name(tmp_path, folder):
     film.write(np.zeros((16, 16, 3), np.uint8))
     film.release()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / folder / "000000.png")
-    names = media.find([str(tmp_path)])
+    names = media.find_inputs([str(tmp_path)])
     written = [str(name) + ("/000000.png" if path.suffix == ".avi" else ".png") for path, name in names.items()]
     assert len(set(written)) == 2 and len(names) == 2

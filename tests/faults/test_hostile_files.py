@@ -156,7 +156,7 @@ def test_an_image_that_its_format_cannot_hold_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "fix"), [({}, "give eval.window"), ({"window": [64, 64]}, "or cut it into tiles")]
+    ("evaluation", "fix"), [({}, "set eval.window"), ({"window": [64, 64]}, "or cut it into tiles")]
 )
 def test_an_image_larger_than_the_memory_is_refused_with_its_name(tmp_path, evaluation, fix):
     model = {"backbone": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "context_channels": 16}
@@ -201,7 +201,7 @@ def test_predict_goes_on_past_bad_files_and_never_writes_over_a_result(run_scrip
     )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "3 of 7 files segmented" in done.stdout
-    for name in ("bomb.png: this image claims", "cut.gif: damaged: it breaks off after", "pipe.png: cannot read",
+    for name in ("bomb.png: this image claims", "cut.gif: damaged: truncated after", "pipe.png: cannot read",
                  "wide.jpg: cannot write this image"):  # fmt: skip
         assert name in done.stderr
     for name in ("cam1/0001", "cam2/0001", GBK):

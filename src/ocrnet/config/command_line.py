@@ -111,7 +111,7 @@ def parse(
     resolved = resolve(args.config, _overrides(args))
     _take_flags(args, resolved)
     if args.enable_modelarts:
-        if unknown and ranks().first:
+        if unknown and ranks().is_main:
             print(f"ignored, the platform's own: {' '.join(unknown)}")
     elif unknown:
         flags = [string for action in parser._actions for string in action.option_strings]
@@ -161,7 +161,7 @@ def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: 
         unused = [option for _, option, _ in args.overrides if _flag(option).training and option[2:] not in args.uses]
         lines += [f"{option}: no effect: it is about training" for option in unused]
     lines += combinations.notes(config, given, training, fresh)
-    if ranks().first and not is_scheduler():
+    if ranks().is_main and not is_scheduler():
         for line in lines:
             print(f"note: {line}", file=sys.stderr)
     if training:

@@ -12,7 +12,7 @@ from numpy.random import Generator, Philox
 from ocrnet.config import DataConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.distributed.launcher import ALONE, Ranks
+from ocrnet.distributed.launcher import SINGLE_PROCESS, Ranks
 from ocrnet.errors import UserError
 from ocrnet.formats.label_values import missing_classes
 from ocrnet.runtime import device
@@ -40,7 +40,7 @@ class TrainingSamples:
         batch: int,
         first: int,
         last: int,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         position: tuple[int, int] | None = None,
     ) -> None:
         step = batch * ranks.size
