@@ -190,7 +190,7 @@ MUTATIONS = (
     Mutation(
         "mixed precision without a loss scale",
         "config/schema.py",
-        '"dynamic" if self.float16 else "none"',
+        '"none" if self.amp == "none" else "dynamic"',
         '"none"',
         "config/test_config.py",
     ),

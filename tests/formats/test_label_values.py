@@ -51,7 +51,7 @@ def test_trained_labels_are_what_label_map_and_ignore_index_say(tmp_path, data, 
 
 
 def test_without_an_ignored_value_255_must_be_mapped(tmp_path):
-    with pytest.raises(UserError, match="label value 255 is none of the 2 classes and not ignore_index null"):
+    with pytest.raises(UserError, match="label value 255 is not one of the 2 classes and not ignore_index null"):
         dataset_of(tmp_path, [0, 255], classes=["a", "b"], ignore_index=None).read(0)
 
 

@@ -87,7 +87,7 @@ class Video:
             yield frame
             number += 1
         if self.path.suffix.lower() in _COUNTED and number < 0.9 * self.length - 1:
-            raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} of {self.length} frames")
+            raise BadFile("truncated", f"{self.path}: damaged: it breaks off after {number} of {self.length} frames")
 
     def _images(self) -> Iterator[np.ndarray]:
         image, _ = open_image(self.path, read_file(self.path, "image"))
@@ -96,7 +96,7 @@ class Video:
                 image.seek(number)
                 frame = flatten(self.path, image)
             except Exception:  # a decoder raises whatever it met
-                raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} frames") from None
+                raise BadFile("truncated", f"{self.path}: damaged: it breaks off after {number} frames") from None
             yield frame
 
     def _film(self) -> Iterator[np.ndarray]:
