@@ -109,7 +109,7 @@ def test_encodings_and_line_endings_of_lists(tmp_path, encoding, end):
     dataset = open_dataset(list_config(tmp_path), "train")
     assert dataset.pairs == [(tmp_path / "图.jpg", tmp_path / "图.png")] * 2
     (tmp_path / "val.txt").write_bytes(f"one{end}two {end}".encode(encoding))
-    assert layout.names(tmp_path / "val.txt") == ["one", "two"]
+    assert layout.read_names(tmp_path / "val.txt") == ["one", "two"]
 
 
 def test_generated_colours_are_reproducible():

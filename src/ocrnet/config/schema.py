@@ -30,7 +30,7 @@ from ocrnet.config.types import (
 )
 from ocrnet.errors import did_you_mean
 from ocrnet.formats import label_values
-from ocrnet.formats.known import FORMATS, fill_in
+from ocrnet.formats.known import FORMATS, default_values
 from ocrnet.formats.label_values import IGNORED, MAX_CLASSES
 
 LabelTarget = Annotated[Byte, BeforeValidator(lambda target: IGNORED if target == "ignore" else target)]
@@ -126,7 +126,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _resolve_classes(self) -> "DataConfig":
         if self.format in FORMATS:
-            self._derive(**fill_in(self.format, {key: getattr(self, key) for key in self.model_fields_set}))
+            self._derive(**default_values(self.format, {key: getattr(self, key) for key in self.model_fields_set}))
         count = len(self.classes)
         if not count:
             raise ValueError("classes: name the classes in the order of the label values, e.g. [road, car]")
