@@ -32,7 +32,7 @@ def parse() -> tuple[argparse.Namespace, Config]:
     )
     parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html with scores and images")
     parser.add_argument(
-        "--visualize", type=command_line.boolean, default=False, help="True: write image | label | prediction"
+        "--visualize", type=command_line.parse_bool, default=False, help="True: write image | label | prediction"
     )
     add_flags(parser)
     args, config = command_line.parse(parser)

@@ -25,7 +25,7 @@ from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer
 from ocrnet.training.step import TrainOneStep, make_loss_scaler
 from ocrnet.training.trainer import Trainer
-from ocrnet.weights.ckpt import load_backbone, load_for_classes
+from ocrnet.weights.ckpt import load_backbone, load_for_fine_tuning
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     if config.model.pretrained:
         load_backbone(network.backbone, config.model.pretrained)
     if config.model.checkpoint:
-        print(load_for_classes(network, config.model.checkpoint, config))
+        print(load_for_fine_tuning(network, config.model.checkpoint, config))
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         convert_sync_batch_norm(network)

@@ -195,11 +195,11 @@ def test_a_bad_pair_stops_training_or_is_replaced_counted_and_listed(train, demo
     cv2.imwrite(str(images[7]), np.zeros((16, 16, 3), np.uint8))
     stopped = train("--total_step", "6", data=data)
     assert stopped.returncode == 2 and "Traceback" not in stopped.stderr
-    assert re.search("error: .*(cut short|its image)", stopped.stderr)
+    assert re.search("error: .*(truncated|its image)", stopped.stderr)
     label = sorted((data / "gtFine" / "train").rglob("*labelIds.png"))[7]
     label.unlink()  # missing files count as well
     done = train("--total_step", "6", "--set", "data.on_bad_sample=skip", data=data)  # two epochs
     assert done.returncode == 0, done.stderr
     assert "replaced by their neighbours (data.on_bad_sample): 2" in done.stdout
-    assert f"2 times: {images[3]}: not a readable image: a PNG without its end" in done.stdout
+    assert f"2 times: {images[3]}: not a readable image: truncated, a PNG without its IEND chunk" in done.stdout
     assert f"2 times: {label}: label file not found" in done.stdout

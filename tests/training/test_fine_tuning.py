@@ -17,7 +17,7 @@ from ocrnet.models.ocrnet import OCRNet
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer, set_learning_rate
 from ocrnet.training.step import TrainOneStep
-from ocrnet.weights.ckpt import load_for_classes, save_weights
+from ocrnet.weights.ckpt import load_for_fine_tuning, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
@@ -50,13 +50,15 @@ def five(tmp_path):
 def test_only_classifiers_of_other_classes_are_reinitialized(five, file, classes, fresh):
     network = OCRNet(ModelConfig(**SMALL), len(classes))
     before = values(network)
-    message = load_for_classes(network, five[0].with_stem(file), configuration(classes))
+    message = load_for_fine_tuning(network, five[0].with_stem(file), configuration(classes))
     for name, value in values(network).items():
         expected = before[name] if fresh and name in CLASSIFIERS else five[1][name]
         np.testing.assert_array_equal(value, expected, err_msg=name)
     rest = len(before) - 4
-    new = f"{rest} tensors loaded; fresh for {len(classes)} classes instead of 5: {', '.join(CLASSIFIERS)}"
-    assert message.endswith(new if fresh else f"all {rest + 4} tensors loaded, the classifiers with them")
+    new = (
+        f"{rest} tensors loaded; randomly initialized for {len(classes)} classes instead of 5: {', '.join(CLASSIFIERS)}"
+    )
+    assert message.endswith(new if fresh else f"all {rest + 4} tensors loaded, including the classifiers")
 
 
 def test_a_checkpoint_of_another_network_is_refused(five):
@@ -68,7 +70,7 @@ def test_a_checkpoint_of_another_network_is_refused(five):
         r"  ocr_head"
     )
     with pytest.raises(UserError, match=pattern):
-        load_for_classes(network, five[0], configuration("abc", head_channels=24))
+        load_for_fine_tuning(network, five[0], configuration("abc", head_channels=24))
     for name, value in values(network).items():
         np.testing.assert_array_equal(value, before[name])
 

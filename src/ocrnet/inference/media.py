@@ -87,7 +87,7 @@ class Video:
             yield frame
             number += 1
         if self.path.suffix.lower() in _INDEXED_CONTAINERS and number < 0.9 * self.length - 1:
-            raise BadFile("cut short", f"{self.path}: damaged: truncated after {number} of {self.length} frames")
+            raise BadFile("truncated", f"{self.path}: damaged: truncated after {number} of {self.length} frames")
 
     def _animation_frames(self) -> Iterator[np.ndarray]:
         image, _ = open_image(self.path, read_file(self.path, "image"))
@@ -96,7 +96,7 @@ class Video:
                 image.seek(number)
                 frame = flatten(self.path, image)
             except Exception:  # decoders raise many types
-                raise BadFile("cut short", f"{self.path}: damaged: truncated after {number} frames") from None
+                raise BadFile("truncated", f"{self.path}: damaged: truncated after {number} frames") from None
             yield frame
 
     def _video_frames(self) -> Iterator[np.ndarray]:

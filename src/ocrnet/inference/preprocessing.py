@@ -24,7 +24,7 @@ def input_size(size: tuple[int, int], config: DataConfig, ratio: float = 1.0) ->
     if not config.test_size and ratio == 1:
         return size
     box = [int(side * ratio + 0.5) for side in config.test_size or size]
-    return transforms.fit(size, box, config.keep_ratio)
+    return transforms.rescale_size(size, box, config.keep_ratio)
 
 
 def window_slices(length: int, window: int, stride: int) -> list[slice]:
