@@ -68,7 +68,7 @@ def entries(section: type[Section] = Config, path: str = "") -> list[Entry]:
     found = []
     for name, field in section.model_fields.items():
         key = f"{path}{name}"
-        inner = Config.below(tuple(key.split(".")))
+        inner = Config.subsection(tuple(key.split(".")))
         if inner is None or NoneType in get_args(field.annotation):
             found.append(Entry(key, field))
         if inner is not None:
