@@ -1,4 +1,4 @@
-"""Print the model zoo as a Markdown table: measured parameters and FLOPs beside the scores that each config quotes.
+"""Print the model zoo as a Markdown table: computed parameters and FLOPs, and the published scores in each config.
 
 python scripts/model_zoo.py config/ocrnet/*.yml
 """
@@ -21,8 +21,8 @@ HEAD = (
     "| --- | ---: | ---: | ---: | ---: | --- | --- |"
 )
 SOURCES = {"mmseg": "mmsegmentation", "ssseg": "sssegmentation", "hrnet_ocr": "HRNet-OCR", "hrw": "mindspore-lab"}
-# The peers' own logits are compared in tests/models/test_published.py for these; the others are the same code with
-# another width or depth. mmsegmentation's ResNet is compared at a depth of 50.
+# For these, tests/weights/test_published.py compares the logits with those of the source project; the others differ in
+# width or depth only. mmsegmentation's ResNet is compared at a depth of 50.
 COMPARED = {
     ("mmsegmentation", "hrnet_w18_small"),
     ("sssegmentation", "hrnet_w18_small"),
@@ -32,13 +32,13 @@ COMPARED = {
 
 
 def measure(model: ModelConfig, classes: int) -> str:
-    """Parameters in millions and FLOPs in thousand millions of one 512 x 1024 forward, as two cells of the table."""
+    """Returns two cells of the table: parameters in millions and GFLOPs of one 512 x 1024 forward pass."""
     network = OCRNet(model, classes)
     return f"{count_parameters(network) / 1e6:.3f} | {count_flops(network, 512, 1024) / 1e9:.1f}"
 
 
 def first(pattern: str, text: str) -> str:
-    """The first group of the pattern's first match, or nothing."""
+    """Returns the first group of the first match, or ""."""
     match = re.search(pattern, text)
     return match[1] if match else ""
 
