@@ -1,11 +1,13 @@
-"""Stands for a module that another program imports and its OCRNet never calls. The standard library alone: it runs in
-the peers' environments."""
+"""A placeholder for a module that another project imports but its OCRNet never calls.
+
+Uses only the standard library, because it runs in the environments of the other projects.
+"""
 
 import types
 
 
 class Absent(types.ModuleType):
-    """Every name in it is an empty class, such as mmcv's compiled operators, which mmcv-lite does not have."""
+    """A module in which every name is an empty class, e.g. for mmcv's compiled operators, which mmcv-lite lacks."""
 
     __path__: tuple = ()
 

@@ -1,16 +1,16 @@
-"""Time OCRNet and, with --peer, mmsegmentation at the same work, in turn, in one run.
+"""Benchmark OCRNet and, with --peer, mmsegmentation on the same task.
 
-    python scripts/benchmark.py --work forward      # 1x3x512x1024, classes of every pixel
-    python scripts/benchmark.py --work engines      # the same by ONNX Runtime and OpenVINO
+    python scripts/benchmark.py --work forward      # 1x3x512x1024, class of each pixel
+    python scripts/benchmark.py --work engines      # the same with ONNX Runtime and OpenVINO
     python scripts/benchmark.py --work training     # a step of 2 crops of 256x512
     python scripts/benchmark.py --work compile      # the first training step, without and with --compile_cache
     python scripts/benchmark.py --work pipeline     # samples of 512x1024 from 1024x2048 PNG pairs, 1 and 2 workers
     python scripts/benchmark.py --work packed       # the same from a packed file
     python scripts/benchmark.py --work training --peer peer/bin/python      # see requirements-peer.txt
 
-Each contender is a process of its own that waits while another works; a 2048x2048x2048 matrix product of NumPy is
-timed after each round. Medians, least and most, the ratio to the first of the peer's rows, peak memory of the process,
-and for networks the time that their multiply-adds would take at the product's rate; --output FILE.json: all numbers.
+Each candidate is a separate process; only one works at a time. After each run, a 2048x2048x2048 matrix product of NumPy
+is timed. Prints median, minimum and maximum, the ratio to the first row of the peer, the peak memory of the process,
+and for networks the time of their multiply-adds at the speed of the matrix product. --output FILE.json: all numbers.
 """
 
 import argparse
@@ -32,9 +32,9 @@ import numpy as np
 from ocrnet import errors
 from ocrnet.runtime import device, program
 
-SAMPLES = 32  # of a data pipeline in one repeat
+SAMPLES = 32  # samples of a data pipeline per run
 WORKS = {
-    # work: (our contenders, the peer's work and contenders)
+    # work: (our candidates, the peer's work and candidates)
     "forward": (["mindspore"], "forward", ["eager", "channels_last"]),
     "engines": (
         ["mindspore", "onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "openvino-int8"],
@@ -54,7 +54,7 @@ def images(*shape: int) -> np.ndarray:
 
 
 def forward(how: str, backbone: str) -> Work:
-    """Classes of one 512x1024 image."""
+    """Returns a function that computes the classes of one 512x1024 image."""
     from ocrnet.config import ModelConfig
     from ocrnet.inference.engines import Engine
     from ocrnet.inference.graphs import CompileFrequentSizes
@@ -72,7 +72,7 @@ def forward(how: str, backbone: str) -> Work:
 
 
 def training(how: str, backbone: str, cache: Path | None = None) -> Work:
-    """One step on 2 crops of 256x512."""
+    """Returns a function that runs one training step on 2 crops of 256x512."""
     from mindspore import Tensor
 
     from ocrnet.config import Config
@@ -93,7 +93,7 @@ def training(how: str, backbone: str, cache: Path | None = None) -> Work:
 
 
 def pipeline(how: str, data: Path) -> Work:
-    """Batches of 2 as a training gets them."""
+    """Returns a function that loads training batches of 2."""
     from ocrnet.config import DataConfig
     from ocrnet.data.loader import TrainingSamples, training_batches
     from ocrnet.data.splits import open_dataset
@@ -105,7 +105,7 @@ def pipeline(how: str, data: Path) -> Work:
 
 
 def serve(work: str, how: str, backbone: str, data: Path) -> None:
-    """Be a contender: warm up, say so, and answer every line with seconds and peak memory."""
+    """Runs a candidate: warms up, prints "ready", and prints seconds and peak memory for each input line."""
     device.init("CPU" if work in ("pipeline", "packed") else None, 0, seed=0)
     if work in ("pipeline", "packed"):
         run = pipeline(how, data)
@@ -119,7 +119,7 @@ def serve(work: str, how: str, backbone: str, data: Path) -> None:
 
 
 def first_step(how: str, backbone: str, data: Path) -> None:
-    """Seconds and peak memory of building, compiling and doing one training step, less a second step."""
+    """Prints seconds and peak memory of building, compiling and running one training step, minus a second step."""
     device.init(None, 0, seed=0)
     built: list[Work] = []
 
@@ -132,14 +132,14 @@ def first_step(how: str, backbone: str, data: Path) -> None:
 
 
 def seconds(work: Work) -> float:
-    """Wall time of one call."""
+    """Returns the wall time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-class Contender:
-    """A process that does one piece of work whenever it is asked."""
+class Candidate:
+    """A process that runs the work on request; with `once`, a new process for each run."""
 
     def __init__(self, name: str, command: list, once: bool = False) -> None:
         self.name, self.command, self.once = name, list(map(str, command)), once
@@ -151,14 +151,14 @@ class Contender:
 
     def _start(self) -> subprocess.Popen:
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        with device.without_isa_limit():  # each chooses for itself
+        with device.without_isa_limit():  # each process selects its CPU instructions itself
             return subprocess.Popen(self.command, **pipes)
 
     def _wait_for(self, *beginnings: str) -> str:
         for line in self.process.stdout:
             if line.startswith(beginnings):
                 return line
-        raise errors.UserError(f"{self.name}: ended too early; see what {' '.join(self.command)} says")
+        raise errors.UserError(f"{self.name}: ended too early; run {' '.join(self.command)} to see its error")
 
     def run(self) -> None:
         if self.once:
@@ -177,18 +177,18 @@ class Contender:
         self.process.wait()
 
 
-def contenders(args: argparse.Namespace, data: Path) -> Iterator[Contender]:
+def candidates(args: argparse.Namespace, data: Path) -> Iterator[Candidate]:
     ours, peer_work, theirs = WORKS[args.work]
     for how in ours:
         command = [sys.executable, __file__, "--serve", args.work, how, args.backbone, data]
-        yield Contender(f"ocrnet {how}", command, once=args.work == "compile")
+        yield Candidate(f"ocrnet {how}", command, once=args.work == "compile")
     for how in theirs if args.peer else []:
         command = [args.peer, Path(__file__).with_name("benchmark_peer.py"), peer_work, how, args.backbone, data]
-        yield Contender(f"mmsegmentation {how if peer_work != 'pipeline' else '1-worker'}", command)
+        yield Candidate(f"mmsegmentation {how if peer_work != 'pipeline' else '1-worker'}", command)
 
 
 def make_data(folder: Path, packed: bool) -> None:
-    """Eight 1024x2048 street scenes, and the packed file."""
+    """Writes eight 1024x2048 street scenes and, with `packed`, the packed file."""
     script = ROOT / "scripts" / "make_demo_data.py"
     size = ["--train", 8, "--val", 1, "--width", 2048, "--height", 1024]
     subprocess.run(list(map(str, [sys.executable, script, "--output", folder, *size])), check=True, capture_output=True)
@@ -202,7 +202,7 @@ def make_data(folder: Path, packed: bool) -> None:
 
 
 def gflop(work: str, backbone: str) -> float | None:
-    """Of the network's multiply-adds; a training step takes three times those of a forward."""
+    """Returns the GFLOP of the work; a training step has three times those of a forward pass."""
     from ocrnet.config import ModelConfig
     from ocrnet.models.complexity import count_flops
     from ocrnet.models.ocrnet import OCRNet
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--work", choices=list(WORKS), default="forward")
     parser.add_argument("--backbone", default="hrnet_w18_small")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--peer", metavar="PYTHON", help="of an environment with mmsegmentation")
+    parser.add_argument("--peer", metavar="PYTHON", help="the Python of an environment with mmsegmentation")
     parser.add_argument("--output", metavar="FILE.json", type=Path)
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -229,10 +229,10 @@ def main() -> None:
 
     matrix = images(2048, 2048)
     products: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="ocrnet-benchmark-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="ocrnet-benchmark-") as folder:
         if args.work in ("pipeline", "packed"):
-            make_data(Path(scratch), args.work == "packed")
-        rows = list(contenders(args, Path(scratch)))
+            make_data(Path(folder), args.work == "packed")
+        rows = list(candidates(args, Path(folder)))
         if args.work == "compile":
             rows[1].run()  # fills the cache
             rows[1].seconds.clear()
@@ -247,15 +247,15 @@ def main() -> None:
         errors.write_text(args.output, json.dumps(result, indent=1))
 
 
-def summary(args: argparse.Namespace, rows: list[Contender], products: list[float]) -> dict:
-    """The numbers, printed as a table too."""
-    per = SAMPLES if args.work in ("pipeline", "packed") else 1
+def summary(args: argparse.Namespace, rows: list[Candidate], products: list[float]) -> dict:
+    """Prints the results as a table and returns them."""
+    units = SAMPLES if args.work in ("pipeline", "packed") else 1
     rate = 2 * 2048**3 / statistics.median(products) / 1e9
     work_gflop = gflop(args.work, args.backbone)
     baseline = next((row for row in rows if row.name.startswith("mmsegmentation")), rows[0])
     table = []
     for row in rows:
-        spent = [value / per for value in row.seconds]
+        spent = [value / units for value in row.seconds]
         table.append(
             {
                 "name": row.name,
@@ -267,11 +267,11 @@ def summary(args: argparse.Namespace, rows: list[Contender], products: list[floa
                 "seconds": spent,
             }
         )
-    unit = "s a sample" if per > 1 else "s"
+    unit = "s/sample" if units > 1 else "s"
     print(f"{args.work}, {args.backbone}, {args.repeats} rounds; NumPy's 2048³ product: {rate:.0f} GFLOP/s")
     if work_gflop:
         print(f"{work_gflop:.1f} GFLOP take {work_gflop / rate:.3f} s at that rate")
-    print(f"{'':<32}{'median ' + unit:>18}{'least':>9}{'most':>9}{'ratio':>8}{'peak GB':>9}")
+    print(f"{'':<32}{'median ' + unit:>18}{'min':>9}{'max':>9}{'ratio':>8}{'peak GB':>9}")
     for row in table:
         print(
             f"{row['name']:<32}{row['median_s']:>18.4f}{row['min_s']:>9.4f}{row['max_s']:>9.4f}{row['ratio']:>8.2f}"

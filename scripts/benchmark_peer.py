@@ -1,4 +1,4 @@
-"""mmsegmentation's OCRNet and data pipeline at the same work, for benchmark.py --peer; runs in the peer's environment.
+"""The same tasks with mmsegmentation, for benchmark.py --peer; runs in the environment of mmsegmentation.
 
 peer/bin/python scripts/benchmark_peer.py training channels_last      # see requirements-peer.txt
 """
@@ -33,19 +33,19 @@ def config_file(backbone: str) -> Config:
     return Config.fromfile(os.path.join(folder, f"ocrnet_{CONFIGS[backbone]}_cityscapes-512x1024.py"))
 
 
-def alone(tree) -> None:
-    """BatchNorm in place of SyncBatchNorm, as mmsegmentation does itself for one process."""
+def replace_sync_batch_norm(tree) -> None:
+    """Replaces SyncBatchNorm by BatchNorm, as mmsegmentation does for a single process."""
     for value in tree.values() if isinstance(tree, dict) else tree:
         if isinstance(value, dict) and value.get("type") == "SyncBN":
             value["type"] = "BN"
         if isinstance(value, dict | list | tuple):
-            alone(value)
+            replace_sync_batch_norm(value)
 
 
 def network(how: str, backbone: str) -> torch.nn.Module:
     model = config_file(backbone).model
     model.pretrained = None
-    alone(model)
+    replace_sync_batch_norm(model)
     built = MODELS.build(model)
     return built.to(memory_format=torch.channels_last) if how == "channels_last" else built
 
@@ -80,7 +80,7 @@ def training(how: str, backbone: str, data: str) -> Callable[[], object]:
 
 
 def pipeline(how: str, backbone: str, data: str) -> Callable[[], object]:
-    """Training samples of 512x1024, one after the other, as one worker of a data loader makes them."""
+    """Returns a function that loads training samples of 512x1024 one by one, like one worker of a data loader."""
     dataset = CityscapesDataset(
         data_root=data,
         data_prefix=dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train"),

@@ -1,10 +1,10 @@
-"""Read every pair of a config's data set and say what is wrong with it, before a long training does.
+"""Check every pair of a data set before a long training.
 
     python scripts/check_dataset.py --config config/ocrnet/ocrnet_demo.yml
 
-lists missing, unreadable, truncated, mismatched and out-of-range files of the training and validation splits, the
-share of each class in the training labels, and class weights that make rare classes count more. Exit status 1 when a
-file cannot be used.
+Lists missing, unreadable, truncated, mismatched and out-of-range files of the training and validation splits, the
+share of each class in the training labels, and class weights that increase the weight of rare classes. The exit status
+is 1 if a file cannot be used.
 """
 
 import sys
@@ -26,9 +26,7 @@ from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = command_line.config_parser(
-        "Read every pair of a data set and say what is wrong with it.", uses=("workers",)
-    )
+    parser = command_line.config_parser("Check every pair of a data set.", uses=("workers",))
     _, config = command_line.parse(parser)
     problems = 0
     for split in ("train", "val"):
@@ -47,16 +45,16 @@ def main() -> None:
 
 
 def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.ndarray, list[BadFile]]:
-    """(256,) int64 pixels of each class (255: ignored), and what is wrong with the pairs that cannot be used."""
+    """Returns the pixels of each class, (256,) int64 (255: ignored), and the errors of unusable pairs."""
     counts, bad = np.zeros(256, np.int64), []
 
     def read(index: int) -> np.ndarray | BadFile:
         try:
             label = dataset.read(index)[1].ravel()
-            parts = np.array_split(label, 1 + label.size // 2**24)  # NumPy counts 8 bytes a value
+            parts = np.array_split(label, 1 + label.size // 2**24)  # np.bincount takes 8 bytes per value
             return sum(np.bincount(part, minlength=256) for part in parts)
         except BadFile as error:
-            return BadFile(error.kind, str(error))  # another one: this one's traceback keeps the pixels in memory
+            return BadFile(error.kind, str(error))  # a copy: the original's traceback keeps the pixels in memory
 
     with ThreadPoolExecutor(threads) as pool, progress.bar(total=len(dataset), desc=name, unit="pair") as bar:
         for result in pool.map(read, range(len(dataset))):
@@ -69,19 +67,19 @@ def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.
 
 
 def class_weights(counts: np.ndarray) -> np.ndarray:
-    """Weights of classes with so many pixels, with a mean of 1 over those that occur.
+    """Returns class weights for these pixel counts, with a mean of 1 over the classes that occur.
 
-    1 / ln(1.02 + share), as ENet (Paszke and others, 2016, section 5.1).
+    1 / ln(1.02 + share), as in ENet (Paszke and others, 2016, section 5.1).
     """
     share = counts / counts.sum()
     weights = 1 / np.log(1.02 + share)
     weights /= weights[share > 0].mean()
-    weights[share == 0] = 1  # never seen: no weight would matter
+    weights[share == 0] = 1  # does not occur, so the weight has no effect
     return weights
 
 
 def print_classes(names: list[str], counts: np.ndarray) -> None:
-    """Share of each class among the labelled pixels, and suggested weights as the config takes them."""
+    """Prints the share of each class among the labelled pixels, and suggested class weights in the config's format."""
     share, weights = counts[: len(names)] / counts[: len(names)].sum(), class_weights(counts[: len(names)])
     width = max(12, *(len(name) for name in names))
     print(f"{'class':<{width}}  pixels %  weight")

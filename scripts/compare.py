@@ -1,7 +1,7 @@
-"""Evaluate several runs and put their scores side by side: python scripts/compare.py RUN RUN ... --output DIR
+"""Compare the scores of several runs: python scripts/compare.py RUN RUN ... --output DIR
 
-A RUN is the folder of a training (its config.yml and checkpoint/best.ckpt are evaluated on its validation split) or a
-file that `eval.py --result_json` wrote. DIR gets comparison.svg and comparison.json.
+A RUN is the folder of a training (its checkpoint/best.ckpt is evaluated on its validation split with its config.yml) or
+a file written by `eval.py --result_json`. Writes comparison.svg and comparison.json to DIR.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from ocrnet.evaluation.report import render
 from ocrnet.runtime import device, program
 
 Scores = dict[str, float | None]
-"""mIoU first, then the IoU of each class; None where it is absent, as is a class that the run does not know."""
+"""mIoU, then the IoU of each class; None if the class is absent in the labels or unknown to the run."""
 
 
 def evaluate_run(folder: Path) -> dict:
-    """What `--result_json` writes, for the best checkpoint of a run."""
+    """Returns the results of the best checkpoint of a run, as written by `--result_json`."""
     from ocrnet.config.loading import load_config
     from ocrnet.data.splits import open_dataset
     from ocrnet.evaluation.evaluator import Evaluator
@@ -35,7 +35,7 @@ def evaluate_run(folder: Path) -> dict:
 
 
 def read_scores(run: Path) -> Scores:
-    """Raises UserError when `run` is neither a run's folder nor a file of scores."""
+    """Returns the scores of a run. Raises UserError if `run` is neither a run's folder nor a result file."""
     try:
         result = evaluate_run(run) if run.is_dir() else json.loads(run.read_text(encoding="utf-8"))
         return {"mIoU": result["miou"], **result["iou"]}
@@ -44,11 +44,11 @@ def read_scores(run: Path) -> Scores:
     except (ValueError, KeyError, TypeError):
         if run.is_dir():
             raise
-        raise errors.UserError(f"{run}: not a file that eval.py --result_json wrote") from None
+        raise errors.UserError(f"{run}: not a file written by eval.py --result_json") from None
 
 
 def table(runs: dict[str, Scores], classes: list[str]) -> str:
-    """A line a class and a column a run, in per cent; * is the best of a line."""
+    """Returns a table in per cent with a row per class and a column per run; * marks the best run of a row."""
     width = max(12, *map(len, classes))
     widths = [max(9, len(name)) for name in runs]
     lines = [" " * width + "".join(f"  {name:>{wide}}" for name, wide in zip(runs, widths, strict=True))]

@@ -1,10 +1,10 @@
-"""Turn an mmsegmentation OCRNet config (version 1, .py) into a config. The config is read, never run.
+"""Convert an OCRNet config of mmsegmentation (version 1, .py) to a config of this program. It is parsed, not run.
 
     python scripts/convert_config.py --input ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py --output config/ocrnet/mine.yml
 
-reads the config and those that its _base_ names (mmengine_config.py says what it understands). It prints, and writes at
-the head of the config, what a config cannot express and what needs a hand, such as weights to convert. Exit status 2
-when the file cannot be read or describes no OCRNet of ours.
+Reads the config and its _base_ files (mmengine_config.py lists the supported syntax). Settings that cannot be expressed
+and steps to do by hand, such as converting weights, are printed and written as comments at the top of the output. The
+exit status is 2 if the file cannot be read or is not a supported OCRNet.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from ocrnet.models.hrnet import DEPTHS, stage_tables
 from ocrnet.runtime import program
 
 Leaves = dict[str, Any]
-"""A config or a config, flat: {dotted key: value}."""
+"""A flattened config, of mmsegmentation or of this program: {dotted key: value}."""
 
 BACKBONE, AUX, OCR, NORM = "model.backbone", "model.decode_head.0", "model.decode_head.1", "model.data_preprocessor"
 TRAIN, VAL, PIPELINE = "train_dataloader.dataset", "val_dataloader.dataset", "train_dataloader.dataset.pipeline"
 SGD, POLY, WARMUP = "optim_wrapper.optimizer", "param_scheduler.PolyLR", "param_scheduler.LinearLR"
 
 # fmt: off
-SAME = {  # their key: (ours, what it is where they say nothing; None: as here)
+KEYS = {  # key of mmsegmentation: (our key, mmsegmentation's default; None: our default)
     f"{OCR}.channels": ("model.head_channels", None),
     f"{OCR}.ocr_channels": ("model.key_channels", None),
     f"{OCR}.align_corners": ("model.align_corners", False),
@@ -73,7 +73,7 @@ SAME = {  # their key: (ours, what it is where they say nothing; None: as here)
     "default_hooks.checkpoint.interval": ("checkpoint.interval", None),
     "randomness.seed": ("seed", None),
 }
-ANYWAY = {  # what this program does in any case, or derives; another value is reported
+FIXED = {  # values that are fixed or derived in this program; other values are reported
     "model.type": ["CascadeEncoderDecoder"], "model.num_stages": [2], "model.test_cfg.mode": ["whole", "slide"],
     f"{BACKBONE}.frozen_stages": [-1], f"{BACKBONE}.init_cfg.type": ["Pretrained"], f"{BACKBONE}.num_stages": [4],
     f"{BACKBONE}.out_indices": [[0, 1, 2, 3]], f"{BACKBONE}.dilations": [[1, 1, 2, 4]],
@@ -92,7 +92,7 @@ ANYWAY = {  # what this program does in any case, or derives; another value is r
     "train_cfg.type": ["IterBasedTrainLoop", "EpochBasedTrainLoop"], "val_evaluator.type": ["IoUMetric"],
     "val_evaluator.iou_metrics": [["mIoU"]], "resume": [False],
 }
-_ANYWAY = re.compile(  # the same, for keys of any value
+_IGNORED = re.compile(  # keys that need no conversion, with any value
     r".*\.(num_workers|persistent_workers|pin_memory|in_channels|in_index|input_transform)"
     r"|(train|val)_dataloader\.sampler\.(shuffle|type)"
     r"|(train|val)_dataloader\.dataset\.(pipeline\.(LoadImageFromFile|LoadAnnotations|PackSegInputs|Resize|Pad|Random(Resize|Crop|Flip)"
@@ -110,7 +110,7 @@ READ = (
     "model", "train_dataloader", "val_dataloader", "optim_wrapper", "param_scheduler", "train_cfg", "default_hooks",
     "custom_hooks", "val_evaluator", "tta_pipeline", "load_from", "resume", "randomness", "custom_imports",
 )
-"""What a config tells its program; its other names are variables, logging and hardware."""
+"""The names of a config that are converted; others are variables, logging and hardware settings."""
 # fmt: on
 
 
@@ -121,23 +121,26 @@ def main() -> None:
     args = parser.parse_args()
     notes: list[str] = []
     names = read_config(args.input, notes)
-    theirs = flatten({key: names[key] for key in READ if key in names})
+    mmseg = flatten({key: names[key] for key in READ if key in names})
     try:
-        ours = convert(theirs, notes)
+        config = convert(mmseg, notes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"{args.input}: not an OCRNet config as mmsegmentation writes them: {error!r}") from None
-    notes += [f"cannot be expressed: {key} = {value!r}" for key, value in theirs.items() if not _ANYWAY.fullmatch(key)]
-    tree = nest({tuple(key.split(".")): value for key, value in ours.items()})
-    lines = [f"Made by scripts/convert_config.py of {args.input.name}.", f"  python train.py --config {args.output}"]
+        raise UserError(f"{args.input}: not an OCRNet config of mmsegmentation: {error!r}") from None
+    notes += [f"cannot be expressed: {key} = {value!r}" for key, value in mmseg.items() if not _IGNORED.fullmatch(key)]
+    tree = nest({tuple(key.split(".")): value for key, value in config.items()})
+    lines = [
+        f"Converted by scripts/convert_config.py from {args.input.name}.",
+        f"  python train.py --config {args.output}",
+    ]
     head = "".join(f"# {' '.join(line.split()) if line in notes else line}\n" for line in [*lines, *notes])
     text = yaml_syntax.dump(tree, default_flow_style=None, width=120)
     errors.write_text(args.output, head + text)
     load_config(args.output)
-    print("\n".join([*notes, f"{args.output}: {len(notes)} remarks"]))
+    print("\n".join([*notes, f"{args.output}: {len(notes)} notes"]))
 
 
 def flatten(value: Any, path: str = "") -> Leaves:
-    """A tree's leaves; lists of dicts by their `type` where that is how they are known, by place otherwise."""
+    """Flattens a tree. Lists of dicts are keyed by `type` in pipelines, losses and schedulers, by index otherwise."""
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         kinds = [part.get("type") for part in value]
         by_type = path.endswith(("pipeline", "loss_decode", "param_scheduler")) and len(set(kinds)) == len(kinds)
@@ -152,176 +155,181 @@ def flatten(value: Any, path: str = "") -> Leaves:
     return leaves
 
 
-def convert(theirs: Leaves, notes: list[str]) -> Leaves:
-    """The config. What is understood is taken out of `theirs`; what needs a hand is added to `notes`."""
-    ours: Leaves = {"model.backbone": backbone(theirs)}
-    splits = join_datasets(theirs)
-    ours["data.format"] = DATASETS.get(theirs.pop(f"{TRAIN}.type"), "list")
-    if (heads := (theirs.pop(f"{AUX}.type"), theirs.pop(f"{OCR}.type"))) != ("FCNHead", "OCRHead"):
-        raise UserError(f"decode_head is {heads}; OCRNet's are FCNHead and OCRHead")
-    classes, reads = theirs.pop(f"{OCR}.num_classes"), theirs.get(f"{AUX}.in_channels")
-    if isinstance(reads, list) and theirs[f"{AUX}.channels"] == sum(reads):
-        del theirs[f"{AUX}.channels"]  # as wide as what it reads, which is derived here
-    convert_losses(theirs, ours, notes)
-    convert_resizes(theirs, ours, notes)
-    if f"{PIPELINE}.PhotoMetricDistortion.type" not in theirs:
-        ours["data.photometric"] = None
-    if f"{PIPELINE}.Pad.type" in theirs:
-        ours["data.pad"] = "black"  # before the mean is taken off, where the data preprocessor pads behind it
-    if isinstance(size := theirs.get(f"{PIPELINE}.RandomCrop.crop_size"), int):
-        theirs[f"{PIPELINE}.RandomCrop.crop_size"] = [size, size]
-    if theirs.get("train_cfg.max_iters") == theirs.get(f"{POLY}.end"):
-        theirs.pop(f"{POLY}.end", None)
-    ours["schedule.kind"] = "poly" if f"{POLY}.type" in theirs else "constant"
-    if f"{WARMUP}.type" in theirs:
-        ours["schedule.warmup_lr"] = theirs[f"{SGD}.lr"] * theirs.pop(f"{WARMUP}.start_factor", 1 / 3)
-    if theirs.get("optim_wrapper.type") == "AmpOptimWrapper":
-        scale = theirs.pop("optim_wrapper.loss_scale", "dynamic")
-        ours |= {"train.amp": "all", "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
-        ours |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
+def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
+    """Returns the converted config. Removes converted keys from `mmseg`; adds steps to do by hand to `notes`."""
+    config: Leaves = {"model.backbone": backbone(mmseg)}
+    splits = join_datasets(mmseg)
+    config["data.format"] = DATASETS.get(mmseg.pop(f"{TRAIN}.type"), "list")
+    if (heads := (mmseg.pop(f"{AUX}.type"), mmseg.pop(f"{OCR}.type"))) != ("FCNHead", "OCRHead"):
+        raise UserError(f"decode_head is {heads}; OCRNet has FCNHead and OCRHead")
+    classes, in_channels = mmseg.pop(f"{OCR}.num_classes"), mmseg.get(f"{AUX}.in_channels")
+    if isinstance(in_channels, list) and mmseg[f"{AUX}.channels"] == sum(in_channels):
+        del mmseg[f"{AUX}.channels"]  # the width of its input, which is the default here
+    convert_losses(mmseg, config, notes)
+    convert_resizes(mmseg, config, notes)
+    if f"{PIPELINE}.PhotoMetricDistortion.type" not in mmseg:
+        config["data.photometric"] = None
+    if f"{PIPELINE}.Pad.type" in mmseg:
+        config["data.pad"] = "black"  # Pad runs before the normalisation, the data preprocessor pads after it
+    if isinstance(size := mmseg.get(f"{PIPELINE}.RandomCrop.crop_size"), int):
+        mmseg[f"{PIPELINE}.RandomCrop.crop_size"] = [size, size]
+    if mmseg.get("train_cfg.max_iters") == mmseg.get(f"{POLY}.end"):
+        mmseg.pop(f"{POLY}.end", None)
+    config["schedule.kind"] = "poly" if f"{POLY}.type" in mmseg else "constant"
+    if f"{WARMUP}.type" in mmseg:
+        config["schedule.warmup_lr"] = mmseg[f"{SGD}.lr"] * mmseg.pop(f"{WARMUP}.start_factor", 1 / 3)
+    if mmseg.get("optim_wrapper.type") == "AmpOptimWrapper":
+        scale = mmseg.pop("optim_wrapper.loss_scale", "dynamic")
+        config |= {"train.amp": "all", "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
+        config |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
     decays = [f"optim_wrapper.paramwise_cfg.{kind}_decay_mult" for kind in ("norm", "bias")]
-    if [theirs.get(key) for key in decays] == [0, 0]:
-        ours["optimizer.decay_norm_and_bias"] = bool(theirs.pop(decays[0]) or theirs.pop(decays[1]))
-    branches = theirs.get("tta_pipeline.TestTimeAug.transforms", [])
-    if ratios := [change["scale_factor"] for branch in branches for change in branch if "scale_factor" in change]:
-        ours["eval.ratios"] = ratios
-    for key, values in ANYWAY.items():
-        if theirs.get(key) in values:
-            del theirs[key]
-    for key in [key for key in theirs if ".norm_cfg." in key and theirs[key] in ("SyncBN", "BN", True)]:
-        del theirs[key]
-    for key, (name, usual) in SAME.items():
-        if (value := theirs.pop(key, usual)) is not None:
-            ours[name] = max(0.0, value) if name.endswith("dropout") else value  # -1 is none
-    for name in ("data.base_size", "data.test_size"):  # theirs is (width, height), or one number for both
-        if isinstance(ours.get(name), list | tuple):
-            ours[name] = list(ours[name][::-1])
-    if ours["schedule.kind"] == "constant":
-        del ours["schedule.power"], ours["schedule.min_lr"]  # a PolyLR that is not there has neither
-    ours["model.context_channels"] = ours.get("model.head_channels", 512)
-    if (batches := ours.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in ours:
-        ours["train.total_step"] //= batches  # an iteration there is a batch, a step here an update
-    convert_splits(theirs, ours, splits, classes, notes)
+    if [mmseg.get(key) for key in decays] == [0, 0]:
+        config["optimizer.decay_norm_and_bias"] = bool(mmseg.pop(decays[0]) or mmseg.pop(decays[1]))
+    branches = mmseg.get("tta_pipeline.TestTimeAug.transforms", [])
+    if ratios := [step["scale_factor"] for branch in branches for step in branch if "scale_factor" in step]:
+        config["eval.ratios"] = ratios
+    for key, values in FIXED.items():
+        if mmseg.get(key) in values:
+            del mmseg[key]
+    for key in [key for key in mmseg if ".norm_cfg." in key and mmseg[key] in ("SyncBN", "BN", True)]:
+        del mmseg[key]
+    for key, (name, default) in KEYS.items():
+        if (value := mmseg.pop(key, default)) is not None:
+            config[name] = max(0.0, value) if name.endswith("dropout") else value  # -1 means no dropout
+    for name in ("data.base_size", "data.test_size"):  # (width, height) in mmsegmentation, or one number for both
+        if isinstance(config.get(name), list | tuple):
+            config[name] = list(config[name][::-1])
+    if config["schedule.kind"] == "constant":
+        del config["schedule.power"], config["schedule.min_lr"]  # there is no PolyLR
+    config["model.context_channels"] = config.get("model.head_channels", 512)
+    if (batches := config.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in config:
+        config["train.total_step"] //= batches  # mmsegmentation counts batches, this program counts updates
+    convert_splits(mmseg, config, splits, classes, notes)
     for key in ("model.pretrained", f"{BACKBONE}.init_cfg.checkpoint", "load_from"):
-        if weights := theirs.pop(key, None):
+        if weights := mmseg.pop(key, None):
             name, flag = ("checkpoint", "") if key == "load_from" else ("pretrained", " --backbone")
             command = f"scripts/convert_weights.py --source mmseg{flag} --input {str(weights).rpartition('/')[2]}"
             notes.append(f"weights: {command}, then set model.{name}")
-    if ours.get("model.freeze_norm"):
-        notes.append("model.freeze_norm: of the heads, too; mmsegmentation's norm_eval is of the backbone alone")
-    return ours
+    if config.get("model.freeze_norm"):
+        notes.append("model.freeze_norm: applies to the heads too; mmsegmentation's norm_eval applies to the backbone")
+    return config
 
 
-def convert_losses(theirs: Leaves, ours: Leaves, notes: list[str]) -> None:
-    """The losses of both heads; a note for each formula that is another one here."""
+def convert_losses(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
+    """Converts the losses of both heads; adds a note for each loss whose formula differs."""
     main, auxiliary = f"{OCR}.loss_decode.", f"{AUX}.loss_decode."
-    cross, kept = theirs.pop(f"{main}CrossEntropyLoss.type", None), theirs.pop(f"{OCR}.sampler.type", None)
+    cross, kept = mmseg.pop(f"{main}CrossEntropyLoss.type", None), mmseg.pop(f"{OCR}.sampler.type", None)
     if not cross:
-        notes.append("loss: the main loss has cross entropy here in any case, with weight 1")
-    ours["loss.auxiliary_weight"] = 0.0
-    if theirs.pop(f"{auxiliary}CrossEntropyLoss.type", None):
-        ours["loss.auxiliary_weight"] = theirs.pop(f"{auxiliary}CrossEntropyLoss.loss_weight", 1.0)
+        notes.append("loss: the main loss always has a cross entropy here, with weight 1")
+    config["loss.auxiliary_weight"] = 0.0
+    if mmseg.pop(f"{auxiliary}CrossEntropyLoss.type", None):
+        config["loss.auxiliary_weight"] = mmseg.pop(f"{auxiliary}CrossEntropyLoss.loss_weight", 1.0)
     weights, valid = (
-        [theirs.pop(f"{head}CrossEntropyLoss.{key}", usual) for head in (main, auxiliary)]
-        for key, usual in (("class_weight", []), ("avg_non_ignore", False))
+        [mmseg.pop(f"{head}CrossEntropyLoss.{key}", default) for head in (main, auxiliary)]
+        for key, default in (("class_weight", []), ("avg_non_ignore", False))
     )
-    ours["loss.class_weights"] = weights[0]
-    # with class weights mmsegmentation divides by their sum over the labels, whatever avg_non_ignore says
-    ours["loss.average"] = "valid" if weights[0] or valid[0] else "all"
+    config["loss.class_weights"] = weights[0]
+    # with class weights, mmsegmentation divides by their sum over the labels, regardless of avg_non_ignore
+    config["loss.average"] = "valid" if weights[0] or valid[0] else "all"
     if weights[0] != weights[1]:
-        notes.append(f"loss.class_weights: of both heads here; the auxiliary head's are {weights[1]} in mmsegmentation")
-    elif not weights[0] and valid[0] != valid[1]:
-        notes.append(f"loss.average: of both heads here; the auxiliary head's avg_non_ignore is {valid[1]}")
-    if kept == "OHEMPixelSampler":  # min_kept is of an image; without thresh the min_kept largest losses are kept
-        keep = theirs.pop(f"{OCR}.sampler.min_kept", 100_000)
-        ours["loss.ohem.threshold"] = theirs.pop(f"{OCR}.sampler.thresh", 0.0)
-        ours["loss.ohem.keep"] = keep * theirs["train_dataloader.batch_size"]
-        notes.append("loss.ohem: the mean is over the hard pixels here, over all of them in mmsegmentation")
-    elif kept:
-        theirs[f"{OCR}.sampler.type"] = kept
-    for loss, name in (("DiceLoss", "loss.dice"), ("LovaszLoss", "loss.lovasz")):
-        if theirs.pop(f"{main}{loss}.type", None):
-            ours[name] = theirs.pop(f"{main}{loss}.loss_weight", 1.0)
-    if "loss.dice" in ours:
-        sigmoid = theirs.pop(f"{main}DiceLoss.use_sigmoid", True)
-        squares = not theirs.pop(f"{main}DiceLoss.naive_dice", False)
-        eps = theirs.pop(f"{main}DiceLoss.eps", 1e-3)
         notes.append(
-            "loss.dice: another formula. mmsegmentation's: of each image, over all pixels and classes at once and over "
-            f"the ignored pixels' probabilities, p by {'sigmoid' if sigmoid else 'softmax'}, "
+            f"loss.class_weights: the same for both heads here; {weights[1]} in mmsegmentation's auxiliary head"
+        )
+    elif not weights[0] and valid[0] != valid[1]:
+        notes.append(f"loss.average: the same for both heads here; the auxiliary head's avg_non_ignore is {valid[1]}")
+    if kept == "OHEMPixelSampler":  # min_kept is per image; without thresh, the min_kept largest losses are used
+        keep = mmseg.pop(f"{OCR}.sampler.min_kept", 100_000)
+        config["loss.ohem.threshold"] = mmseg.pop(f"{OCR}.sampler.thresh", 0.0)
+        config["loss.ohem.keep"] = keep * mmseg["train_dataloader.batch_size"]
+        notes.append("loss.ohem: the mean is over the hard pixels here, over all pixels in mmsegmentation")
+    elif kept:
+        mmseg[f"{OCR}.sampler.type"] = kept
+    for loss, name in (("DiceLoss", "loss.dice"), ("LovaszLoss", "loss.lovasz")):
+        if mmseg.pop(f"{main}{loss}.type", None):
+            config[name] = mmseg.pop(f"{main}{loss}.loss_weight", 1.0)
+    if "loss.dice" in config:
+        sigmoid = mmseg.pop(f"{main}DiceLoss.use_sigmoid", True)
+        squares = not mmseg.pop(f"{main}DiceLoss.naive_dice", False)
+        eps = mmseg.pop(f"{main}DiceLoss.eps", 1e-3)
+        notes.append(
+            "loss.dice: another formula. mmsegmentation: per image, over all pixels and classes at once, including "
+            f"the probabilities of ignored pixels, p by {'sigmoid' if sigmoid else 'softmax'}, "
             f"{'p and y squared in the denominator, ' if squares else ''}eps {eps}. Here: mean over the classes that "
-            "occur in the batch, labelled pixels only, p by softmax, no squares, 1 in the place of eps"
+            "occur in the batch, labelled pixels only, p by softmax, no squares, 1 instead of eps"
         )
 
 
-def convert_resizes(theirs: Leaves, ours: Leaves, notes: list[str]) -> None:
-    """keep_ratio of training and evaluation, which are one here, and align_corners."""
-    given = [key for key in (f"{PIPELINE}.RandomResize", f"{VAL}.pipeline.Resize") if f"{key}.type" in theirs]
-    keeps = {key: theirs.pop(f"{key}.keep_ratio", False) for key in given}
+def convert_resizes(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
+    """Converts keep_ratio of training and evaluation, which is one key here, and align_corners."""
+    given = [key for key in (f"{PIPELINE}.RandomResize", f"{VAL}.pipeline.Resize") if f"{key}.type" in mmseg]
+    keeps = {key: mmseg.pop(f"{key}.keep_ratio", False) for key in given}
     if keeps:
-        ours["data.keep_ratio"] = keeps[given[0]]
+        config["data.keep_ratio"] = keeps[given[0]]
     if len(set(keeps.values())) > 1:
-        notes.append(f"data.keep_ratio: of training and evaluation here; evaluation's is {keeps[given[1]]}")
-    corners = theirs.get(f"{OCR}.align_corners", False), theirs.pop(f"{AUX}.align_corners", False)
+        notes.append(
+            f"data.keep_ratio: the same for training and evaluation here; {keeps[given[1]]} in mmsegmentation's "
+            "evaluation"
+        )
+    corners = mmseg.get(f"{OCR}.align_corners", False), mmseg.pop(f"{AUX}.align_corners", False)
     if corners[0] != corners[1]:
-        notes.append(f"model.align_corners: of both heads here; the auxiliary head's is {corners[1]}")
-    if corners[0] and ours["model.backbone"].startswith("hrnet"):
-        notes.append("model.align_corners: of HRNet's fuse step, too, which mmsegmentation resizes without it")
+        notes.append(f"model.align_corners: the same for both heads here; the auxiliary head's is {corners[1]}")
+    if corners[0] and config["model.backbone"].startswith("hrnet"):
+        notes.append("model.align_corners: applies to HRNet's fuse step too; in mmsegmentation it does not")
 
 
-def backbone(theirs: Leaves) -> str:
-    """Our name of the backbone. Raises UserError when it has another width or depth."""
-    kind, depth = theirs.pop(f"{BACKBONE}.type"), theirs.pop(f"{BACKBONE}.depth", 50)
+def backbone(mmseg: Leaves) -> str:
+    """Returns our name of the backbone. Raises UserError if it has another type, width or depth."""
+    kind, depth = mmseg.pop(f"{BACKBONE}.type"), mmseg.pop(f"{BACKBONE}.depth", 50)
     found = f"resnet{depth}{'_v1c' if kind == 'ResNetV1c' else ''}_d8" if depth in (50, 101) else None
     if kind == "HRNet":
         keys = ("num_modules", "num_branches", "block", "num_blocks", "num_channels")
         stages = {
-            f"stage{stage}": {key: theirs.pop(f"{BACKBONE}.extra.stage{stage}.{key}") for key in keys}
+            f"stage{stage}": {key: mmseg.pop(f"{BACKBONE}.extra.stage{stage}.{key}") for key in keys}
             for stage in range(1, 5)
         }
         found = next((name for name in DEPTHS if stage_tables(name) == stages), None)
     if not found or kind not in ("HRNet", "ResNet", "ResNetV1c"):
-        raise UserError(f"backbone {kind}: not one of those that model.backbone has, by its kind, width or depth")
+        raise UserError(f"backbone {kind}: its type, width or depth is not supported; see model.backbone")
     return found
 
 
-def join_datasets(theirs: Leaves) -> list[str]:
-    """Names of the training splits; of datasets that are joined, the first one's leaves stay, in the place of one."""
-    names = [split_name(theirs, TRAIN)]
-    if theirs.get(f"{TRAIN}.type") == "ConcatDataset":
-        count = 1 + max(int(key.split(".")[3]) for key in theirs if key.startswith(f"{TRAIN}.datasets."))
-        names = [split_name(theirs, f"{TRAIN}.datasets.{place}") for place in range(count)]
-        for key in [key for key in theirs if key.startswith(f"{TRAIN}.datasets.")]:
-            value, (place, rest) = theirs.pop(key), key.removeprefix(f"{TRAIN}.datasets.").split(".", 1)
-            if place == "0":
-                theirs[f"{TRAIN}.{rest}"] = value
+def join_datasets(mmseg: Leaves) -> list[str]:
+    """Returns the names of the training splits. A ConcatDataset is replaced by its first data set."""
+    names = [split_name(mmseg, TRAIN)]
+    if mmseg.get(f"{TRAIN}.type") == "ConcatDataset":
+        count = 1 + max(int(key.split(".")[3]) for key in mmseg if key.startswith(f"{TRAIN}.datasets."))
+        names = [split_name(mmseg, f"{TRAIN}.datasets.{index}") for index in range(count)]
+        for key in [key for key in mmseg if key.startswith(f"{TRAIN}.datasets.")]:
+            value, (index, rest) = mmseg.pop(key), key.removeprefix(f"{TRAIN}.datasets.").split(".", 1)
+            if index == "0":
+                mmseg[f"{TRAIN}.{rest}"] = value
     return names
 
 
-def split_name(theirs: Leaves, start: str) -> str:
-    """Name of a split: of its list, or of its images' folder."""
-    folder, file = theirs.pop(f"{start}.data_prefix.img_path", ""), theirs.pop(f"{start}.ann_file", None)
+def split_name(mmseg: Leaves, start: str) -> str:
+    """Returns the name of a split: that of its list or its image folder."""
+    folder, file = mmseg.pop(f"{start}.data_prefix.img_path", ""), mmseg.pop(f"{start}.ann_file", None)
     return Path(file).stem if file else Path(folder).name
 
 
-def convert_splits(theirs: Leaves, ours: Leaves, splits: list[str], classes: int, notes: list[str]) -> None:
-    """Where the images are, and what depends on whose they are."""
-    kind, zero = theirs.pop(f"{VAL}.type"), theirs.pop(f"{PIPELINE}.LoadAnnotations.reduce_zero_label", False)
-    ours["data.train"] = "trainaug" if splits == ["train", "aug"] else splits[0]
-    ours["data.val"] = split_name(theirs, VAL)
-    ours["data.root"] = ours.get("data.root", "data").rstrip("/")
-    if ours["data.format"] == "cityscapes" and ours.get("data.test_size") == [1024, 2048]:
-        del ours["data.test_size"]  # the images' own size
-    if ours["data.format"] == "list":
-        usual = [f"class {number}" for number in range(classes)]
-        ours["data.classes"] = theirs.pop(f"{TRAIN}.metainfo.classes", usual)
-        ours["data.palette"] = theirs.pop(f"{TRAIN}.metainfo.palette", [])
-        ours |= {"data.train": "train.lst", "data.val": "val.lst"}
+def convert_splits(mmseg: Leaves, config: Leaves, splits: list[str], classes: int, notes: list[str]) -> None:
+    """Converts the paths of the splits, and the settings that depend on the data set."""
+    kind, zero = mmseg.pop(f"{VAL}.type"), mmseg.pop(f"{PIPELINE}.LoadAnnotations.reduce_zero_label", False)
+    config["data.train"] = "trainaug" if splits == ["train", "aug"] else splits[0]
+    config["data.val"] = split_name(mmseg, VAL)
+    config["data.root"] = config.get("data.root", "data").rstrip("/")
+    if config["data.format"] == "cityscapes" and config.get("data.test_size") == [1024, 2048]:
+        del config["data.test_size"]  # the images' own size
+    if config["data.format"] == "list":
+        default = [f"class {number}" for number in range(classes)]
+        config["data.classes"] = mmseg.pop(f"{TRAIN}.metainfo.classes", default)
+        config["data.palette"] = mmseg.pop(f"{TRAIN}.metainfo.palette", [])
+        config |= {"data.train": "train.lst", "data.val": "val.lst"}
         if zero:
-            ours["data.label_map"] = {0: 255, **{number + 1: number for number in range(classes)}}
-        for key in [key for key in theirs if key.startswith(f"{VAL}.metainfo.")]:
-            del theirs[key]
-        notes.append(f"data: {kind} is read from lists, which scripts/make_lists.py writes; look at data.classes")
+            config["data.label_map"] = {0: 255, **{number + 1: number for number in range(classes)}}
+        for key in [key for key in mmseg if key.startswith(f"{VAL}.metainfo.")]:
+            del mmseg[key]
+        notes.append(f"data: {kind} is read from lists; write them with scripts/make_lists.py and check data.classes")
 
 
 if __name__ == "__main__":

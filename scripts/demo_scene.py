@@ -1,7 +1,8 @@
-"""A pinhole camera, a painter, and what is seen in a street; make_demo_data.py puts it together.
+"""A pinhole camera and functions that draw the objects of a street; used by make_demo_data.py.
 
-Places are in metres: x to the right of the road's middle, h up, z ahead along the road. What stands is flat and faces
-the camera; buildings and vehicles are boxes along the road, of which the near end and the inner side are seen.
+Coordinates are in metres: x to the right of the road's centre, h up, z ahead along the road. Objects are flat and face
+the camera, except for buildings and vehicles: these are boxes along the road, of which the near end and the inner side
+are visible.
 """
 
 import math
@@ -17,7 +18,7 @@ Span = tuple[float, float]
 
 
 class Weather(NamedTuple):
-    """Sky (RGB, zenith and horizon), light on surfaces (RGB gain), sight in metres."""
+    """Sky (RGB at the zenith and the horizon), light on surfaces (RGB gain), visibility in metres."""
 
     zenith: tuple[int, int, int]
     haze: tuple[int, int, int]
@@ -33,11 +34,17 @@ WEATHERS = (
     Weather((70, 72, 122), (246, 172, 112), (0.80, 0.66, 0.64), 240),  # dusk
     Weather((112, 120, 130), (168, 174, 180), (0.68, 0.71, 0.76), 110),  # rain
 )
-BLOTCHES = {"vegetation": 0.22, "terrain": 0.12, "wall": 0.12, "road": 0.06, "sidewalk": 0.06}  # of grain, a label
+BLOTCHES = {
+    "vegetation": 0.22,
+    "terrain": 0.12,
+    "wall": 0.12,
+    "road": 0.06,
+    "sidewalk": 0.06,
+}  # strength of the coarse noise per label
 
 
 class Part(NamedTuple):
-    """Filled polygons (..., corners, 3) of x, h, z in metres; with a width in metres a line."""
+    """Filled polygons (..., corners, 3) of x, h, z in metres; lines if `width` (metres) is not 0."""
 
     points: np.ndarray
     colour: tuple | np.ndarray
@@ -46,32 +53,33 @@ class Part(NamedTuple):
 
 @dataclass
 class Scene:
-    """An image under way, its annotation, and the camera."""
+    """The image drawn so far, its annotation, and the camera."""
 
     rng: np.random.Generator
     image: np.ndarray  # (height, width, 3) uint8 RGB
     objects: list[dict]  # as in Cityscapes' polygons.json
-    grain: np.ndarray  # (2, height, width): fine and leaf-sized noise
+    grain: np.ndarray  # (2, height, width): fine and coarse noise
     weather: Weather
     sun: float  # -1 from the left .. 1 from the right
     focal: float  # pixels
     centre: float  # column of the vanishing point
     horizon: float  # row
     eye: tuple[float, float]  # x and h of the camera
-    bend: float  # the road lies bend * z ** 2 aside
+    bend: float  # curvature: the road is shifted by bend * z ** 2
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) metres to (..., 2) pixels: column, row."""
+        """Projects points (..., 3) in metres to (..., 2) pixels: column, row."""
         x, h, z = np.moveaxis(np.asarray(points, float), -1, 0)
         z = np.maximum(z, 0.8)
         column = self.centre + self.focal * (x + self.bend * z**2 - self.eye[0]) / z
         return np.stack([column, self.horizon - self.focal * (h - self.eye[1]) / z], -1)
 
     def paint(self, label: str | None, parts: list[Part], z, opacity=1.0, outline: np.ndarray | None = None) -> None:
-        """Paint an object and annotate its outline, that of its parts if none is given; no label, no annotation.
+        """Draws an object and adds its outline to the annotation (default: the outline of its parts).
 
         Args:
-            z: metres, a number or (height, 1): how much of the haze lies before it.
+            label: class name; None: no annotation.
+            z: distance in metres for the haze, a number or (height, 1).
         """
         height, width = self.image.shape[:2]
         projected = [self.project(part.points) for part in parts]
@@ -102,16 +110,16 @@ class Scene:
             self.objects.append({"label": label, "polygon": (rim[:, 0] + corner).tolist()})
 
     def pick(self, *choices):
-        """One of the arguments."""
+        """Returns a random argument."""
         return choices[self.rng.integers(len(choices))]
 
     def hue(self, *colours: tuple, spread: float = 12) -> np.ndarray:
-        """One of some RGB colours, a little changed."""
+        """Returns a random one of the RGB colours, slightly varied."""
         return np.clip(self.pick(*colours) + self.rng.normal(0, spread, 3), 8, 250)
 
 
 def _draw(canvas: np.ndarray, points: np.ndarray, width: int, value) -> None:
-    """Lines `width` pixels wide, or with 0 filled polygons, through (..., corners, 2) pixels."""
+    """Draws lines of `width` pixels through (..., corners, 2) pixels, or filled polygons if `width` is 0."""
     shapes = list(np.round(points * 16).astype(np.int32).reshape(-1, *points.shape[-2:]))  # in sixteenths of a pixel
     if width:
         cv2.polylines(canvas, shapes, False, value, width, cv2.LINE_AA, 4)
@@ -120,31 +128,31 @@ def _draw(canvas: np.ndarray, points: np.ndarray, width: int, value) -> None:
 
 
 def quad(x, h, z) -> np.ndarray:
-    """Rectangles: two of x, h, z are (low, high), of arrays for several; the third is a number."""
+    """Returns rectangles: two of x, h, z are (low, high), with arrays for several rectangles; the third is a number."""
     corners = iter(((0, 1, 1, 0), (0, 0, 1, 1)))
     axes = [[value[end] for end in next(corners)] if isinstance(value, tuple) else [value] * 4 for value in (x, h, z)]
     return np.stack(np.broadcast_arrays(*(np.stack(np.broadcast_arrays(*axis), -1) for axis in axes)), -1)
 
 
 def flat(x: float, z: float, points: list) -> np.ndarray:
-    """(u, h) points of something that faces the camera, u to the right of x."""
+    """Returns points of an object that faces the camera, from (u, h) points with u to the right of x."""
     u, h = np.transpose(points)
     return np.stack(np.broadcast_arrays(x + u, h, z), -1)
 
 
 def disc(x: float, h: float, z: float, radius, corners: int = 18, turn: float = 0.0) -> np.ndarray:
-    """A disc that faces the camera, or a polygon of few corners."""
+    """Returns a disc that faces the camera, or a regular polygon."""
     angle = turn + np.arange(corners) * 2 * math.pi / corners
     return flat(x, z, np.stack([radius * np.cos(angle), h + radius * np.sin(angle)], -1))
 
 
 def inner(scene: Scene, x: Span) -> float | None:
-    """The side of a box that the camera sees, if any."""
+    """Returns x of the side of a box that the camera sees, or None."""
     return x[0] if scene.eye[0] < x[0] else x[1] if scene.eye[0] > x[1] else None
 
 
 def box(scene: Scene, x: Span, h: Span, z: Span, colour) -> list[Part]:
-    """The inner side and the near end of a box; the sun decides which of them is brighter."""
+    """Returns the inner side and the near end of a box; their brightness depends on the sun."""
     colour, side = np.asarray(colour, float), inner(scene, x)
     shade = 0.95 + 0.2 * scene.sun * (1 if side == x[1] else -1)
     parts = [] if side is None else [Part(quad(side, h, z), colour * shade)]
@@ -152,7 +160,7 @@ def box(scene: Scene, x: Span, h: Span, z: Span, colour) -> list[Part]:
 
 
 def sky(scene: Scene) -> None:
-    """A gradient with clouds; everything else is painted over it."""
+    """Draws a gradient with clouds, the background of everything else."""
     height, width = scene.image.shape[:2]
     haze = np.float32(scene.weather.haze)
     t = np.clip(np.arange(height) / scene.horizon, 0, 1)[:, None, None] ** 1.3
@@ -164,7 +172,7 @@ def sky(scene: Scene) -> None:
 
 
 def ground(scene: Scene, label: str | None, x: Span, z: Span, colour, opacity: float = 1.0) -> None:
-    """A strip of ground along the road."""
+    """Draws a strip of ground along the road."""
     ahead = np.geomspace(z[0], z[1], 24)
     ahead = np.concatenate([ahead, ahead[::-1]])
     points = np.stack([np.repeat(x, 24), np.zeros(48), ahead], -1)
@@ -174,7 +182,7 @@ def ground(scene: Scene, label: str | None, x: Span, z: Span, colour, opacity: f
 
 
 def building(scene: Scene, x: Span, z: Span, height: float) -> None:
-    """A house with rows of windows, some of them lit, and a roof."""
+    """Draws a house with rows of windows, some of them lit, and a roof."""
     rng, side = scene.rng, inner(scene, x)
     colour = scene.hue(
         (150, 92, 76), (196, 178, 146), (140, 136, 134), (186, 150, 104), (206, 204, 196), (120, 128, 142)
@@ -199,7 +207,7 @@ def building(scene: Scene, x: Span, z: Span, height: float) -> None:
 
 
 def barrier(scene: Scene, label: str, x: float, z: Span) -> None:
-    """A wall with courses of stone, or a fence of slats, which are annotated with their gaps."""
+    """Draws a wall with rows of stones, or a fence of slats, annotated including its gaps."""
     rng, along = scene.rng, np.arange(*z, 0.42)
     if label == "wall":
         high, colour = rng.uniform(2.0, 3.2), scene.hue((168, 162, 150), (150, 96, 78), (128, 128, 132))
@@ -216,7 +224,7 @@ def barrier(scene: Scene, label: str, x: float, z: Span) -> None:
 
 
 def tree(scene: Scene, x: float, z: float, high: float, bush: bool = False) -> None:
-    """Blobs of leaves, brighter to the sun, over a trunk; a bush has none."""
+    """Draws a tree: blobs of leaves, brighter towards the sun, on a trunk; a bush has no trunk."""
     rng, wide = scene.rng, high * scene.rng.uniform(0.26, 0.4)
     leaf = scene.hue((64, 104, 40), (86, 118, 46), (48, 88, 48), (122, 122, 44))
     parts = [] if bush else [Part(flat(x, z, [(0, 0), (0, high * 0.6)]), (84, 66, 50), 0.06 * high)]
@@ -228,7 +236,7 @@ def tree(scene: Scene, x: float, z: float, high: float, bush: bool = False) -> N
 
 
 def post(scene: Scene, x: float, z: float, high: float) -> None:
-    """A pole, with a street lamp when it is tall."""
+    """Draws a pole, with a street lamp if it is tall."""
     grey, reach = scene.hue((120, 124, 126), (72, 78, 80), (160, 160, 156)), -math.copysign(1.6, x)
     parts = [Part(quad((x - 0.1, x + 0.1), (0, high), z), grey), Part(quad((x, x + 0.1), (0, high), z), grey * 0.8)]
     if high > 5:
@@ -238,18 +246,18 @@ def post(scene: Scene, x: float, z: float, high: float) -> None:
 
 
 def traffic_light(scene: Scene, x: float, z: float) -> None:
-    """A dark housing with three lamps, one of them on."""
+    """Draws a traffic light with one of its three lamps on."""
     high, lit = scene.rng.uniform(2.2, 3.0), scene.rng.integers(3)
     post(scene, x, z, high + 0.5)
     parts = [Part(quad((x - 0.3, x + 0.3), (high, high + 1.5), z), (26, 28, 30))]
-    for place, colour in enumerate(((70, 255, 130), (255, 190, 30), (255, 40, 30))):
-        shine = np.array(colour) * (1.25 if place == lit else 0.28)
-        parts.append(Part(disc(x, high + 0.28 + 0.47 * place, z, 0.19), shine))
+    for lamp, colour in enumerate(((70, 255, 130), (255, 190, 30), (255, 40, 30))):
+        shine = np.array(colour) * (1.25 if lamp == lit else 0.28)
+        parts.append(Part(disc(x, high + 0.28 + 0.47 * lamp, z, 0.19), shine))
     scene.paint("traffic light", parts, z)
 
 
 def traffic_sign(scene: Scene, x: float, z: float) -> None:
-    """A round, triangular, square or octagonal board on a pole."""
+    """Draws a round, triangular, square or octagonal sign on a pole."""
     high, size = scene.rng.uniform(2.0, 2.8), scene.rng.uniform(0.58, 0.76)
     red, blue, yellow = (206, 24, 30), (24, 82, 190), (240, 196, 20)
     corners, turn, rim, inside = scene.pick(
@@ -268,7 +276,7 @@ def traffic_sign(scene: Scene, x: float, z: float) -> None:
 
 
 def body(scene: Scene, x: float, z: float, hip: tuple, neck: tuple, feet: list, hands: list, cap) -> list[Part]:
-    """Legs, arms, torso and head of somebody, from the (u, h) points of the joints."""
+    """Returns legs, arms, torso and head of a person, from the (u, h) points of the joints."""
     coat = scene.hue((180, 40, 44), (40, 74, 150), (36, 38, 44), (208, 196, 60), (220, 220, 222), (60, 120, 80))
     trousers, skin = scene.hue((34, 40, 64), (70, 66, 60), (30, 30, 32)), scene.hue((226, 182, 150), (150, 104, 76))
     lines = [([hip, *leg], 0.2, trousers) for leg in feet] + [([hip, neck], 0.4, coat)]
@@ -279,7 +287,7 @@ def body(scene: Scene, x: float, z: float, hip: tuple, neck: tuple, feet: list, 
 
 
 def person(scene: Scene, x: float, z: float) -> None:
-    """Somebody who walks; one in five is a child."""
+    """Draws a walking person; one in five is a child."""
     k, stride = scene.pick(1.0, 1.0, 0.94, 1.05, 0.72), scene.rng.uniform(0.08, 0.34)
     feet = [[(side * stride * 0.6, 0.45 * k), (side * stride, 0.06)] for side in (-1, 1)]
     hands = [[(side * 0.26, 1.1 * k), (side * scene.rng.uniform(0.1, 0.4), 0.85 * k)] for side in (-1, 1)]
@@ -288,7 +296,7 @@ def person(scene: Scene, x: float, z: float) -> None:
 
 
 def two_wheeler(scene: Scene, x: float, z: float, label: str, ridden: bool) -> None:
-    """A bicycle (thin frame, spoked wheels) or a motorcycle (solid body, fat tyres) from its side."""
+    """Draws a bicycle (thin frame, spoked wheels) or a motorcycle (solid body, wide tyres) from the side."""
     way = scene.pick(-1, 1)
     paintwork = scene.hue((200, 36, 36), (30, 110, 190), (30, 150, 90), (236, 180, 30), (220, 220, 224))
 
@@ -331,7 +339,7 @@ VEHICLES = {
 
 
 def vehicle(scene: Scene, x: float, z: float, label: str, oncoming: bool) -> None:
-    """A car, truck, bus or tram ("train") whose near end is at z, seen from ahead or from behind."""
+    """Draws a car, truck, bus or tram ("train") with its near end at z, seen from the front or from behind."""
     length, half, high, colours = VEHICLES[label]
     colour, span, far = scene.hue(*colours), (x - half, x + half), z + length
     side, is_car = inner(scene, span), label == "car"

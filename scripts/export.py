@@ -1,4 +1,4 @@
-"""Write a network for other programs: MindIR or ONNX, BatchNorm folded into the convolutions.
+"""Export a network as MindIR or ONNX, with BatchNorm folded into the convolutions.
 
     python scripts/export.py --config FILE.yml --ckpt_path FILE.ckpt --format onnx --output ocrnet.onnx
 
@@ -24,7 +24,7 @@ from ocrnet.runtime import device, program
 
 
 class AtImageSize(nn.Cell):
-    """Logits or classes, as large as the images."""
+    """Computes logits or classes at the size of the images."""
 
     def __init__(self, cell: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
@@ -50,8 +50,8 @@ def main() -> None:
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--format", choices=["mindir", "onnx"], default="onnx")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
-    parser.add_argument("--batch", type=int, metavar="N", help="left out: any")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="left out: any")
+    parser.add_argument("--batch", type=int, metavar="N", help="default: any")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: any")
     parser.add_argument("--argmax", type=command_line.parse_bool, default=False, help="True: classes instead of logits")
     args, config = command_line.parse(parser)
     shape = (args.batch, *(args.size or (None, None)))
@@ -59,7 +59,7 @@ def main() -> None:
         raise errors.UserError("--batch, --size: at least 1")
 
     device.init(config.device_target, 0, config.seed)
-    config = config.replace({"train.amp": "none"})  # what is written is in float32
+    config = config.replace({"train.amp": "none"})  # the export is in float32
     network = fold_batch_norm(load_network(config, args.ckpt_path))
     try:
         write(network, args.format, shape, args.argmax, args.output)

@@ -1,17 +1,16 @@
-"""Draw street scenes in Cityscapes' layout, to try the whole pipeline without the real data set.
+"""Draw street scenes in Cityscapes' layout, to try the whole program without the real data set.
 
     python scripts/make_demo_data.py --output data/demo
 
-writes 96 training and 24 validation scenes of 512 x 256 pixels:
+Writes 96 training and 24 validation scenes of 512 x 256 pixels:
 
     leftImg8bit/{train,val}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png
     gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_{labelIds,instanceIds,color}.png
     gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_polygons.json
 
-The annotation of an object is the outline of what was painted, so gaps in a fence or between spokes belong to the
-object, as in Cityscapes. Each scene holds the common classes and, in turn, a truck, a bus or a tram, a bicycle or a
-motorcycle, and walls or fences. Scene n of a split depends only on the seed, the split, the size and n; files of the
-same name are written over.
+An object is annotated by its outline, so gaps in a fence or between spokes belong to the object, as in Cityscapes. Each
+scene has the common classes and, alternately, a truck, a bus or a tram, a bicycle or a motorcycle, and walls or fences.
+Scene n of a split depends only on the seed, the split, the size and n. Existing files of the same name are overwritten.
 """
 
 import argparse
@@ -36,7 +35,7 @@ SIDES = (("wall", "building"), ("building", "fence"), ("trees", "wall"), ("fence
 
 
 def new_scene(rng: np.random.Generator, width: int, height: int) -> draw.Scene:
-    """Choose camera, road shape, light and weather; sizes in pixels."""
+    """Returns an empty scene with random camera, road shape, light and weather; sizes in pixels."""
     white = rng.standard_normal((height, width), np.float32)
     leafy = cv2.resize(rng.standard_normal((128, 256), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     return draw.Scene(
@@ -54,11 +53,12 @@ def new_scene(rng: np.random.Generator, width: int, height: int) -> draw.Scene:
     )
 
 
-def lay_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -> None:
-    """Paint sky, ground and what lines the street.
+def draw_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -> None:
+    """Draws sky, ground and the objects along the street.
 
     Args:
-        half: half the width of the road, metres; `walks`: the widths of both sidewalks.
+        half: half the width of the road in metres.
+        walks: widths of both sidewalks in metres.
     """
     rng, far = scene.rng, draw.FAR
     draw.sky(scene)
@@ -102,8 +102,8 @@ def lay_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) ->
         draw.ground(scene, None, (shade, (half + 4) * np.sign(scene.sun)), (1, far), (30, 32, 44), opacity=0.28)
 
 
-def fill_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -> None:
-    """Place everything that stands or moves in the street and paint it from far to near."""
+def draw_objects(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -> None:
+    """Places poles, signs, people and vehicles in the street and draws them from far to near."""
     rng, queue = scene.rng, []
 
     def put(painter, x: float, z: float, *args) -> None:
@@ -112,8 +112,8 @@ def fill_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -
     heavy, heavy_side = ("truck", "bus", "train")[index % 3], -1 if index % 3 == 2 else scene.pick(-1, 1)
     for side in (-1, 1):
         z = rng.uniform(9, 15) if side == heavy_side else rng.uniform(7, 12)
-        for place in range(4):
-            label = heavy if side == heavy_side and place == 0 else "car"
+        for index_in_lane in range(4):
+            label = heavy if side == heavy_side and index_in_lane == 0 else "car"
             put(draw.vehicle, side * half * 0.48 + rng.normal(0, 0.15), z, label, side < 0)
             z += rng.uniform(9, 22) + draw.VEHICLES[label][0] - 4
     labels = ("bicycle", "motorcycle") if (index + index // 4) % 2 == 0 else ("motorcycle", "bicycle")
@@ -133,14 +133,14 @@ def fill_street(scene: draw.Scene, index: int, half: float, walks: np.ndarray) -
             put(draw.post, kerb, z, rng.uniform(5.5, 8))
         for z in np.arange(rng.uniform(13, 28), 60, rng.uniform(10, 18)) if rng.random() < 0.45 else ():
             put(draw.tree, side * (half + walk), z, rng.uniform(4.5, 7.5))
-    if rng.random() < 0.4:  # before any vehicle, never inside one
+    if rng.random() < 0.4:  # in front of the vehicles
         put(draw.person, rng.uniform(-half, half) * 0.8, rng.uniform(5.8, 7))
     for _, paint in sorted(queue, key=lambda entry: -entry[0]):
         paint()
 
 
-def develop(scene: draw.Scene) -> np.ndarray:
-    """Lens and sensor: blur, vignette, colour cast and noise on the painted image."""
+def simulate_camera(scene: draw.Scene) -> np.ndarray:
+    """Adds the effects of lens and sensor to the drawn image: blur, vignette, colour cast and noise."""
     rng, (height, width) = scene.rng, scene.image.shape[:2]
     image = cv2.GaussianBlur(scene.image, (0, 0), width / 1024 * rng.uniform(0.5, 1.0))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
@@ -150,21 +150,21 @@ def develop(scene: draw.Scene) -> np.ndarray:
 
 
 def draw_scene(seed: int, split: str, index: int, width: int, height: int) -> tuple[np.ndarray, list[dict]]:
-    """Return one scene as RGB image (height x width x 3, uint8) and its polygons in painter's order."""
+    """Returns one scene as an RGB image (height, width, 3) uint8, and its polygons in drawing order."""
     rng = np.random.default_rng([seed, list(CITIES).index(split), index])
     scene, half, walks = new_scene(rng, width, height), rng.uniform(4.1, 5.4), rng.uniform(2.6, 4.4, 2)
-    lay_street(scene, index, half, walks)
-    fill_street(scene, index, half, walks)
+    draw_street(scene, index, half, walks)
+    draw_objects(scene, index, half, walks)
     if rng.random() < 0.4:
         x, h = scene.eye
-        lowest = h - (height - scene.horizon) / scene.focal  # that is seen 1 m ahead
+        lowest = h - (height - scene.horizon) / scene.focal  # lowest visible height, 1 m ahead
         bonnet = draw.disc(0, lowest - 1, 1.0, rng.uniform(1.03, 1.08), 48) * (2, 1, 1) + (x, 0, 0)
         scene.paint("ego vehicle", [draw.Part(bonnet, scene.hue((40, 44, 50), (150, 152, 158)))], 1.0)
-    return develop(scene), scene.objects
+    return simulate_camera(scene), scene.objects
 
 
 def rasterise(objects: list[dict], width: int, height: int) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """Fill polygons in order as cityscapesscripts does: labelIds (L), instanceIds (I;16), color (RGBA)."""
+    """Fills polygons in order, as cityscapesscripts does. Returns labelIds (L), instanceIds (I;16) and color (RGBA)."""
     rows, seen = {label.name: label for label in LABELS}, dict.fromkeys((label.name for label in LABELS), 0)
     images = [Image.new(mode, (width, height), fill) for mode, fill in (("L", 0), ("I", 0), ("RGBA", (0, 0, 0)))]
     pens = [ImageDraw.Draw(image) for image in images]
@@ -178,7 +178,7 @@ def rasterise(objects: list[dict], width: int, height: int) -> tuple[Image.Image
 
 
 def write_scene(output: Path, seed: int, split: str, index: int, width: int, height: int) -> None:
-    """Draw one scene and write its five files."""
+    """Draws one scene and writes its five files."""
     image, objects = draw_scene(seed, split, index, width, height)
     city = CITIES[split][index % len(CITIES[split])]
     stem = f"{city}_{index:06d}_000019"
@@ -193,12 +193,12 @@ def write_scene(output: Path, seed: int, split: str, index: int, width: int, hei
 
 
 FLAGS = {
-    # flag: (default, least, what help says)
+    # flag: (default, minimum, help)
     "train": (96, 0, "training scenes"),
     "val": (24, 0, "validation scenes"),
     "width": (512, 64, "pixels"),
     "height": (256, 64, "pixels"),
-    "seed": (0, 0, "another seed draws other scenes"),
+    "seed": (0, 0, "random seed"),
 }
 
 
@@ -208,9 +208,9 @@ def main() -> None:
     for flag, (default, _, text) in FLAGS.items():
         parser.add_argument(f"--{flag}", type=int, default=default, help=f"{text} (default {default})")
     args = parser.parse_args()
-    for flag, (_, least, _) in FLAGS.items():
-        if getattr(args, flag) < least:
-            raise UserError(f"--{flag} is {getattr(args, flag)}; give {least} or more")
+    for flag, (_, minimum, _) in FLAGS.items():
+        if getattr(args, flag) < minimum:
+            raise UserError(f"--{flag} {getattr(args, flag)}: must be at least {minimum}")
     jobs = [(split, index) for split in ("train", "val") for index in range(getattr(args, split))]
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -218,10 +218,10 @@ def main() -> None:
             write_scene(args.output, args.seed, split, index, args.width, args.height)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"cannot write to --output {args.output} ({reason}); give a folder you can write to") from None
+        raise UserError(f"--output {args.output}: cannot write here ({reason}); choose another folder") from None
     print(
         f"wrote {args.train} training and {args.val} validation scenes of {args.width} x {args.height} to {args.output}"
-        f"; next: python train.py --config config/ocrnet/ocrnet_demo.yml --dataset_dir {args.output}"
+        f"; next: python train.py --config config/ocrnet/ocrnet_demo.yml --data_root {args.output}"
     )
 
 

@@ -1,12 +1,12 @@
-"""Pair images with labels, split them, and write lists and a config that is ready to train.
+"""Pair images with labels, split them, and write lists and a config for training.
 
     python scripts/make_lists.py --root data/mine --images 'images/*.jpg' --labels 'masks/*.png' \\
         --classes classes.yml --group '(.*)_frame' --config config/ocrnet/mine.yml
 
-writes ROOT/train.lst, val.lst and test.lst, `image label` a line, and a config made from ocrnet_own_data.yml
-with class names, colours, class weights and a crop that fits the images. What a * (or **, any folders) stands for in
-an image's name stands in its label's too. --group is a regular expression: images for which its brackets hold the
-same belong together, such as the frames of one video, and never come into two splits.
+Writes ROOT/train.lst, val.lst and test.lst, with `image label` per line, and a config based on ocrnet_own_data.yml with
+class names, colours, class weights and a crop size that fits the images. A * (or **, any folders) matches the same text
+in the names of image and label. --group is a regular expression: images with the same groups (the text in brackets),
+such as the frames of one video, are kept in the same split.
 """
 
 import argparse
@@ -39,64 +39,64 @@ Pairs = list[tuple[str, str]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, type=Path, help="the folder that holds images and labels")
-    parser.add_argument("--images", required=True, metavar="PATTERN", help="such as 'images/*.jpg', under --root")
-    parser.add_argument("--labels", required=True, metavar="PATTERN", help="such as 'masks/*.png', under --root")
-    parser.add_argument("--classes", required=True, metavar="FILE", help="as of polygons_to_masks.py")
-    parser.add_argument("--group", metavar="REGEX", help="what images that belong together have in common")
+    parser.add_argument("--root", required=True, type=Path, help="folder of images and labels")
+    parser.add_argument("--images", required=True, metavar="PATTERN", help="e.g. 'images/*.jpg', relative to --root")
+    parser.add_argument("--labels", required=True, metavar="PATTERN", help="e.g. 'masks/*.png', relative to --root")
+    parser.add_argument("--classes", required=True, metavar="FILE", help="class names; see polygons_to_masks.py")
+    parser.add_argument("--group", metavar="REGEX", help="images with the same groups are kept in the same split")
     parser.add_argument("--split", default="80,20,0", metavar="N,N,N", help="shares of train, val, test (80,20,0)")
-    parser.add_argument("--seed", type=int, default=0, help="another one splits otherwise")
-    parser.add_argument("--config", type=Path, metavar="FILE.yml", help="the config to write; left out: lists alone")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default 0)")
+    parser.add_argument("--config", type=Path, metavar="FILE.yml", help="config to write; default: write lists only")
     args = parser.parse_args()
 
     table = read_classes(args.classes)
-    pairs, alone = find_pairs(args.root, args.images, args.labels)
+    pairs, unlabelled = find_pairs(args.root, args.images, args.labels)
     if not pairs:
-        missing = f"; {alone[0][0]} would have {alone[0][1]}" if alone else ""
+        missing = f"; the label of {unlabelled[0][0]} would be {unlabelled[0][1]}" if unlabelled else ""
         raise UserError(f"--images {args.images}: no image under {args.root} has a label{missing}")
     splits = split(pairs, args.group, shares(args.split), args.seed)
     for name, members in splits.items():
         errors.write_text(args.root / f"{name}.lst", "".join(f"{image} {label}\n" for image, label in members))
     sizes = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
     print(f"{len(pairs)} pairs in {args.root}: {sizes}")
-    if alone:
-        print(f"{len(alone)} images have no label, such as {alone[0][0]} ({alone[0][1]} is not there)")
+    if unlabelled:
+        print(f"{len(unlabelled)} images have no label, e.g. {unlabelled[0][0]} ({unlabelled[0][1]} not found)")
     if args.config:
         write_config(args.config, args.root, table, splits)
         print(f"next: python train.py --config {args.config}")
 
 
 def find_pairs(root: Path, images: str, labels: str) -> tuple[Pairs, Pairs]:
-    """(image, label) names under `root`: the pairs, and those whose label is not there."""
+    """Returns (image, label) names relative to `root`: the pairs, and the images without a label file."""
     pieces = re.split(r"(\*\*/|\*)", images)
     if len(pieces) // 2 != len(re.findall(r"\*\*/|\*", labels)):
-        raise UserError(f"--labels {labels}: as many * as --images {images}, for what differs from file to file")
+        raise UserError(f"--labels {labels}: must have as many * as --images {images}")
     pattern = "".join({"*": "([^/]*)", "**/": "((?:.*/)?)"}.get(piece, re.escape(piece)) for piece in pieces)
     found = (re.fullmatch(pattern, file.relative_to(root).as_posix()) for file in sorted(root.glob(images)))
-    pairs, alone = [], []
+    pairs, unlabelled = [], []
     for match in filter(None, found):
         parts = iter(match.groups())
         label = re.sub(r"\*\*/|\*", lambda _: next(parts), labels)  # noqa: B023 (called at once)
         for name in (match[0], label):
             if len(name.split("#")[0].split()) != 1 or "#" in name:
-                raise UserError(f"{root / name}: a list cannot hold this name: no blanks and no # please")
-        (pairs if (root / label).is_file() else alone).append((match[0], label))
-    return pairs, alone
+                raise UserError(f"{root / name}: names with spaces or # are not supported in lists: rename the file")
+        (pairs if (root / label).is_file() else unlabelled).append((match[0], label))
+    return pairs, unlabelled
 
 
 def shares(text: str) -> list[float]:
-    """80,20 or 80,10,10 to three shares of 1."""
+    """Converts "80,20" or "80,10,10" to three shares with a sum of 1."""
     try:
         parts = [float(part) for part in text.split(",")]
         if not 2 <= len(parts) <= 3 or min(parts) < 0 or parts[0] <= 0:
             raise ValueError
     except ValueError:
-        raise UserError(f"--split {text}: write shares of train, val and test, such as 80,10,10") from None
+        raise UserError(f"--split {text}: write shares of train, val and test, e.g. 80,10,10") from None
     return [part / sum(parts) for part in [*parts, 0.0][:3]]
 
 
-def split(pairs: Pairs, group: str | None, wanted: list[float], seed: int) -> dict[str, Pairs]:
-    """Each split's pairs. Groups stay whole: the largest first, each goes where most images are lacking."""
+def split(pairs: Pairs, group: str | None, fractions: list[float], seed: int) -> dict[str, Pairs]:
+    """Splits the pairs without dividing groups: the largest groups first, each to the split that lacks most images."""
     try:
         expression = re.compile(group or "(.*)")
     except re.error as error:
@@ -110,25 +110,25 @@ def split(pairs: Pairs, group: str | None, wanted: list[float], seed: int) -> di
     order = list(groups.values())
     random.Random(seed).shuffle(order)
     order.sort(key=len, reverse=True)
-    splits: dict[str, Pairs] = {name: [] for name, share in zip(SPLITS, wanted, strict=True) if share}
+    splits: dict[str, Pairs] = {name: [] for name, share in zip(SPLITS, fractions, strict=True) if share}
     for members in order:
         lacking = {
-            name: share * len(pairs) - len(splits[name]) for name, share in zip(SPLITS, wanted, strict=True) if share
+            name: share * len(pairs) - len(splits[name]) for name, share in zip(SPLITS, fractions, strict=True) if share
         }
         splits[max(lacking, key=lacking.get)] += members
     if empty := [name for name, members in splits.items() if not members]:
-        raise UserError(f"--group {group}: {len(groups)} groups are too few, nothing is left for {', '.join(empty)}")
+        raise UserError(f"--group {group}: {len(groups)} groups are too few, no images for {', '.join(empty)}")
     return {name: sorted(members) for name, members in splits.items()}
 
 
 def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pairs]) -> None:
-    """Fill in the template. Class weights and the size of the crop come from reading every training pair."""
+    """Fills in the template. Class weights and crop size are computed from the training pairs."""
     names = [name for name, value in table.values.items() if value is not None and value != IGNORED]
     data = DataConfig(format="list", root=root, classes=names)
     dataset = SegmentationDataset([(root / image, root / label) for image, label in splits["train"]], data)
     counts, bad = read_all(dataset, device.cores(), "train")
     if bad:
-        raise UserError(f"{len(bad)} of {len(dataset)} training pairs cannot be used, such as\n  {bad[0]}")
+        raise UserError(f"{len(bad)} of {len(dataset)} training pairs cannot be used, e.g.\n  {bad[0]}")
     shapes = [read_label(root / label).shape for _, label in splits["train"][:50]]
     crop = [max(32, min(512, int(side) // 32 * 32)) for side in np.median(shapes, axis=0)]
     weights = ", ".join(f"{weight:.2f}" for weight in class_weights(counts[: len(names)]))
@@ -138,7 +138,7 @@ def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
         "classes": yaml_syntax.dump(names, default_flow_style=True, width=10**6).strip(),
         "palette": [list(table.colours[name]) for name in names] if table.colours else "[]",
         "crop_size": crop,
-        "class_weights": f"[{weights}]  # by the classes' shares of the training pixels; [] for none",
+        "class_weights": f"[{weights}]  # from the share of each class in the training pixels; []: none",
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     text = text[text.index("data:") :]
@@ -147,7 +147,7 @@ def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
         if found != 1:
             raise AssertionError(f"{TEMPLATE}: {found} lines {key}:")
     command = f"#   python train.py --config {path}\n"
-    errors.write_text(path, f"# Made by scripts/make_lists.py for {root}.\n{command}{text}")
+    errors.write_text(path, f"# Written by scripts/make_lists.py for {root}.\n{command}{text}")
     load_config(path)
 
 

@@ -1,10 +1,10 @@
-"""Turn SBD's labels into the augmented training set of PASCAL VOC 2012: 1464 images become 10582.
+"""Convert SBD's labels to the augmented training set of PASCAL VOC 2012, with 10582 instead of 1464 images.
 
     python scripts/make_voc_aug.py --sbd data/benchmark_RELEASE/dataset --voc data/VOCdevkit/VOC2012
 
-SBD («Semantic Boundaries Dataset», Hariharan and others, ICCV 2011) comes as cls/*.mat. Each becomes
-SegmentationClassAug/NAME.png; ImageSets/Segmentation gets aug.txt (what SBD adds to VOC's train, without any image
-of its val) and trainaug.txt (train, then aug).
+SBD (Semantic Boundaries Dataset, Hariharan and others, ICCV 2011) has labels as cls/*.mat. They are converted to
+SegmentationClassAug/NAME.png. Writes aug.txt (the images of SBD that are not in VOC's train or val) and trainaug.txt
+(train, then aug) to ImageSets/Segmentation.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from ocrnet.runtime import program, progress
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sbd", required=True, type=Path, metavar="DIR", help="SBD: the folder that holds cls/")
-    parser.add_argument("--voc", required=True, type=Path, metavar="DIR", help="VOC2012: the folder of JPEGImages/")
+    parser.add_argument("--sbd", required=True, type=Path, metavar="DIR", help="SBD: the folder that contains cls/")
+    parser.add_argument("--voc", required=True, type=Path, metavar="DIR", help="VOC2012: the folder with JPEGImages/")
     args = parser.parse_args()
     try:
         sbd = layout.find_folder(args.sbd, "dataset", "benchmark_RELEASE/dataset", contains="cls")
@@ -37,7 +37,7 @@ def main() -> None:
 
     files = sorted((sbd / "cls").glob("*.mat"))
     if not files:
-        raise UserError(f"{sbd / 'cls'}: no .mat files here; --sbd names the unpacked data set")
+        raise UserError(f"{sbd / 'cls'}: no .mat files found; set --sbd to the unpacked data set")
     target = voc / "SegmentationClassAug"
     try:
         target.mkdir(exist_ok=True)
@@ -53,18 +53,18 @@ def main() -> None:
 
 
 def convert(file: Path, target: Path) -> None:
-    """Write one label as a palette image. An existing target is replaced in one move, or not at all."""
+    """Writes one label as a palette image. An existing target is replaced atomically."""
     try:
         values = read_mat(file)
     except ValueError as error:
-        raise UserError(f"{file}: not one of SBD's labels: {error}") from None
+        raise UserError(f"{file}: not a label of SBD: {error}") from None
     if values.max() >= len(voc2012.CLASS_NAMES):
-        raise UserError(f"{file}: label value {values.max()} is none of VOC's 21 classes, 0 to 20")
+        raise UserError(f"{file}: label value {values.max()} is not one of VOC's 21 classes, 0 to 20")
     image = Image.fromarray(values)
     image.putpalette([level for colour in voc2012.PALETTE for level in colour])
-    scratch = target.with_suffix(".writing")
-    image.save(scratch, format="PNG")
-    scratch.replace(target)
+    temporary = target.with_suffix(".writing")
+    image.save(temporary, format="PNG")
+    temporary.replace(target)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Reads mmengine's configs (version 1, .py), which mmsegmentation has, without running them.
+"""Parses mmengine configs (version 1, .py), as used by mmsegmentation, without running them.
 
-Understood are numbers, strings, lists, dict(...), sum([...]), lists made with one `for`, names set before, and _base_.
+Supported: numbers, strings, lists, dict(...), sum([...]), list comprehensions with one `for`, variables, and _base_.
 """
 
 import ast
@@ -15,9 +15,9 @@ _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.m
 
 
 def read_config(path: Path, notes: list[str], chain: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The names that a config sets, over those of its bases. What cannot be read is added to `notes`."""
+    """Returns the variables of a config, merged with those of its bases. Adds unsupported statements to `notes`."""
     if path.resolve() in chain:
-        raise UserError(f"{path}: _base_ leads back to this file")
+        raise UserError(f"{path}: _base_ refers back to this file")
     try:
         statements = ast.parse(path.read_text(encoding="utf-8")).body
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -44,7 +44,7 @@ def read_config(path: Path, notes: list[str], chain: tuple[Path, ...] = ()) -> d
 
 
 def evaluate(node: ast.AST, names: dict[str, Any]) -> Any:
-    """The value of an expression without running it. Raises ValueError for all but the few kinds that configs need."""
+    """Evaluates an expression without running it. Raises ValueError for unsupported kinds of expressions."""
     match node:
         case ast.Constant(value):
             placeholder = re.fullmatch(r"\{\{_base_\.(\w+)\}\}", value) if isinstance(value, str) else None
@@ -69,13 +69,13 @@ def evaluate(node: ast.AST, names: dict[str, Any]) -> Any:
                 return _OPERATORS[type(kind)](*values)
         case ast.ListComp(element, [ast.comprehension(ast.Name(name), members, [], 0)]):
             return [evaluate(element, {**names, name: member}) for member in evaluate(members, names)]
-        case ast.Subscript(whole, place):
-            return evaluate(whole, names)[evaluate(place, names)]
+        case ast.Subscript(container, index):
+            return evaluate(container, names)[evaluate(index, names)]
     raise ValueError(f"line {getattr(node, 'lineno', 0)}")
 
 
 def merge(base: Any, own: Any) -> Any:
-    """mmengine's inheritance: dicts key by key unless `_delete_`, everything else replaces."""
+    """Merges as mmengine does: dicts key by key unless `_delete_` is set; other values replace those of the base."""
     if not isinstance(own, dict):
         return own
     if not isinstance(base, dict) or own.get("_delete_"):

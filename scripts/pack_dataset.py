@@ -1,10 +1,10 @@
-"""Write a config's training pairs, decoded, into one file from which crops are read several times faster.
+"""Decode the training pairs of a config into one file, from which crops are read several times faster.
 
     python scripts/pack_dataset.py --config FILE.yml --output train.packed
     python train.py --config FILE.yml --set data.packed=train.packed
 
-The samples of a training are the same with it. The file takes 4 bytes a pixel: 25 GB for Cityscapes. Pack again when
-images, labels or `data.label_map` change.
+The training samples stay the same. The file has 4 bytes per pixel: 25 GB for Cityscapes. Pack again if images, labels
+or `data.label_map` change.
 """
 
 import sys
@@ -19,7 +19,7 @@ from ocrnet.runtime import program, progress
 
 
 def main() -> None:
-    parser = command_line.config_parser("Pack a config's training pairs.")
+    parser = command_line.config_parser("Pack the training pairs of a config.")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
     args, config = command_line.parse(parser)
     dataset = open_dataset(config.data.replace({"packed": None, "on_bad_sample": "stop"}), "train")

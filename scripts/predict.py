@@ -2,9 +2,9 @@
 
     python scripts/predict.py --config FILE.yml --ckpt_path FILE.ckpt --input FOLDER --output DIR
 
-DIR/raw holds the class indices (grey PNG), DIR/mask the classes' colours (PNG) and DIR/overlay the tinted images
-(JPEG), all as large as the images. A video gives DIR/mask/NAME.mp4, DIR/overlay/NAME.mp4 and the numbered frames in
-DIR/raw/NAME.
+Writes class indices (grey PNG) to DIR/raw, class colours (PNG) to DIR/mask and the images blended with the colours
+(JPEG) to DIR/overlay, all at the size of the images. For a video, writes DIR/mask/NAME.mp4, DIR/overlay/NAME.mp4 and
+the numbered frames in DIR/raw/NAME.
 """
 
 import sys
@@ -29,12 +29,12 @@ from ocrnet.visualization import colour, overlay, write_image
 
 
 class VideoWriter:
-    """An MP4 file that takes (H, W, 3) RGB frames of one size."""
+    """Writes an MP4 file of (H, W, 3) RGB frames of one size."""
 
     def __init__(self, path: Path, frames_per_second: float, size: tuple[int, int]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            str(path).encode()  # OpenCV wants UTF-8
+            str(path).encode()  # OpenCV needs UTF-8
         except (OSError, UnicodeEncodeError) as error:
             raise errors.UserError(f"{path}: cannot write this video: {error}") from None
         self.writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, size)
@@ -46,7 +46,7 @@ class VideoWriter:
 
 
 class Output:
-    """The folder that the results go to."""
+    """Writes the results to a folder."""
 
     def __init__(self, folder: Path, colours: np.ndarray, strength: float) -> None:
         self.folder, self.colours, self.strength = folder, colours, strength
@@ -79,7 +79,9 @@ def main() -> None:
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path)
-    parser.add_argument("--strength", type=float, default=0.5, help="of the colours on overlays, 0 to 1 (default 0.5)")
+    parser.add_argument(
+        "--strength", type=float, default=0.5, help="opacity of the colours on overlays, 0 to 1 (default 0.5)"
+    )
     add_flags(parser)
     args, config = command_line.parse(parser)
     names = media.find_inputs(args.input)
@@ -106,7 +108,7 @@ def main() -> None:
         except (MemoryError, RuntimeError) as error:
             if not (reason := program.out_of_memory(error)):
                 raise
-            failed.append(f"{path}: memory ran out ({reason}): give eval.window=[512,1024], or cut it into tiles")
+            failed.append(f"{path}: out of memory ({reason}): set eval.window=[512,1024], or split it into tiles")
     failed = [problem for part in collectives.all_gather_object(failed) for problem in part]
     print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
     if failed:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a fresh machine with Python to a trained network: environment, drawn street scenes, training, evaluation,
-# images. Flags are handed to train.py and eval.py, e.g. --device_target GPU.
+# Runs the whole demo on a machine with Python: virtual environment, generated street scenes, training, evaluation and
+# visualization. Flags are passed to train.py and eval.py, e.g. --device_target GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh requirements.txt

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Several cards: bash scripts/run_distribute_train.sh CARDS config/ocrnet/NAME.yml [flags of train.py]
-# Several machines: HOSTFILE=hosts bash scripts/run_distribute_train.sh 16 ..., `ADDRESS slots=8` a line, this one first
+# Several devices: bash scripts/run_distribute_train.sh DEVICES config/ocrnet/NAME.yml [flags of train.py]
+# Several nodes: HOSTFILE=hosts bash scripts/run_distribute_train.sh 16 ..., `ADDRESS slots=8` per line, this node first
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,3p "$0" >&2; exit 2; }
 cd "$(dirname "$0")/.."
-# as root (a container) mpirun wants to be asked twice; 20 s to finish a step and save it when the job is stopped
+# as root (in a container), mpirun needs an option; a stopped job has 20 s to finish its step and save a checkpoint
 options=(--allow-run-as-root)
 hosts=(--hostfile "${HOSTFILE:-}" -x PATH)
 case $(mpirun --version) in

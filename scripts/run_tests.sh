@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and passes them. Arguments are handed to pytest, e.g. -m "not slow".
+# Installs the test requirements and runs all checks. Arguments are passed to pytest, e.g. -m "not slow".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh requirements-test.txt

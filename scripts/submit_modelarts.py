@@ -1,9 +1,10 @@
-"""Train on ModelArts from a terminal: upload the code, create the job, follow its state and log.
+"""Train on ModelArts from a terminal: upload the code, create the job, and print its state and log.
 
     python scripts/submit_modelarts.py --config config/ocrnet/NAME.yml --data_url obs://BUCKET/DATA \
         --train_url obs://BUCKET/RUN --flavor FLAVOR --engine ENGINE -- --batch_size 4
 
-What follows -- goes to train.py. Ctrl-C asks whether to leave the job or to stop it; --job ID follows it again.
+Flags after -- are passed to train.py. Ctrl-C asks whether to stop the job or leave it running; --job ID prints the log
+of an existing job.
 """
 
 import argparse
@@ -27,9 +28,9 @@ KEYS = ("MODELARTS_ENDPOINT", "MODELARTS_PROJECT_ID", "OBS_ACCESS_KEY_ID", "OBS_
 CREATING = {
     "config": "a config under config/",
     "data_url": "the data set in OBS",
-    "train_url": "folder in OBS: the run goes to its run/, the code to its code/, the platform's log to its log/",
-    "flavor": "the machine, as ModelArts names it",
-    "engine": "the id of ModelArts' image with MindSpore, or the address of your own image in SWR",
+    "train_url": "folder in OBS for run/ (outputs), code/ (this program) and log/ (the platform's log)",
+    "flavor": "flavor id of the machine",
+    "engine": "id of a ModelArts engine with MindSpore, or the address of your own image in SWR",
 }
 
 
@@ -37,12 +38,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag, text in CREATING.items():
         parser.add_argument(f"--{flag}", help=text)
-    parser.add_argument("--nodes", type=int, default=1, help="machines")
-    parser.add_argument("--name", help="of the job; left out: the config and the time")
-    parser.add_argument("--dry_run", type=parse_bool, default=False, help="True: show the request and stop")
-    parser.add_argument("--job", metavar="ID", help="follow this job, create none")
-    parser.add_argument("--interval", type=float, default=10, help="seconds between two looks at the job")
-    parser.add_argument("flags", nargs="*", help="of train.py, behind --")
+    parser.add_argument("--nodes", type=int, default=1, help="number of nodes")
+    parser.add_argument("--name", help="name of the job; default: the config and the time")
+    parser.add_argument("--dry_run", type=parse_bool, default=False, help="True: print the request and exit")
+    parser.add_argument("--job", metavar="ID", help="print the log of this job instead of creating one")
+    parser.add_argument("--interval", type=float, default=10, help="seconds between two queries of the job")
+    parser.add_argument("flags", nargs="*", help="flags of train.py, after --")
     args = parser.parse_args()
     if not args.job and (missing := [f"--{flag}" for flag in CREATING if not getattr(args, flag)]):
         parser.error(f"{', '.join(missing)}: missing")
@@ -50,12 +51,12 @@ def parse() -> argparse.Namespace:
 
 
 def request(args: argparse.Namespace, base: str) -> dict[str, Any]:
-    """The body of POST /v2/{project}/training-jobs; outputs and code are under the URL `base`."""
+    """Returns the body of POST /v2/{project}/training-jobs; outputs and code are under the URL `base`."""
     config_file = Path(args.config).resolve()
     if not config_file.is_file() or not config_file.is_relative_to(ROOT / "config"):
-        raise UserError(f"--config {args.config}: not a config under {ROOT / 'config'}, which is what the job gets")
+        raise UserError(f"--config {args.config}: not a config under {ROOT / 'config'}; only these are uploaded")
     if len(args.flags) % 2 or not all(flag.startswith("--") for flag in args.flags[::2]):
-        raise UserError(f"{' '.join(args.flags)}: behind --, write pairs such as --batch_size 4")
+        raise UserError(f"{' '.join(args.flags)}: after --, write pairs such as --batch_size 4")
     values = [
         ("config", config_file.relative_to(ROOT).as_posix()),
         ("enable_modelarts", "True"),
@@ -68,7 +69,7 @@ def request(args: argparse.Namespace, base: str) -> dict[str, Any]:
         "kind": "job",
         "metadata": {
             "name": args.name or f"{config_file.stem[:44]}-{time.strftime('%Y%m%d-%H%M%S')}",
-            "annotations": {"fault-tolerance/job-retry-num": "3"},  # each goes on where the one before was
+            "annotations": {"fault-tolerance/job-retry-num": "3"},  # each retry resumes the run
         },
         "algorithm": {
             "code_dir": code,
@@ -91,7 +92,7 @@ def upload_code(url: str) -> None:
 
 
 class Service:
-    """ModelArts' calls that are needed here, tried again while it is busy."""
+    """Client of the ModelArts API; repeats calls while the service is busy."""
 
     def __init__(self) -> None:
         try:
@@ -101,7 +102,7 @@ class Service:
         except ImportError:
             raise UserError("this needs the package huaweicloudsdkmodelarts: pip install '.[modelarts]'") from None
         if missing := [key for key in KEYS if not os.environ.get(key)]:
-            raise UserError(f"{', '.join(missing)}: not in the environment")
+            raise UserError(f"{', '.join(missing)}: environment variable not set")
         self.endpoint, project, access, secret = (os.environ[key] for key in KEYS)
         keys = BasicCredentials(access, secret, project)
         if token := os.environ.get("OBS_SECURITY_TOKEN"):
@@ -116,9 +117,11 @@ class Service:
             except self.errors.ServiceResponseException as error:
                 if error.status_code not in (429, 502, 503, 504) or pause is None:
                     text = f"{error.status_code} {error.error_code}: {error.error_msg}"
-                    raise UserError(f"{self.endpoint} refuses: {text}") from None
+                    raise UserError(f"{self.endpoint}: request failed: {text}") from None
             except self.errors.SdkException as error:
-                if method == self.client.create_training_job or pause is None:  # it may have been heard: not twice
+                if (
+                    method == self.client.create_training_job or pause is None
+                ):  # do not repeat: the job may have been created
                     raise UserError(f"{self.endpoint}: {error.error_msg}") from None
             time.sleep(pause)
 
@@ -130,7 +133,7 @@ class Service:
         self.call(self.client.stop_training_job, self.sdk.StopTrainingJobRequest(job, action))
 
     def follow(self, job: str, interval: float) -> None:
-        """Print state and log until the job ends. Raises UserError unless it is completed."""
+        """Prints state and log until the job ends. Raises UserError unless the job is completed."""
         phase, printed = "", {}
         while phase not in ("Completed", "Failed", "Terminated", "Abnormal"):
             time.sleep(interval if phase else 0)
@@ -140,7 +143,7 @@ class Service:
             for task in status.tasks or []:
                 about = self.sdk.ShowTrainingJobLogsPreviewRequest(job, task)
                 log = self.call(self.client.show_training_job_logs_preview, about)
-                new = (log.full_size or 0) - printed.get(task, 0)  # bytes; `content` is the end of them
+                new = (log.full_size or 0) - printed.get(task, 0)  # bytes; `content` is the end of the log
                 if new > 0:
                     print((log.content or "").encode()[-new:].decode(errors="replace"), end="", flush=True)
                     printed[task] = log.full_size
@@ -148,7 +151,7 @@ class Service:
                 phase = status.phase
                 print(f"[{time.strftime('%H:%M:%S')}] {job}: {phase}", flush=True)
         if phase != "Completed":
-            raise UserError(f"the job ended as {phase}")
+            raise UserError(f"the job ended with state {phase}")
 
 
 def main() -> None:
@@ -167,9 +170,9 @@ def main() -> None:
         try:
             return service.follow(job, args.interval)
         except KeyboardInterrupt:
-            print(f"\n{job}: s stops it, anything else leaves it running: ", end="", flush=True)
+            print(f"\n{job}: enter s to stop the job, anything else to leave it running: ", end="", flush=True)
             if sys.stdin.readline().strip() != "s":
-                return print(f"it goes on; to see it again: python scripts/submit_modelarts.py --job {job}")
+                return print(f"the job is running; to print its log: python scripts/submit_modelarts.py --job {job}")
             service.stop(job)
 
 

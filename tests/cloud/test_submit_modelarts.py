@@ -138,8 +138,8 @@ def test_the_code_is_uploaded_and_the_job_monitored_until_its_end(modelarts, sub
     ("faults", "status", "message"),
     [
         ([503, 429], 0, ""),
-        ([400], 2, "refuses: 400 ModelArts.2751: the flavor is not there"),
-        ([404], 2, "refuses: 404 ModelArts.2751"),
+        ([400], 2, "request failed: 400 ModelArts.2751: the flavor is not there"),
+        ([404], 2, "request failed: 404 ModelArts.2751"),
     ],
 )
 def test_permanent_errors_are_reported_and_transient_ones_retried(modelarts, submit, faults, status, message):
@@ -152,16 +152,16 @@ def test_permanent_errors_are_reported_and_transient_ones_retried(modelarts, sub
 def test_a_wrong_key_and_a_failed_job_end_with_a_message(modelarts, submit, monkeypatch):
     modelarts.phases = ["Failed"]
     done = submit("--job", JOB, "--interval", "0.05")
-    assert done.returncode == 2 and "error: the job ended as Failed" in done.stderr and "步 1" in done.stdout
+    assert done.returncode == 2 and "error: the job ended with state Failed" in done.stderr and "步 1" in done.stdout
     monkeypatch.setenv("OBS_SECRET_ACCESS_KEY", "wrong")
     done = submit("--job", JOB)
-    assert done.returncode == 2 and "refuses: 401 APIGW.0301" in done.stderr and "wrong" not in done.stderr
+    assert done.returncode == 2 and "request failed: 401 APIGW.0301" in done.stderr and "wrong" not in done.stderr
     with monkeypatch.context() as patch:
         patch.setenv("MODELARTS_ENDPOINT", "http://127.0.0.1:9")
         patch.setenv("OBS_SECRET_ACCESS_KEY", SECRET)
         assert "error: http://127.0.0.1:9: " in submit(*FLAGS).stderr
     monkeypatch.setenv("MODELARTS_PROJECT_ID", "")
-    assert "MODELARTS_PROJECT_ID: not in the environment" in submit("--job", JOB).stderr
+    assert "MODELARTS_PROJECT_ID: environment variable not set" in submit("--job", JOB).stderr
     assert "--config README.md: not a config under" in submit("--config", "README.md", *FLAGS[2:]).stderr
 
 
@@ -177,4 +177,4 @@ def test_ctrl_c_leaves_the_job_or_stops_it(modelarts, storage, answer, status, s
     out, err = process.communicate(answer, timeout=30)
     assert process.returncode == status, err
     assert ("POST", f"{JOBS}/{JOB}/actions", {"action_type": "terminate"}) in modelarts.requests or not stopped
-    assert ("ended as Terminated" in err) == stopped and (f"--job {JOB}" in out) != stopped
+    assert ("ended with state Terminated" in err) == stopped and (f"--job {JOB}" in out) != stopped

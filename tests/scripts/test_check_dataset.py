@@ -1,4 +1,4 @@
-"""scripts/check_dataset.py as a user runs it."""
+"""scripts/check_dataset.py from the command line."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 
 
-def test_a_sound_data_set_gives_class_shares_and_weights(run_script, demo):
+def test_class_shares_and_weights_of_a_valid_data_set(run_script, demo):
     done = run_script("scripts/check_dataset.py", "--config", CONFIG_FILE, "--dataset_dir", demo)
     assert done.returncode == 0, done.stderr
     assert "train: 12 of 12 pairs can be used" in done.stdout and "val: 5 of 5" in done.stdout

@@ -1,4 +1,4 @@
-"""mmsegmentation's configs become configs without being run."""
+"""Converting mmsegmentation's configs without running them."""
 
 import importlib.util
 import os
@@ -13,8 +13,10 @@ from ocrnet.config.loading import load_config, resolve
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
 _SPEC = importlib.util.find_spec("mmseg")
-CONFIGS = Path(os.environ.get("MMSEG_CONFIGS") or (Path(_SPEC.origin).parent / ".mim/configs" if _SPEC else "absent"))
-"""mmsegmentation's configs: of its wheel, unpacked or installed."""
+MMSEG_CONFIGS = Path(
+    os.environ.get("MMSEG_CONFIGS") or (Path(_SPEC.origin).parent / ".mim/configs" if _SPEC else "absent")
+)
+"""mmsegmentation's configs, from its wheel."""
 
 BASE = """
 widths = [18, 36, 72, 144]
@@ -73,7 +75,7 @@ def convert(run_script, tmp_path):
     return run
 
 
-def test_a_config_is_read_and_not_run(convert, tmp_path):
+def test_a_config_is_parsed_and_not_run(convert, tmp_path):
     (tmp_path / "base.py").write_text(BASE)
     (tmp_path / "own.py").write_text(OWN.format(marker=tmp_path / "marker"))
     done = convert(tmp_path / "own.py")
@@ -84,7 +86,7 @@ def test_a_config_is_read_and_not_run(convert, tmp_path):
     assert (config.model.head_channels, config.model.key_channels, config.model.context_channels) == (256, 128, 256)
     assert (config.model.dropout, config.model.aux_dropout) == (0.05, 0)
     assert config.loss.class_weights == [1, 2, 3, 4, 5] and (config.loss.dice, config.loss.lovasz) == (2, 0)
-    # min_kept is of an image, keep of a batch of 3; with class weights the mean is over the labels' weights
+    # min_kept is per image, keep per batch of 3; with class weights the mean is over the labels' weights
     assert (config.loss.ohem.threshold, config.loss.ohem.keep, config.loss.average) == (0.7, 15000, "valid")
     assert config.data.format == "list" and config.data.classes == [*"abcde"] and config.data.root == Path("data/mine")
     assert config.data.label_map == {0: 255, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4}
@@ -97,24 +99,24 @@ def test_a_config_is_read_and_not_run(convert, tmp_path):
     assert config.train.amp == "all" and config.train.loss_scale.kind == "dynamic" and config.train.clip_grad == 3
     assert config.optimizer.head_lr_factor == 10 and config.optimizer.weight_decay == 0 and config.seed == 7
     resolved = resolve(tmp_path / "own.yml")
-    assert notes(resolved.config, resolved.given, training=True) == []  # no key is written that has no effect
-    for remark in (
+    assert notes(resolved.config, resolved.given, training=True) == []  # all written keys have an effect
+    for note in (
         "not read: own.py:3: import os",
         "not read: own.py:4: os.system(",
         "not read: own.py:5: steps = os.cpu_count()",
         "cannot be expressed: model.decode_head.1.loss_decode.TverskyLoss.alpha = 0.3",
-        "loss.class_weights: of both heads here; the auxiliary head's are []",
-        "loss.dice: another formula. mmsegmentation's: of each image, over all pixels and classes at once",
+        "loss.class_weights: the same for both heads here; [] in mmsegmentation's auxiliary head",
+        "loss.dice: another formula. mmsegmentation: per image, over all pixels and classes at once",
         "p by sigmoid, p and y squared in the denominator, eps 0.001",
         "cannot be expressed: train_dataloader.dataset.pipeline.RandomRotFlip.type",
         "scripts/convert_weights.py --source mmseg --input ocrnet.pth, then set model.checkpoint",
         "data: MineDataset is read from lists",
     ):
-        assert remark in done.stdout and remark in (tmp_path / "own.yml").read_text(), remark
+        assert note in done.stdout and note in (tmp_path / "own.yml").read_text(), note
     assert "num_workers" not in done.stdout and "timer" not in done.stdout
 
 
-def test_a_constant_learning_rate_has_no_power_and_no_end(convert, tmp_path):
+def test_a_constant_learning_rate_has_no_power_and_no_min_lr(convert, tmp_path):
     start, rest = BASE.split("param_scheduler = ")
     (tmp_path / "base.py").write_text(f"{start}optimizer = {rest.split('optimizer = ', 1)[1]}")
     (tmp_path / "own.py").write_text(OWN.format(marker=tmp_path / "marker"))
@@ -124,7 +126,7 @@ def test_a_constant_learning_rate_has_no_power_and_no_end(convert, tmp_path):
     assert not [note for note in notes(resolved.config, resolved.given, training=True) if "schedule" in note]
 
 
-FORMULAS = [  # (what BASE and OWN say, what this config says, keys of the config, remarks, what is not remarked)
+FORMULAS = [  # (text in BASE or OWN, replacement, keys of the converted config, expected notes, texts not in the notes)
     (
         "dict(type='DiceLoss', loss_weight=2.0)",
         "dict(type='DiceLoss', naive_dice=True, use_sigmoid=False, eps=1.0)",
@@ -175,24 +177,24 @@ FORMULAS = [  # (what BASE and OWN say, what this config says, keys of the confi
         ["cannot be expressed: model.decode_head.0.sampler.type = 'OHEMPixelSampler'"],
         [],
     ),
-    ("dropout_ratio=0.05,", "align_corners=True,", {}, ["HRNet's fuse step, too", "the auxiliary head's is False"], []),
+    ("dropout_ratio=0.05,", "align_corners=True,", {}, ["HRNet's fuse step too", "the auxiliary head's is False"], []),
 ]
 
 
-@pytest.mark.parametrize(("theirs", "instead", "loss", "remarks", "unsaid"), FORMULAS, ids=range(len(FORMULAS)))
-def test_a_loss_of_another_formula_is_remarked(convert, tmp_path, theirs, instead, loss, remarks, unsaid):
-    assert theirs in BASE
-    (tmp_path / "base.py").write_text(BASE.replace(theirs, instead).replace("dropout_ratio=-1, loss", "loss"))
+@pytest.mark.parametrize(("text", "replacement", "loss", "expected", "absent"), FORMULAS, ids=range(len(FORMULAS)))
+def test_notes_on_losses_with_another_formula(convert, tmp_path, text, replacement, loss, expected, absent):
+    assert text in BASE
+    (tmp_path / "base.py").write_text(BASE.replace(text, replacement).replace("dropout_ratio=-1, loss", "loss"))
     (tmp_path / "own.py").write_text(OWN.format(marker=tmp_path / "marker"))
     done = convert(tmp_path / "own.py")
     assert done.returncode == 0, done.stderr
     config = load_config(tmp_path / "own.yml")
     assert {key: getattr(config.loss, key) for key in loss} == loss
-    assert [remark for remark in remarks if remark not in done.stdout] == []
-    assert [remark for remark in unsaid if remark in done.stdout.replace("OHEMPixelSampler'", "")] == []
+    assert [note for note in expected if note not in done.stdout] == []
+    assert [note for note in absent if note in done.stdout.replace("OHEMPixelSampler'", "")] == []
 
 
-def test_resizes_and_pads_are_mmsegmentations_where_a_config_says_nothing(convert, tmp_path):
+def test_defaults_of_resize_and_pad_are_those_of_mmsegmentation(convert, tmp_path):
     (tmp_path / "base.py").write_text(BASE)
     own = OWN.format(marker=tmp_path / "marker").replace(", keep_ratio=True", "")
     own = own.replace("crop_size={{_base_.window}})", "crop_size=384), dict(type='Pad', size=(384, 384))")
@@ -202,50 +204,55 @@ def test_resizes_and_pads_are_mmsegmentations_where_a_config_says_nothing(conver
     assert done.returncode == 0, done.stderr
     data = load_config(tmp_path / "own.yml").data
     assert (data.keep_ratio, data.crop_size, data.pad, data.test_size) == (False, (384, 384), "black", (512, 1024))
-    assert "data.keep_ratio: of training and evaluation here; evaluation's is True" in done.stdout
+    assert "data.keep_ratio: the same for training and evaluation here; True in mmsegmentation's" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x = (", "cannot read this config"),
-        ("_base_ = 'own.py'", "_base_ leads back"),
+        ("_base_ = 'own.py'", "_base_ refers back"),
         ("_base_ = 'nowhere.py'", "nowhere.py: cannot read this config"),
         ("model = dict(type='EncoderDecoder')", "not an OCRNet config"),
         ("x = " + "(" * 9999, "cannot read this config"),
         ("x = 'a' * 10**10\ny = [1] * 10**10", "not an OCRNet config"),
-        (BASE.replace("num_channels=(18, 36))", "num_channels=(20, 40))"), "backbone HRNet: not one of those"),
+        (
+            BASE.replace("num_channels=(18, 36))", "num_channels=(20, 40))"),
+            "backbone HRNet: its type, width or depth is not supported",
+        ),
     ],
     ids=range(7),
 )
-def test_what_is_no_ocrnet_is_refused(convert, tmp_path, text, message):
+def test_invalid_and_other_configs_are_errors(convert, tmp_path, text, message):
     (tmp_path / "own.py").write_text(text)
     done = convert(tmp_path / "own.py")
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "own.yml").exists()
 
 
-@pytest.mark.skipif(not (CONFIGS / "ocrnet").is_dir(), reason="MMSEG_CONFIGS names the configs of mmsegmentation 1.2.2")
-def test_the_24_published_configs_resolve_to_our_configs(convert, tmp_path):
+@pytest.mark.skipif(
+    not (MMSEG_CONFIGS / "ocrnet").is_dir(), reason="set MMSEG_CONFIGS to mmsegmentation 1.2.2's configs"
+)
+def test_the_24_published_configs_are_converted_to_our_configs(convert, tmp_path):
     backbones = {"hr18s": "hrnet_w18_small", "hr18": "hrnet_w18", "hr48": "hrnet_w48", "r101-d8": "resnet101_v1c_d8"}
-    files = sorted((CONFIGS / "ocrnet").glob("*.py"))
+    files = sorted((MMSEG_CONFIGS / "ocrnet").glob("*.py"))
     assert len(files) == 24
     for file in files:
         done = convert(file)
         assert done.returncode == 0, done.stderr
-        kind, cards, batch, length, data = re.match(r"ocrnet_(.+)_(\d)xb(\d)-(\d+k)_(\w+)-", file.stem).groups()
+        kind, devices, batch, length, data = re.match(r"ocrnet_(.+)_(\d)xb(\d)-(\d+k)_(\w+)-", file.stem).groups()
         name = f"ocrnet_{backbones[kind]}_{data.replace('voc12', 'voc2012')}_mmseg_{length}"
-        ours = load_config(CONFIGS / f"{name}{f'_b{int(cards) * int(batch)}' if kind == 'r101-d8' else ''}.yml")
+        ours = load_config(CONFIGS / f"{name}{f'_b{int(devices) * int(batch)}' if kind == 'r101-d8' else ''}.yml")
         found = load_config(tmp_path / f"{file.stem}.yml")
         found.save_dir = ours.save_dir
-        if data == "ade20k":  # where the data lies is nobody's business but the user's
+        if data == "ade20k":  # the path of the data may differ
             assert found.data.root == Path("data/ade/ADEChallengeData2016")
             found.data.root = ours.data.root
-        if data == "voc12aug":  # trained by version 0, which padded behind the normalisation; version 1 does before
+        if data == "voc12aug":  # trained by version 0, which padded after the normalisation; version 1 pads before it
             assert (found.data.pad, ours.data.pad) == ("black", "mean")
             found.data.pad = ours.data.pad
         assert found == ours, file.stem
         # the 80,000 steps of 16 images were published with a schedule that ends at 40,000
-        odd = ["cannot be expressed: param_scheduler.PolyLR.end = 40000"] if "8xb2-80k" in file.stem else []
-        remarks = done.stdout.splitlines()[:-1]
-        assert [remark for remark in remarks if not remark.startswith("weights: ")] == odd
+        expected = ["cannot be expressed: param_scheduler.PolyLR.end = 40000"] if "8xb2-80k" in file.stem else []
+        printed = done.stdout.splitlines()[:-1]
+        assert [note for note in printed if not note.startswith("weights: ")] == expected

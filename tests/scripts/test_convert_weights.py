@@ -1,4 +1,4 @@
-"""scripts/convert_weights.py and ocrnet.load_network, from a peer's file to the peer's logits."""
+"""scripts/convert_weights.py and ocrnet.load_network: converted weights give the logits of the source project."""
 
 import os
 import subprocess
@@ -35,8 +35,8 @@ def config_file(tmp_path_factory) -> Path:
     return file
 
 
-def test_a_converted_checkpoint_answers_as_the_peer(tmp_path, golden, config_file, run_script) -> None:
-    """As DataParallel saves it, `module.` before every name."""
+def test_logits_of_a_converted_checkpoint_equal_the_reference(tmp_path, golden, config_file, run_script) -> None:
+    """The names start with `module.`, as saved by DataParallel."""
     save_file({f"module.{name}": value for name, value in golden.tensors().items()}, tmp_path / "peer.safetensors")
     output = tmp_path / "sub" / "ocrnet.ckpt"
     run = run_script(
@@ -45,7 +45,7 @@ def test_a_converted_checkpoint_answers_as_the_peer(tmp_path, golden, config_fil
     )
     assert run.returncode == 0, run.stderr
     assert "used: 769 tensors" in run.stdout
-    assert "not used: 153 tensors, PyTorch's counter of batches" in run.stdout
+    assert "not used: 153 tensors, PyTorch's batch counter" in run.stdout
     assert [file.name for file in output.parent.iterdir()] == ["ocrnet.ckpt"]
 
     network = ocrnet.load_network(config_file, output)
@@ -57,7 +57,7 @@ def test_a_converted_checkpoint_answers_as_the_peer(tmp_path, golden, config_fil
         load_weights(HRNet("hrnet_tiny"), output, load_config(config_file))
 
 
-def test_an_empty_or_misshapen_tensor_is_refused(tmp_path, golden, config_file, run_script) -> None:
+def test_missing_tensors_and_wrong_shapes_are_errors(tmp_path, golden, config_file, run_script) -> None:
     tensors = golden.tensors()
     del tensors["decode_head.1.bottleneck.conv.weight"]
     tensors["decode_head.1.conv_seg.weight"] = np.zeros((21, 512, 1, 1), np.float32)
@@ -94,7 +94,7 @@ def test_imagenet_weights_of_mmsegmentation(tmp_path, golden, config_file, run_s
 
 
 @pytest.mark.parametrize("name", ["hrnet_w32", "resnet50"])
-def test_mindcvs_imagenet_weights_load_by_name(tmp_path, name: str) -> None:
+def test_imagenet_weights_of_mindcv(tmp_path, name: str) -> None:
     from mindcv.models import create_model
 
     theirs = create_model(name)
@@ -104,13 +104,13 @@ def test_mindcvs_imagenet_weights_load_by_name(tmp_path, name: str) -> None:
     assert (backbone.conv1.weight.asnumpy() == theirs.conv1.weight.asnumpy()).all()
 
 
-def test_pytorch_files_are_sent_to_the_converter() -> None:
+def test_error_for_a_pytorch_file_names_the_converter() -> None:
     with pytest.raises(UserError, match=r"resnet50_v1c\.pth: .*convert_weights\.py --backbone"):
         load_backbone(ResNet("resnet50_v1c_d8"), Path("resnet50_v1c.pth"))
 
 
-def test_importing_the_package_leaves_mindspore_alone() -> None:
-    """Its environment must be prepared before MindSpore is imported."""
+def test_importing_the_package_does_not_import_mindspore() -> None:
+    """The environment must be prepared before MindSpore is imported."""
     code = "import sys, ocrnet; ocrnet.load_network; sys.exit('mindspore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCE}).returncode == 0
 

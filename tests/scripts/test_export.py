@@ -1,4 +1,4 @@
-"""Exported networks and other engines say what MindSpore says."""
+"""Exported networks and other engines give the same results as MindSpore."""
 
 import json
 import os
@@ -31,7 +31,7 @@ NETWORKS = {
 
 
 def network(name: str) -> OCRNet:
-    """With BatchNorm statistics and scales that are not those of a fresh network."""
+    """Returns a network with random BatchNorm statistics and scales."""
     rng = np.random.default_rng(0)
     ms.set_seed(0)
     cell = OCRNet(ModelConfig(**NETWORKS[name], head_channels=32, key_channels=16), 19).set_train(False)
@@ -46,7 +46,7 @@ def images(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_folded_and_onnx_logits_are_the_networks_at_any_size(name):
+def test_folded_and_onnx_logits_equal_the_networks_at_any_size(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     cell = network(name)
     logits = MainLogits(cell, cell.align_corners)
@@ -67,7 +67,7 @@ def test_folded_and_onnx_logits_are_the_networks_at_any_size(name):
 
 
 @pytest.mark.parametrize(("size", "resizes"), [((64, 96), 14), ((64, 97), 24), ((33, 96), 24)])
-def test_a_fixed_size_that_halves_evenly_needs_one_resize_a_fused_branch(size, resizes):
+def test_a_fixed_size_divisible_by_32_needs_one_resize_per_fused_branch(size, resizes):
     onnxruntime = pytest.importorskip("onnxruntime")
     cell = network("published")
     batch = images(1, 3, *size)
@@ -79,7 +79,7 @@ def test_a_fixed_size_that_halves_evenly_needs_one_resize_a_fused_branch(size, r
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_engines_find_the_classes_that_mindspore_finds(name):
+def test_engines_predict_the_same_classes_as_mindspore(name):
     pytest.importorskip(name)
     cell = network("published")
     cases = [((128, 160), (128, 160)), ((128, 160), (99, 70)), ((125, 251), (125, 251)), ((33, 9), (40, 7))]
@@ -93,8 +93,8 @@ def test_engines_find_the_classes_that_mindspore_finds(name):
         assert (engine.classes(batch, to) == theirs.argmax(axis=1)).mean() >= 0.9995
 
 
-def resident() -> float:
-    """MiB of memory that this process holds."""
+def resident_memory() -> float:
+    """Returns the resident memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -105,11 +105,11 @@ def test_images_of_many_sizes_do_not_fill_the_memory(monkeypatch):
     monkeypatch.setattr(engines, "_fixed", lambda model, size: (fixed.append(size), real(model, size))[1])
     engine = Engine(network("published"), "openvino")
     engine.classes(images(1, 3, 32, 32), (32, 32))
-    before = resident()
+    before = resident_memory()
     for height in range(33, 73):
         engine.classes(images(1, 3, height, 33), (height, 33))
     assert fixed == [(1, 3, 32, 32)]
-    assert resident() - before < 200  # 49 with one graph for the sizes that come once, 526 with one for each
+    assert resident_memory() - before < 200  # 49 with one graph for all rare sizes, 526 with one graph for each
     batch = images(1, 3, 72, 33)
     rare = engine.classes(batch, (72, 33))
     for _ in range(4):
@@ -118,7 +118,7 @@ def test_images_of_many_sizes_do_not_fill_the_memory(monkeypatch):
     assert (rare == often).mean() >= 0.9995
 
 
-def test_low_precision_stays_near():
+def test_low_precision_is_close_to_float32():
     pytest.importorskip("openvino")
     cell = network("published")
     batch = images(1, 3, 128, 160)
@@ -132,7 +132,7 @@ def test_low_precision_stays_near():
 
 @pytest.mark.parametrize("kind", ["onnx", pytest.param("mindir", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fixed", [True, False])
-def test_export_writes_what_other_programs_read(untrained, run_script, tmp_path, kind, fixed):
+def test_exported_files_give_the_same_results(untrained, run_script, tmp_path, kind, fixed):
     path = tmp_path / f"network.{kind}"
     flags = ["--batch", 1, "--size", 64, 128] if fixed else []
     flags += ["--argmax", fixed, "--format", kind, "--output", path, "--ckpt_path", untrained.path]
@@ -176,14 +176,14 @@ def test_eval_and_predict_take_an_engine(demo, untrained, run_script, tmp_path):
     assert len([cv2.imread(str(file), 0) for file in (tmp_path / "out" / "raw").rglob("*.png")]) == 5
 
 
-def test_what_an_engine_lacks_is_said_in_one_line(untrained, demo, run_script):
+def test_an_unsupported_precision_is_an_error(untrained, demo, run_script):
     flags = ["--config", CONFIG_FILE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]
     done = run_script("eval.py", *flags, "--engine", "onnxruntime", "--precision", "int8")
     assert done.returncode == 2 and "--precision int8: onnxruntime supports fp32" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_missing_package_is_named_with_its_installation(monkeypatch):
+def test_error_for_a_missing_package_names_its_installation(monkeypatch):
     from ocrnet import errors
 
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)

@@ -1,4 +1,4 @@
-"""The drawn data set: layout, annotation and determinism of scripts/make_demo_data.py."""
+"""scripts/make_demo_data.py: layout, annotation and determinism of the generated data set."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("data") / "demo"
     done = make(output, "--train", 12, "--val", 8, "--width", 256, "--height", 128)
     assert done.returncode == 0, done.stderr
-    assert f"--dataset_dir {output}" in done.stdout.splitlines()[-1]
+    assert f"--data_root {output}" in done.stdout.splitlines()[-1]
     return output
 
 
@@ -59,7 +59,7 @@ def test_every_class_occurs_in_both_splits(demo: Path) -> None:
         assert min(share.values()) > 0.002, share
 
 
-def test_labels_are_the_polygons_filled_in_order(demo: Path) -> None:
+def test_labels_equal_the_polygons_filled_in_order(demo: Path) -> None:
     rows = {label.name: label for label in LABELS}
     _, path = find_pairs(demo, "train")[0]
     drawn = json.loads(path.with_name(path.name.replace("labelIds.png", "polygons.json")).read_text())
@@ -94,20 +94,20 @@ def test_a_scene_depends_on_seed_split_and_index_only(demo: Path, tmp_path: Path
     ("options", "value"),
     [(("--train", -1), "-1"), (("--width", 63), "63"), (("--height", 8), "8"), (("--seed", -3), "-3")],
 )
-def test_bad_numbers_are_refused_in_one_line(tmp_path: Path, options: tuple, value: str) -> None:
+def test_invalid_numbers_are_errors_of_one_line(tmp_path: Path, options: tuple, value: str) -> None:
     done = make(tmp_path / "demo", *options)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and value in done.stderr and options[0] in done.stderr
     assert not (tmp_path / "demo").exists()
 
 
-def test_output_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = make(tmp_path / "file" / "demo", "--train", 1)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and str(tmp_path / "file") in done.stderr
 
 
-def test_missing_split_names_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"leftImg8bit.*--dataset_dir"):
+def test_error_for_a_missing_split_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"leftImg8bit.*--data_root"):
         find_pairs(tmp_path, "val")

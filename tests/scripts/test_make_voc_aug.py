@@ -1,4 +1,4 @@
-"""SBD's labels to VOC's augmented training set: scripts/make_voc_aug.py."""
+"""scripts/make_voc_aug.py: SBD's labels to VOC's augmented training set."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ NAMES = ("2007_000032", "2007_000033", "2008_000002", "2008_000007")  # train, v
 
 @pytest.fixture
 def sources(tmp_path) -> tuple[Path, Path]:
-    """SBD with three labels as it stores them (GTcls: a structure of Boundaries, Segmentation, CategoriesPresent)."""
+    """SBD with three labels in its format (GTcls: a struct of Boundaries, Segmentation, CategoriesPresent), and VOC."""
     sbd, voc = tmp_path / "benchmark_RELEASE" / "dataset", tmp_path / "VOCdevkit" / "VOC2012"
     for folder in (sbd / "cls", voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets" / "Segmentation"):
         folder.mkdir(parents=True)
@@ -60,14 +60,14 @@ def test_labels_and_lists(sources, run_script):
     ("damage", "message"),
     [
         (lambda sbd, voc: put_mat(sbd / "cls" / "2008_000002.mat", np.full((3, 5), 21)), "label value 21"),
-        (lambda sbd, voc: (sbd / "cls" / "2008_000002.mat").write_bytes(b"cut"), "2008_000002.mat: not one of SBD's"),
-        (lambda sbd, voc: [path.unlink() for path in (sbd / "cls").iterdir()], "no .mat files here"),
+        (lambda sbd, voc: (sbd / "cls" / "2008_000002.mat").write_bytes(b"cut"), "2008_000002.mat: not a label of SBD"),
+        (lambda sbd, voc: [path.unlink() for path in (sbd / "cls").iterdir()], "no .mat files found"),
         (lambda sbd, voc: (sbd / "cls").rename(sbd / "other"), "no folder"),
         (lambda sbd, voc: (voc / "ImageSets" / "Segmentation" / "val.txt").unlink(), "val.txt: cannot read this list"),
         (lambda sbd, voc: (voc / "SegmentationClassAug").write_text(""), "SegmentationClassAug: cannot write here"),
     ],
 )
-def test_mistakes_are_one_line(sources, run_script, damage, message):
+def test_user_errors_are_one_line(sources, run_script, damage, message):
     sbd, voc = sources
     damage(sbd, voc)
     done = run_script("scripts/make_voc_aug.py", "--sbd", sbd, "--voc", voc)

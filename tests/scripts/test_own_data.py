@@ -1,4 +1,4 @@
-"""From annotation files to a config, with the scripts as a user runs them."""
+"""From annotation files to a config, with the scripts from the command line."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ CLASSES = "background: {color: [0, 0, 0]}\nroad sign: {color: [200, 0, 0]}\nwire
 
 
 def labelme(folder: Path, name: str, *shapes: dict, size=(40, 64)) -> None:
-    about = {"shapes": shapes, "imagePath": f"{name}.png", "imageHeight": size[0], "imageWidth": size[1]}
-    (folder / f"{name}.json").write_text(json.dumps(about))
+    tree = {"shapes": shapes, "imagePath": f"{name}.png", "imageHeight": size[0], "imageWidth": size[1]}
+    (folder / f"{name}.json").write_text(json.dumps(tree))
 
 
 def box(label: str, left: int, top: int, right: int, bottom: int) -> dict:
@@ -24,7 +24,7 @@ def box(label: str, left: int, top: int, right: int, bottom: int) -> dict:
 
 @pytest.fixture
 def mine(tmp_path) -> Path:
-    """Twelve images of four videos with LabelMe files and a file of classes."""
+    """Twelve images of four videos with LabelMe files and a file of class names."""
     root = tmp_path / "mine #2"
     for folder in ("images/day", "annotations/day"):
         (root / folder).mkdir(parents=True)
@@ -47,38 +47,39 @@ def masks(run_script, mine):
     return run
 
 
-def test_polygons_become_label_images_with_a_palette(masks, mine):
+def test_label_images_have_a_palette(masks, mine):
     done = masks()
     assert done.returncode == 0 and "12 label images in" in done.stdout, done.stderr
-    assert "12/12" in done.stderr  # the bar
+    assert "12/12" in done.stderr  # the progress bar
     with Image.open(mine / "masks/day/video0_00.png") as image:
         assert image.mode == "P" and image.getpalette()[3:9] == [200, 0, 0, 255, 80, 0]
         counts = np.bincount(np.asarray(image).ravel(), minlength=3)
     assert counts.tolist() == [40 * 64 - 200 - 128, 200, 128]
-    assert len(list((mine / "masks").rglob("*"))) == 13  # nothing half-written
+    assert len(list((mine / "masks").rglob("*"))) == 13  # no temporary files
 
 
-def test_what_no_object_covers_is_ignored_without_a_background(masks, mine):
+def test_without_a_background_class_pixels_without_an_object_are_ignored(masks, mine):
     (mine / "classes.yml").write_text("road sign\nwire\n")
     assert masks().returncode == 0
     counts = np.bincount(np.asarray(Image.open(mine / "masks/day/video0_00.png")).ravel(), minlength=256)
     assert counts[[0, 1, 255]].tolist() == [200, 64, 40 * 64 - 264]
 
 
-def test_unknown_labels_are_named_with_a_guess_and_mapped(masks, mine):
+def test_unknown_labels_are_errors_with_a_suggestion_and_can_be_mapped(masks, mine):
     labelme(mine / "annotations/day", "video0_00", box("rode sign", 0, 0, 9, 9), box("cat", 0, 0, 3, 3))
     done = masks()
     assert done.returncode == 2 and "11 label images" in done.stdout
-    assert "label 'rode sign' (1 files) is no class. Did you mean road sign? --map 'rode sign=NEW'" in done.stderr
-    assert "label 'cat' (1 files) is no class. Known: background, road sign, wire." in done.stderr
+    expected = "label 'rode sign' (1 files) is not a class. Did you mean road sign? Map it with --map 'rode sign=NEW'"
+    assert expected in done.stderr
+    assert "label 'cat' (1 files) is not a class. Known: background, road sign, wire." in done.stderr
     assert not (mine / "masks/day/video0_00.png").exists()
     done = masks("--map", "rode sign=road sign", "--map", "cat=")
     assert done.returncode == 0, done.stderr
     assert (np.asarray(Image.open(mine / "masks/day/video0_00.png")) == 1).sum() == 100
-    assert "NEW a class of" in masks("--map", "cat=dog").stderr
+    assert "a class NEW of" in masks("--map", "cat=dog").stderr
 
 
-def test_the_order_of_painting_can_be_chosen(masks, mine):
+def test_drawing_order(masks, mine):
     sizes = box("wire", 0, 0, 9, 9), box("road sign", 0, 0, 19, 19)
     for order, first in (("file", 1), ("area", 2), ("class", 2)):
         labelme(mine / "annotations/day", "video0_00", *sizes)
@@ -120,7 +121,7 @@ def lists(run_script, mine):
     return run
 
 
-def test_lists_keep_groups_together_and_the_config_is_ready(masks, lists, mine):
+def test_lists_keep_groups_together_and_the_config_is_complete(masks, lists, mine):
     assert masks().returncode == 0
     config_file = mine / "mine.yml"
     done = lists("--group", "(video.)", "--split", "50,25,25", "--config", config_file)
@@ -146,15 +147,15 @@ def test_lists_keep_groups_together_and_the_config_is_ready(masks, lists, mine):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--labels", "masks/*.jpg"], "as many * as --images"),
-        (["--labels", "none/**/*.png"], "has a label; images/day/video0_00.png would have none/day/video0_00.png"),
+        (["--labels", "masks/*.jpg"], "must have as many * as --images"),
+        (["--labels", "none/**/*.png"], "the label of images/day/video0_00.png would be none/day/video0_00.png"),
         (["--group", "(film.)"], "images/day/video0_00.png does not match"),
         (["--group", "("], "not a regular expression"),
-        (["--group", "(vid)"], "1 groups are too few, nothing is left for val"),
+        (["--group", "(vid)"], "1 groups are too few, no images for val"),
         (["--split", "1,2,3,4"], "write shares of train, val and test"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_paired_or_split_is_said(masks, lists, mine, flags, message):
+def test_errors_in_pairing_and_splitting(masks, lists, mine, flags, message):
     (mine / "masks/day").mkdir(parents=True)
     for image in (mine / "images/day").iterdir():
         Image.new("L", (64, 40)).save(mine / "masks/day" / image.name)
