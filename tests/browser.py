@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by its DevTools protocol: just what the report's test needs."""
+"""A headless Chromium, controlled with the DevTools protocol, for the tests of the report."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ FLAGS = [
 
 
 def chromium() -> str | None:
-    """The browser's command, where there is one."""
+    """Returns the browser's command, or None."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -60,7 +60,7 @@ class Browser:
         self.process.wait(10)
 
     def call(self, method: str, **parameters: object) -> dict:
-        """One command; events that come before its answer are noted."""
+        """Send a command and return its result; records the events before the response."""
         number = next(self.numbers)
         message = {"id": number, "method": method, "params": parameters}
         self.socket.send(json.dumps(message | ({"sessionId": self.session} if self.session else {})))
@@ -78,14 +78,14 @@ class Browser:
         return message
 
     def open(self, path: Path, width: int, height: int = 900, touch: bool = False) -> None:
-        """Show a file from disk in a window of this size, and wait until it is loaded."""
+        """Open a local file in a window of this size and wait until it is loaded."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self.call("Page.navigate", url=path.resolve().as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass
 
     def run(self, script: str) -> object:
-        """The value of a JavaScript expression."""
+        """Returns the value of a JavaScript expression."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -94,7 +94,7 @@ class Browser:
         self.drag(selector, 0.5, 0.5)
 
     def drag(self, selector: str, start: float, end: float) -> None:
-        """Press the mouse at a share `start` of an element's width, move to `end`, let go."""
+        """Drag the mouse from the fraction `start` of an element's width to the fraction `end`."""
         box = self.run(
             f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
             f" return [b.x, b.y, b.width, b.height] }})(document.querySelector({json.dumps(selector)}))"
@@ -107,7 +107,7 @@ class Browser:
             )  # fmt: skip
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
-        """The page (or the part in the window) as a PNG file."""
+        """Write the page (or its visible part) as a PNG file."""
         data = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
         if whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]

@@ -1,13 +1,13 @@
 # ruff: noqa: E402
-"""Our networks beside the publishers' own code, with the same weights, at image sizes that are no multiple of 32.
+"""Compares the networks with the publishers' code, with the same weights, at image sizes that are no multiple of 32.
 
     python tests/compare_with_peers.py --peer peer/bin/python               # see requirements-peer.txt
     python tests/compare_with_peers.py --peer peer/bin/python --write       # also tests/data/odd_sizes.npz
 
 Prints for each model and size the largest difference of the main and auxiliary logits, their largest value, and the
-share of pixels with the same class, in percent: of MindSpore, of the ONNX Runtime and OpenVINO engines and, beside
-mmsegmentation, with multi-scale and flip and with a sliding window. Exit status 1 when a difference exceeds
-2e-4 of the largest logit, which is rounding in float32, or fewer than 99.9 % of the classes are the same.
+share of pixels with the same class in percent: for MindSpore, for the ONNX Runtime and OpenVINO engines and, with
+mmsegmentation, for multi-scale and flip and for a sliding window. Exit status 1 if a difference exceeds 2e-4 of the
+largest logit, which is float32 rounding, or fewer than 99.9 % of the classes are equal.
 """
 
 import argparse
@@ -46,7 +46,7 @@ WRITTEN = ("125x251", "97x64", "33x33", "20x9")
 
 
 def compare(model: str, peer: dict[str, np.ndarray], engines: bool) -> bool:
-    """Print a line a size; whether all are equal."""
+    """Print a line per size. Returns whether all are equal."""
     source, config = model_config(model)
     network = OCRNet(config, 19)
     converted(network, source, tensors_of(peer))
@@ -77,7 +77,7 @@ def compare(model: str, peer: dict[str, np.ndarray], engines: bool) -> bool:
 
 
 def predict(network: OCRNet, model, size: tuple[int, int], mode: str) -> np.ndarray:
-    """(1, H, W) classes: the image that `peer_logits.py` reads for `mode`, through eval.py's Predictor."""
+    """Returns (1, H, W) classes that eval.py's Predictor predicts for the input of `peer_logits.py` in `mode`."""
     evaluation = {"multi_scale": True} if mode == "tta" else {"window": (64, 96), "stride": (42, 63)}
     classes = [f"class {number}" for number in range(19)]
     config = Config(data={"format": "list", "classes": classes}, model=model, eval=evaluation)
@@ -87,11 +87,11 @@ def predict(network: OCRNet, model, size: tuple[int, int], mode: str) -> np.ndar
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", required=True, metavar="PYTHON", help="of the peers' environment")
+    parser.add_argument("--peer", required=True, metavar="PYTHON", help="Python of the peers' environment")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW")
-    parser.add_argument("--engines", action="store_true", help="ONNX Runtime and OpenVINO, too")
-    parser.add_argument("--write", action="store_true", help="write what the tests expect")
+    parser.add_argument("--engines", action="store_true", help="also compare ONNX Runtime and OpenVINO")
+    parser.add_argument("--write", action="store_true", help="write the expected values of the tests")
     args = parser.parse_args()
     device.init("CPU", mode=1, seed=0)
     good, written = True, {}

@@ -11,8 +11,8 @@ from ocrnet.runtime import device
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A script that starts the tests in the background (`pytest &`) makes them ignore Ctrl-C, and so every program that they
-# start. With a handler here those programs start with the default, as in a terminal.
+# A shell script that starts the tests in the background (`pytest &`) makes them and their children ignore SIGINT.
+# With a handler here, child processes get the default handler, as in a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -23,7 +23,7 @@ def cpu() -> None:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
-    """A small demo data set: 12 training and 5 validation scenes of 128 x 64."""
+    """A small demo data set: 12 training and 5 validation images of 128 x 64."""
     folder = tmp_path_factory.mktemp("demo")
     script = ROOT / "scripts" / "make_demo_data.py"
     size = ["--train", "12", "--val", "5", "--width", "128", "--height", "64"]
@@ -33,7 +33,7 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def run_script():
-    """Run an entry script as a user would; returns the completed process with text output."""
+    """Returns a function that runs an entry script and returns the completed process with text output."""
 
     def run(script: str, *arguments: object) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / script), *map(str, arguments)]
@@ -44,7 +44,7 @@ def run_script():
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory) -> SimpleNamespace:
-    """`path` of a checkpoint with fresh weights for a small network of the demo config, its `config` and `flags`."""
+    """`path` of a checkpoint with initial weights for a small network of the demo config, its `config` and `flags`."""
     from ocrnet.config.loading import load_config
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.training.checkpoint import CheckpointFolder
@@ -64,7 +64,7 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory) -> Iterator[str]:
-    """A real S3 server with a bucket called `bucket`."""
+    """Endpoint of a real S3 server with a bucket named `bucket`."""
     from s3_server import s3_server
 
     with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
@@ -73,7 +73,7 @@ def endpoint(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def server(endpoint, monkeypatch):
-    """The SDK's client of the empty bucket; the environment has endpoint and keys."""
+    """The SDK's client for the emptied bucket; sets the environment variables for endpoint and keys."""
     from s3_server import ENVIRONMENT, client
 
     for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():

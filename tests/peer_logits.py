@@ -1,12 +1,12 @@
 # ruff: noqa: E402
-"""What a publisher's own OCRNet computes from known weights; runs in the peer's environment (requirements-peer.txt).
+"""Computes reference outputs with a publisher's OCRNet; runs in the peer's environment (requirements-peer.txt).
 
     peer/bin/python tests/peer_logits.py mmseg_hr18s OUT.npz 125x251 33x33
 
-compare_with_peers.py calls it. mmsegmentation and sssegmentation are installed; HRNet-OCR is no package: the
-environment variable HRNET_OCR names a clone of it. For every size OUT.npz gets the main and the auxiliary head's logits
-at the network's resolution, `main` and `auxiliary`, and the class map at the image's size, `classes`; of mmsegmentation
-also the class maps with multi-scale and flip, `tta`, and with a sliding window, `slide`.
+compare_with_peers.py calls it. mmsegmentation and sssegmentation are installed packages; the environment variable
+HRNET_OCR is the path of a clone of HRNet-OCR. For every size, OUT.npz has the logits of both heads at the network's
+resolution, `main` and `auxiliary`, and the class map at image size, `classes`; for mmsegmentation also the class maps
+with multi-scale and flip, `tta`, and with a sliding window, `slide`.
 """
 
 import argparse
@@ -75,7 +75,7 @@ class Mmseg:
         return logits.argmax(1)
 
     def tta(self, image: np.ndarray) -> torch.Tensor:
-        """The published pipeline: ratios .5 to 1.75, each mirrored as well, mean of softmax."""
+        """The published pipeline: ratios 0.5 to 1.75, each also mirrored, mean of softmax."""
         from mmcv.transforms import Compose
         from mmengine.dataset import pseudo_collate
         from mmseg.models import SegTTAModel
@@ -158,7 +158,7 @@ class HRNetOCR:
 
     def __init__(self, model: str) -> None:
         sys.path.insert(0, os.path.join(os.environ["HRNET_OCR"], "lib", "models"))
-        np.int = int  # NumPy 1.24 took it away
+        np.int = int  # removed in NumPy 1.24
         bn = types.ModuleType("hrnet_ocr.bn_helper")
         bn.BatchNorm2d = bn.BatchNorm2d_class = nn.BatchNorm2d
         bn.relu_inplace = True
@@ -205,7 +205,7 @@ def _without_sync(tree) -> None:
 
 
 def listing(model: nn.Module, scales: dict[str, float]) -> list[tuple[str, str, str, float]]:
-    """(name, shape, kind, scale) of every tensor, as `known_weights.formula` wants them."""
+    """Returns (name, shape, kind, scale) of every tensor, for `known_weights.formula`."""
     norm = {"weight": "bn_weight", "bias": "bn_bias", "running_mean": "bn_mean", "running_var": "bn_var"}
     modules, rows = dict(model.named_modules()), []
     for name, tensor in model.state_dict().items():
@@ -226,7 +226,7 @@ def fill(model: nn.Module, rows: list[tuple[str, str, str, float]]) -> None:
 
 
 def choose_scales(peer, model: nn.Module) -> dict[str, float]:
-    """Scales with which every convolution's output has a deviation of 1 and the logits one of 3."""
+    """Returns scales for a standard deviation of 1 in the outputs of convolutions and 3 in the logits."""
     scales = {}
 
     def rescale(name: str, classes: bool):
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("model", help="PEER_BACKBONE, such as mmseg_hr18s")
     parser.add_argument("output", type=Path)
     parser.add_argument("sizes", nargs="+", metavar="HxW")
-    parser.add_argument("--golden", type=Path, help="take the convolutions' scales from this file")
+    parser.add_argument("--golden", type=Path, help="read the scales of the convolutions from this file")
     args = parser.parse_args()
     source, _, backbone = args.model.partition("_")
     peer = PEERS[source](backbone.removesuffix("-d8"))

@@ -1,7 +1,7 @@
-"""The peers' networks and weights, rebuilt from formulas, and what the peers computed with them.
+"""Networks, generated weights and reference outputs (golden files) of the peers, the publishers' implementations.
 
-A golden lists a peer's tensors: name, shape, kind and, for a convolution, a scale. Their values follow from the name
-(known_weights.py), so no weights are stored.
+A golden file lists a peer's tensors: name, shape, kind and, for a convolution, a scale. The values are generated from
+the name (known_weights.py), so no weights are stored.
 """
 
 import json
@@ -31,7 +31,7 @@ _BACKBONES = (
 
 
 def model_config(stem: str) -> tuple[str, ModelConfig]:
-    """(source, network) of a golden called e.g. mmseg_hr18s or ssseg_r50."""
+    """Returns (source, model config) of a golden file, e.g. mmseg_hr18s or ssseg_r50."""
     peer = stem.split("_")[0]
     backbone = next(name for pattern, name in _BACKBONES if re.search(pattern, stem))
     options = {
@@ -47,12 +47,12 @@ def model_config(stem: str) -> tuple[str, ModelConfig]:
 
 
 def golden_input() -> np.ndarray:
-    """(1, 3, 128, 256) float32."""
+    """Returns (1, 3, 128, 256) float32."""
     return draw("input").standard_normal((1, 3, 128, 256), dtype=np.float32)
 
 
 def golden_batch() -> tuple[np.ndarray, np.ndarray]:
-    """Images (2, 3, 128, 256) float32 and labels (2, 128, 256) int32 in squares of 8, a tenth of them ignored."""
+    """Returns images (2, 3, 128, 256) float32, labels (2, 128, 256) int32 in 8 x 8 squares, a tenth of them ignored."""
     rng = draw("train")
     images = rng.standard_normal((2, 3, 128, 256), dtype=np.float32)
     labels = rng.integers(0, 19, (2, 16, 32)).repeat(8, 1).repeat(8, 2)
@@ -61,7 +61,7 @@ def golden_batch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def converted(network: nn.Cell, source: str, tensors: dict[str, np.ndarray]) -> Conversion:
-    """Give `network` a peer's weights as scripts/convert_weights.py does."""
+    """Load a peer's weights into `network` as scripts/convert_weights.py does."""
     parameters = network.parameters_dict()
     conversion = convert(source, tensors, {name: tuple(value.shape) for name, value in parameters.items()})
     assert conversion.problems == []
@@ -71,7 +71,7 @@ def converted(network: nn.Cell, source: str, tensors: dict[str, np.ndarray]) -> 
 
 
 def tensors_of(listing: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A peer's weights under the peer's names, from `tensor_names`, `shapes`, `kinds` (a line each) and `scales`."""
+    """Returns a peer's weights with the peer's names, from `tensor_names`, `shapes`, `kinds` (lines) and `scales`."""
     columns = [str(listing[key]).split("\n") for key in ("tensor_names", "shapes", "kinds")]
     return {
         name: formula(name, tuple(map(int, shape.split(","))) if shape else (), kind, float(scale))
@@ -80,18 +80,18 @@ def tensors_of(listing: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 PLACES, CLASS_PLACES = 24, 512
-"""How many places of a peer's logits and of its class maps are kept for a size."""
+"""Number of sampled pixels of a peer's logits and of its class maps per size."""
 
 
 def at_places(size: str, values: np.ndarray, count: int) -> np.ndarray:
-    """`count` places of (..., H, W) values, chosen by their shape and the image's size: (..., count)."""
+    """Returns `count` pixels of (..., H, W) values, selected by their shape and the image size: (..., count)."""
     height, width = values.shape[-2:]
     places = draw(f"places {size} {height}x{width}").integers(0, height * width, count)
     return values.reshape(*values.shape[:-2], -1)[..., places]
 
 
 def odd_figures(results: dict[str, np.ndarray], sizes: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The places that are kept of what peer_logits.py wrote: {HxW/main, auxiliary, classes, slide or tta: values}."""
+    """Returns the sampled pixels of peer_logits.py's results: {HxW/main, auxiliary, classes, slide or tta: values}."""
     figures = {}
     for key, values in results.items():
         size, _, part = key.partition("/")
@@ -101,7 +101,7 @@ def odd_figures(results: dict[str, np.ndarray], sizes: tuple[str, ...]) -> dict[
 
 
 class Golden:
-    """A peer's tensors and results, from a small file of this repository or a whole one beside it."""
+    """A peer's tensors and results, from a small file of this repository or a complete one outside it."""
 
     def __init__(self, path: Path) -> None:
         self.stem = path.stem.removeprefix("golden_")
@@ -126,5 +126,5 @@ class Golden:
         self.final_row64 = data.get("final_row64")
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The peer's weights under the peer's names."""
+        """Returns the peer's weights with the peer's names."""
         return self._tensors()

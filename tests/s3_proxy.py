@@ -1,4 +1,4 @@
-"""A proxy before the S3 server that fails as networks do, and counts what goes through it."""
+"""A proxy for the S3 server that injects network faults and counts the traffic."""
 
 import contextlib
 import http.client
@@ -15,18 +15,18 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Faults:
-    """Shares of the requests, and what has happened. Sizes in bytes."""
+    """Fault probabilities and traffic statistics. Sizes in bytes."""
 
     busy: float = 0.0
-    """Answered 503."""
+    """Fraction of requests answered with 503."""
     cut: float = 0.0
-    """Ended in the middle of what is sent or answered."""
+    """Fraction of requests whose connection closes during the request or the response."""
     delay: float = 0.0
-    """Seconds before each answer."""
+    """Seconds before each response."""
     only: str = ""
-    """In requests with this in their path alone."""
+    """Inject faults only in requests with this string in their path."""
     rate: float = 0.0
-    """Bytes a second of each connection; 0: as fast as it goes."""
+    """Bytes per second of each connection; 0: unlimited."""
     sent: int = 0
     received: int = 0
     requests: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Faults:
 
 @contextlib.contextmanager
 def proxy(endpoint: str, faults: Faults, certificate: Path | None = None) -> Iterator[str]:
-    """Endpoint of a proxy before `endpoint`; with a certificate (a PEM file with its key) it speaks TLS."""
+    """Run a proxy for `endpoint`. Yields its endpoint; with a certificate (a PEM file with its key) it uses TLS."""
     rng = random.Random(0)
     server_name = urlsplit(endpoint).netloc
 
@@ -94,7 +94,7 @@ def proxy(endpoint: str, faults: Faults, certificate: Path | None = None) -> Ite
             self.close_connection = True
 
         def handle(self) -> None:
-            with contextlib.suppress(OSError):  # the other side went away
+            with contextlib.suppress(OSError):  # the peer has closed the connection
                 super().handle()
 
         def log_message(self, *_: object) -> None:

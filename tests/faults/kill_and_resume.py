@@ -1,16 +1,16 @@
-"""Kill trainings with SIGKILL at random moments, restart them, and compare the ends with an undisturbed run's.
+"""Kills trainings with SIGKILL at random moments, resumes them, and compares the results with an uninterrupted run.
 
     python tests/faults/kill_and_resume.py --kills 30
     python tests/faults/kill_and_resume.py --kills 30 --changing
 
-Each of the runs is killed once, a third of them while a checkpoint is written, and goes on with --resume_ckpt auto and
-another number of data workers. Weights, optimizer, loss scale, best score, the log of losses and TensorBoard's values
-must be the same, bit for bit. Dropout and a dynamic loss scale are on; an epoch has three steps, so nearly every kill
-falls inside one. Some fifteen minutes on two cores.
+Each run is killed once, a third of them while writing a checkpoint, and resumes with --resume_ckpt auto and another
+number of data workers. Weights, optimizer, loss scale, best score, logged losses and TensorBoard values must be bitwise
+identical. Dropout and a dynamic loss scale are enabled. An epoch has three steps, so nearly every kill is within an
+epoch. About fifteen minutes on two cores.
 
 With --changing a run is killed several times and resumed with another batch size, number of ranks (under mpirun) and
-accumulated steps. The images that it opens are recorded: each epoch must show each image once, and each learning rate
-must be that of the samples seen.
+accumulated steps. The opened images are recorded: each epoch must show each image once, and the learning rate must
+decrease.
 """
 
 import argparse
@@ -45,7 +45,7 @@ FLAGS = (
 
 
 def make_data(folder: Path, images: int) -> Path:
-    """A small demo data set in `folder`: so many training images of 128 x 64."""
+    """Create a small demo data set in `folder` with `images` training images of 128 x 64."""
     script = [sys.executable, str(ROOT / "scripts" / "make_demo_data.py"), "--output", str(folder / "data")]
     size = ["--train", str(images), "--val", "5", "--width", "128", "--height", "64"]
     subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL)
@@ -53,7 +53,7 @@ def make_data(folder: Path, images: int) -> Path:
 
 
 def start(data: Path, folder: Path, workers: int) -> subprocess.Popen:
-    """Start train.py, or let it go on, in `folder`."""
+    """Start or resume train.py in `folder`."""
     command = [sys.executable, str(ROOT / "train.py"), *FLAGS, "--num_parallel_workers", str(workers)]
     command += ["--dataset_dir", str(data), "--save_dir", str(folder)]
     output = (folder.parent / f"{folder.name}.txt").open("ab")
@@ -61,13 +61,13 @@ def start(data: Path, folder: Path, workers: int) -> subprocess.Popen:
 
 
 def finish(data: Path, folder: Path, workers: int) -> None:
-    """Run to the end. Raises RuntimeError with what was printed when it fails."""
+    """Run to the end. Raises RuntimeError with the output if it fails."""
     if start(data, folder, workers).wait(timeout=600):
         raise RuntimeError((folder.parent / f"{folder.name}.txt").read_text())
 
 
 def kill_somewhere(data: Path, folder: Path, workers: int, rng: random.Random, writing: bool) -> str:
-    """Start a run and kill it: in a checkpoint write, or so many ms after a step. Says where that was."""
+    """Start a run and kill it: during a checkpoint write, or up to 300 ms after a step. Returns a description."""
     process = start(data, folder, workers)
     step = rng.randint(0, STEPS - 8)
     log = folder / "train.log"
@@ -82,17 +82,17 @@ def kill_somewhere(data: Path, folder: Path, workers: int, rng: random.Random, w
     if process.wait() != -9:
         return "ended before the kill"
     half = list((folder / "checkpoint").glob("writing.*"))
-    return f"killed after step {reached(log)}" + (f", half-written {half[0].name} on the disk" if half else "")
+    return f"killed after step {reached(log)}" + (f", partial {half[0].name} on the disk" if half else "")
 
 
 def reached(log: Path) -> int:
-    """The last step in a log."""
+    """Returns the last step in a log."""
     steps = re.findall(r"^step (\d+)/", log.read_text(), re.MULTILINE) if log.exists() else []
     return int(steps[-1]) if steps else 0
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """All that must be the same; times are left out."""
+    """Returns everything that must be identical, without times."""
     stored = ms.load_checkpoint(str(folder / "checkpoint" / "latest.ckpt"))
     best = ms.load_checkpoint(str(folder / "checkpoint" / "best.ckpt"))
     values = {name: value.asnumpy().tobytes() for name, value in stored.items() if hasattr(value, "asnumpy")}
@@ -107,7 +107,7 @@ def outcome(folder: Path) -> dict[str, object]:
 
 
 def tensorboard(folder: Path) -> list[tuple[int, str, float]]:
-    """(step, name, value) as they stand in the event files, one after the other, but for the speed."""
+    """Returns (step, name, value) of all events in file order, except the speed."""
     from tensorboardX.proto.event_pb2 import Event
 
     found = []
@@ -122,14 +122,14 @@ def tensorboard(folder: Path) -> list[tuple[int, str, float]]:
 
 
 def different(one: dict[str, object], other: dict[str, object]) -> list[str]:
-    """Names of what differs."""
+    """Returns the names of the entries that differ."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 def trials(data: Path, where: Path, kills: int, seed: int) -> int:
-    """How many of `kills` runs end as the undisturbed one."""
-    finish(data, where / "undisturbed", 1)
-    expected, rng, same = outcome(where / "undisturbed"), random.Random(seed), 0
+    """Returns how many of `kills` runs equal the uninterrupted run."""
+    finish(data, where / "uninterrupted", 1)
+    expected, rng, same = outcome(where / "uninterrupted"), random.Random(seed), 0
     for number in range(1, kills + 1):
         folder = where / f"run{number}"
         first = rng.choice((1, 2))
@@ -149,7 +149,7 @@ CHANGING = (
     f"--set train.epochs={EPOCHS} --set checkpoint.interval=1 --set model.head_channels=16 --set model.key_channels=8 "
     "--set model.context_channels=16 --set data.crop_size=[32,64] --set data.workers=1 --set schedule.warmup_steps=0"
 ).split()
-# a module that Python imports by itself: it writes down which training images each rank opens, in order
+# imported automatically by Python (sitecustomize): records the training images that each rank opens, in order
 RECORDER = """
 import os, sys
 if sys.argv[0].endswith("train.py") or sys.argv[:1] == ["-c"]:
@@ -165,7 +165,7 @@ if sys.argv[0].endswith("train.py") or sys.argv[:1] == ["-c"]:
 
 
 class Changing:
-    """One run that is killed and resumed with other batch sizes, ranks and accumulated steps."""
+    """A run that is killed and resumed with other batch sizes, ranks and accumulated steps."""
 
     def __init__(self, data: Path, folder: Path, rng: random.Random) -> None:
         self.data, self.folder, self.rng = data, folder, rng
@@ -175,7 +175,7 @@ class Changing:
         (folder.parent / "site" / "sitecustomize.py").write_text(RECORDER)
 
     def segment(self, kill: bool) -> str:
-        """Start or resume the run and let it end, or kill it after some steps; count the images of the steps kept."""
+        """Start or resume the run until its end, or kill it after some steps. Counts the images of the saved steps."""
         batch, ranks, accumulated = self.rng.choice((1, 2, 3)), self.rng.choice((1, 2)), self.rng.choice((1, 2))
         opened = self.folder.parent / f"opened{time.monotonic_ns()}"
         opened.mkdir()
@@ -193,7 +193,7 @@ class Changing:
             time.sleep(0.02)
         if kill:
             time.sleep(self.rng.uniform(0, 0.3))
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
+            with contextlib.suppress(ProcessLookupError):  # it has already ended
                 os.kill(
                     int((self.folder / ".lock").read_text().split()[1]), signal.SIGKILL
                 )  # rank 0; mpirun ends the others
@@ -203,7 +203,7 @@ class Changing:
         return f"{batch}x{ranks}x{accumulated} to step {self.position().get('step', 0)}"
 
     def position(self) -> dict:
-        """The progress in the newest checkpoint."""
+        """Returns the progress in the newest checkpoint."""
         file = self.folder / "checkpoint" / "latest.ckpt"
         for _ in range(20):
             if not file.exists():
@@ -215,7 +215,7 @@ class Changing:
         raise RuntimeError(f"{file} cannot be read")
 
     def count(self, before: dict, after: dict, opened: Path, share: int, ranks: int) -> None:
-        """Count the images of the steps that `after` knows and `before` does not; `share` samples a rank and step."""
+        """Count the images of the steps between `before` and `after`. `share`: samples per rank and step."""
         lists = [
             (opened / str(rank)).read_text().split() if (opened / str(rank)).exists() else [] for rank in range(ranks)
         ]
@@ -231,7 +231,7 @@ class Changing:
                     place += 1
 
     def verdict(self) -> str:
-        """ "" when each complete epoch has shown each image once; images are a multiple of all steps."""
+        """Returns "" if each epoch has shown each image once; the images are a multiple of all step sizes."""
         epochs = Counter(epoch for epoch, _ in self.seen)
         wrong = [entry for entry, count in self.seen.items() if count > 1]
         short = {epoch: epochs[epoch] for epoch in range(EPOCHS) if epochs[epoch] != self.images}
@@ -240,12 +240,12 @@ class Changing:
         return (
             ""
             if not wrong and not short and falling
-            else f"twice: {wrong[:3]}, incomplete: {short}, lr falls: {falling}"
+            else f"twice: {wrong[:3]}, incomplete: {short}, lr decreases: {falling}"
         )
 
 
 def changing_trials(data: Path, where: Path, kills: int, seed: int) -> int:
-    """How many of the kills lie in runs whose epochs were complete; five a run."""
+    """Returns the number of kills in runs with complete epochs; five per run."""
     rng, good = random.Random(seed), 0
     for run in range(-(-kills // 5)):
         trial = Changing(data, where / f"changing{run}", rng)
@@ -253,9 +253,9 @@ def changing_trials(data: Path, where: Path, kills: int, seed: int) -> int:
         story.append(trial.segment(kill=False))
         verdict = trial.verdict()
         good += 0 if verdict else 5
-        print(f"run {run}: {', '.join(story)}: {verdict or 'each image once an epoch'}", flush=True)
-    good = min(good, kills)  # the last run may have had more kills than were asked for
-    print(f"{good} of {kills} kills without an image shown twice or left out")
+        print(f"run {run}: {', '.join(story)}: {verdict or 'each image once per epoch'}", flush=True)
+    good = min(good, kills)  # the last run may have more kills than requested
+    print(f"{good} of {kills} kills without a repeated or missing image")
     return good
 
 

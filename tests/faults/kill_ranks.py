@@ -1,9 +1,9 @@
-"""Kill ranks of a training with SIGKILL, and see the whole job end, leave nothing behind, and go on.
+"""Kills ranks of a training with SIGKILL: the whole job must end, leave nothing behind, and resume.
 
-    python tests/faults/kill_ranks.py --kills 20       # each rank in turn: in training, evaluation, checkpoint writing
-    python tests/faults/kill_ranks.py --launches 30    # short jobs in a row, none of which may fail
+    python tests/faults/kill_ranks.py --kills 20       # alternating ranks: in training, evaluation, checkpoint writing
+    python tests/faults/kill_ranks.py --launches 30    # consecutive short jobs; none may fail
 
-Every kill is followed by --resume_ckpt auto. Ctrl-C at mpirun is among the kills. Some 15 minutes on two cores each.
+Every kill is followed by --resume_ckpt auto. Some kills are Ctrl-C at mpirun. Each takes 15 minutes on two cores.
 """
 
 import argparse
@@ -21,12 +21,12 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "distributed")]
 from test_several_ranks import CONFIG_FILE, MPIRUN, TINY, loopback_only, losses, rank_pid
 
 FLAGS = ["--config", CONFIG_FILE, *TINY, "--batch_size", "2", "--ms_mode", "1", "--set", "checkpoint.interval=4"]
-FLAGS += ["--set", "train.sync_batch_norm=False"]  # ten times as fast in PyNative mode, and no matter here
+FLAGS += ["--set", "train.sync_batch_norm=False"]  # ten times faster in PyNative mode, and irrelevant here
 EVALUATION = ["--run_eval", "True", "--set", "eval.interval=6"]
 
 
 def start(data: Path, folder: Path, *flags: str) -> subprocess.Popen:
-    """Two ranks; what they and their scheduler inherit says that they are this job's."""
+    """Start two ranks. An environment variable marks them and their scheduler as processes of this job."""
     command = [*loopback_only(), *MPIRUN, "--allow-run-as-root", "-n", "2", sys.executable, "train.py", *FLAGS, *flags]
     command += ["--dataset_dir", str(data), "--save_dir", str(folder)]
     output = (folder.parent / f"{folder.name}.txt").open("ab")
@@ -35,7 +35,7 @@ def start(data: Path, folder: Path, *flags: str) -> subprocess.Popen:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Command lines of the job's processes that still run, and MindSpore's or OpenMPI's shared memory."""
+    """Returns the command lines of remaining processes of the job, and shared-memory files of MindSpore or OpenMPI."""
     found = [str(path) for path in Path("/dev/shm").iterdir() if path.is_file()]
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -51,7 +51,7 @@ def reached(folder: Path, step: int) -> bool:
 
 
 def kill_in(phase: str, victim: int | None, data: Path, folder: Path) -> str:
-    """Start, kill a rank (None: Ctrl-C at mpirun), wait for the end, go on; says what was seen."""
+    """Start, kill a rank (None: Ctrl-C at mpirun), wait for the end, resume. Returns a description of the result."""
     flags = ["--total_step", "400", *(EVALUATION if phase == "evaluation" else [])]
     job = start(data, folder, *flags)
     ready = {
@@ -111,7 +111,7 @@ def main() -> None:
             bad += bool(status or remains)
             seconds = time.monotonic() - began
             print(f"{number + 1}/{args.launches} status {status} after {seconds:.0f} s, left {remains or 'nothing'}")
-    sys.exit(f"{bad} bad ends" if bad else 0)
+    sys.exit(f"{bad} failures" if bad else 0)
 
 
 if __name__ == "__main__":

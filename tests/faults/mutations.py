@@ -1,9 +1,9 @@
-"""Break the program in many places, one at a time, and see whether a test turns red.
+"""Mutation testing: breaks the program in many places, one at a time, and checks that a test fails.
 
     python tests/faults/mutations.py
 
-Each break is made in a copy of the repository, where the tests of that part are run until the first that fails. Exit
-status 1 when a break stays unnoticed.
+Each mutation is applied in a copy of the repository; the tests of that part run until the first failure. Exit status 1
+if a mutation is not detected.
 """
 
 import argparse
@@ -41,9 +41,7 @@ MUTATIONS = (
         "BatchNorm2d(out_channels, norm_eps, 0.99)",
         "models",
     ),
-    Mutation(
-        "align_corners the other way round", "models/layers.py", "if align_corners:", "if not align_corners:", "models"
-    ),
+    Mutation("align_corners inverted", "models/layers.py", "if align_corners:", "if not align_corners:", "models"),
     Mutation(
         "softmax of the soft regions over the classes", "models/heads.py", "-1), axis=2)", "-1), axis=1)", "models"
     ),
@@ -55,28 +53,28 @@ MUTATIONS = (
         "data",
     ),
     Mutation(
-        "crop a pixel beside its place",
+        "crop shifted by a pixel",
         "data/transforms.py",
         "slice(part.start - first,",
         "slice(part.start - first + 1,",
         "data",
     ),
     Mutation(
-        "learning rate without its floor",
+        "learning rate without min_lr",
         "training/optimizer.py",
         "config.min_lr + (config.lr - config.min_lr) * (1 - step",
         "config.lr * (1 - step",
         "training/test_optimizer.py",
     ),
     Mutation(
-        "confusion matrix with its axes exchanged",
+        "transposed confusion matrix",
         "evaluation/metrics.py",
         "label[valid].astype(np.int64) * size + prediction[valid]",
         "prediction[valid].astype(np.int64) * size + label[valid]",
         "evaluation/test_metrics.py",
     ),
     Mutation(
-        "loss scale forgotten by a checkpoint",
+        "loss scale missing in a checkpoint",
         "training/step.py",
         "if isinstance(value, Parameter)}",
         "if False}",
@@ -90,7 +88,7 @@ MUTATIONS = (
         "training/test_optimizer.py",
     ),
     Mutation(
-        "best.ckpt replaced whatever the score",
+        "best.ckpt replaced for any score",
         "training/validation.py",
         "improved = matrix.miou > self.progress.best_miou",
         "improved = matrix.miou >= 0",
@@ -104,42 +102,42 @@ MUTATIONS = (
         "training/test_resuming.py",
     ),
     Mutation(
-        "steps left by the batch size of today",
+        "remaining steps from the current batch size",
         "training/run_progress.py",
         "config.total_step * self.step_samples - self.samples",
         "config.total_step * step_samples - self.samples",
         "training/test_run_progress.py",
     ),
     Mutation(
-        "the rest of an epoch after a resume shown from its beginning",
+        "a resumed epoch restarts from its beginning",
         "data/loader.py",
         "epoch * self.epoch_size + shown - first",
         "epoch * self.epoch_size - first",
         "training/test_run_progress.py",
     ),
     Mutation(
-        "a lock that two runs can have",
+        "a lock that two runs can hold",
         "training/run_lock.py",
         "fcntl.LOCK_EX",
         "fcntl.LOCK_SH",
         "training/test_run_lock.py",
     ),
     Mutation(
-        "a file that cannot be opened taken for a damaged one",
+        "an unreadable file treated as damaged",
         "weights/ckpt.py",
         'raise UserError(f"{path}: cannot read this checkpoint: {trouble}")',
         'raise DamagedCheckpoint(f"{path}: cannot read this checkpoint: {trouble}")',
         "training/test_checkpoint.py",
     ),
     Mutation(
-        "a run set aside by a fresh start not found",
+        "an archived run not found",
         "training/checkpoint.py",
         "if earlier := self._earlier_run():",
         "if earlier := None:",
         "training/test_checkpoint.py",
     ),
     Mutation(
-        "later checkpoints stay when an older one is resumed",
+        "later checkpoints kept when an older one is resumed",
         "training/checkpoint.py",
         "if number > step]",
         "if number > step + 100]",
@@ -160,28 +158,28 @@ MUTATIONS = (
         "training/test_checkpoint.py",
     ),
     Mutation(
-        "a class index taken for ignored because ignore_index has its number",
+        "a class index equal to ignore_index treated as ignored",
         "formats/label_values.py",
         "target if target < count else IGNORED",
         "IGNORED if target == ignore_index else target",
         "formats/test_label_values.py",
     ),
     Mutation(
-        "a label value that is a class and ignored",
+        "a label value both a class and ignored",
         "formats/label_values.py",
         "index = resolved.get(ignore_index, IGNORED)",
         "index = IGNORED",
         "formats/test_label_values.py",
     ),
     Mutation(
-        "class names in another order with the label map of the known one",
+        "reordered class names with the default label map",
         "formats/known.py",
         "if moved or len(names) != len(known.classes):",
         "if len(names) != len(known.classes):",
         "formats/test_known_data_sets.py",
     ),
     Mutation(
-        "True taken for the number 1",
+        "True accepted as the number 1",
         "config/types.py",
         "if isinstance(value, bool):  # Python",
         "if value is None:  # Python",
@@ -195,28 +193,28 @@ MUTATIONS = (
         "config/test_config.py",
     ),
     Mutation(
-        "paths read as YAML",
+        "paths parsed as YAML",
         "config/loading.py",
         "if field and is_text(field.annotation):",
         "if not field:",
         "config/test_command_line.py",
     ),
     Mutation(
-        "a key without effect not named",
+        "a key without effect not reported",
         "config/combinations.py",
         "lambda c: not c.schedule.warmup_steps, ",
         'lambda c: c.schedule.kind == "linear", ',
         "config/test_combinations.py",
     ),
     Mutation(
-        "label values of samples before a resume not watched",
+        "label values of samples before a resume not recorded",
         "data/loader.py",
         "if number < self.first + self.watched else None",
         "if number < self.watched else None",
         "data/test_loader.py",
     ),
     Mutation(
-        "a byte-order mark taken for a part of a name",
+        "a byte-order mark read as part of a name",
         "files.py",
         '"utf-16" if utf16 else "utf-8-sig"',
         '"utf-16" if utf16 else "utf-8"',
@@ -237,7 +235,7 @@ MUTATIONS = (
         "scripts/test_export.py",
     ),
     Mutation(
-        "ONNX enlarges by 2 where it is 4 or 8",
+        "ONNX upsamples by 2 instead of 4 or 8",
         "inference/onnx_graph.py",
         "self.enlarge(part, 2 ** (j - i))",
         "self.enlarge(part, 2)",
@@ -250,43 +248,49 @@ MUTATIONS = (
         "size = images.shape",
         "scripts/test_export.py",
     ),
-    Mutation("safetensors not known by their beginning", "weights/foreign_files.py", 'b"{"', 'b"["', "models"),
+    Mutation("safetensors not detected by their first bytes", "weights/foreign_files.py", 'b"{"', 'b"["', "models"),
     Mutation(
-        "a stem with a ReLU that was trained without",
+        "a ReLU in a stem that was trained without it",
         "models/hrnet.py",
         "if self.stem_relu:",
         "if True:",
         "models",
     ),
     Mutation(
-        "any format that Pillow knows, PostScript among them",
+        "all Pillow formats allowed, including PostScript",
         "data/images.py",
         "formats=FORMATS)",
         "formats=None)",
         "data/test_one_reader.py",
     ),
     Mutation(
-        "two files with one name for their results",
+        "two files with the same output name",
         "data/output_names.py",
         "if key in self.names or files & self.folders or folders & self.files:",
         "if files & self.folders or folders & self.files:",
         "data/test_output_names.py",
     ),
     Mutation(
-        "ranks of MPICH and Intel MPI that each take themselves for alone",
+        "ranks of MPICH and Intel MPI not detected",
         "distributed/launcher.py",
         'if "PMI_RANK" in env and "MPI_LOCALRANKID" in env:',
         'if "PMI_RANK" in env and "MPI_LOCALRANK" in env:',
         "distributed/test_launchers.py",
     ),
     Mutation(
-        "images that lie on their side turned the wrong way",
+        "images with EXIF orientation rotated the wrong way",
         "data/images.py",
         "if orientation in (3, 4, 7, 8):",
         "if orientation in (3, 4, 6, 8):",
         "data/test_one_reader.py",
     ),
-    Mutation("alpha on black", "data/images.py", "+ 255 * (1 - alpha)", "+ 0 * (1 - alpha)", "data/test_one_reader.py"),
+    Mutation(
+        "alpha blended with black",
+        "data/images.py",
+        "+ 255 * (1 - alpha)",
+        "+ 0 * (1 - alpha)",
+        "data/test_one_reader.py",
+    ),
     Mutation(
         "4-bit labels scaled to 0, 17, 34",
         "data/images.py",
@@ -295,21 +299,21 @@ MUTATIONS = (
         "data/test_one_reader.py",
     ),
     Mutation(
-        "MATLAB labels inflated without a limit",
+        "MATLAB labels decompressed without a limit",
         "data/mat_labels.py",
         "if self.left < 0:",
         "if False:",
         "data/test_one_reader.py",
     ),
     Mutation(
-        "playlists taken for films",
+        "playlists accepted as videos",
         "inference/media.py",
         "if not _CONTAINERS.match(start):",
         "if not start:",
         "data/test_one_reader.py",
     ),
     Mutation(
-        "a child process of a rank taken for the rank",
+        "a child process of a rank detected as the rank",
         "distributed/launcher.py",
         "if _stored_ranks is None and _RANK_VARIABLE in env:",
         "if False:",
@@ -328,7 +332,7 @@ MUTATIONS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    unnoticed = 0
+    undetected = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__")
@@ -340,12 +344,12 @@ def main() -> int:
                 raise SystemExit(f"{mutation.file}: {text.count(mutation.right)} places look like {mutation.right!r}")
             file.write_text(text.replace(mutation.right, mutation.wrong), encoding="utf-8")
             command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"tests/{mutation.tests}"]
-            said = subprocess.run(command, cwd=copy, capture_output=True, text=True).stdout
+            output = subprocess.run(command, cwd=copy, capture_output=True, text=True).stdout
             file.write_text(text, encoding="utf-8")
-            red = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
-            unnoticed += not red
-            print(f"{mutation.name}: {red[0] if red else 'NOT NOTICED'}", flush=True)
-    return 1 if unnoticed else 0
+            failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+            undetected += not failed
+            print(f"{mutation.name}: {failed[0] if failed else 'NOT DETECTED'}", flush=True)
+    return 1 if undetected else 0
 
 
 if __name__ == "__main__":

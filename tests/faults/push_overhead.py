@@ -1,10 +1,10 @@
-"""How much longer a training step takes while a checkpoint is sent to a bucket.
+"""Measures the overhead of a checkpoint upload on the training steps.
 
     nice -n 10 python tests/faults/push_overhead.py --pairs 150
 
-The demo's network trains while a file of 300 MB is sent, as after a checkpoint. Every few steps the sender and the
-server are halted or let go on, and neighbouring blocks of steps are compared, so that what else the machine does
-cancels out. The server runs on this machine, where another one would be; so it has what the training leaves, too.
+The demo's network trains while a file of 300 MB is uploaded, as after a checkpoint. Every few steps the uploader and
+the server are stopped or continued. Adjacent blocks of steps are compared, so that other load on the machine cancels
+out. The server runs on this machine, also with idle priority; in practice it is another machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from s3_server import ENVIRONMENT, s3_server
 
 
 def training_step(size: int):
-    """A function that makes a step of the demo's network on a batch of 4 and waits for it."""
+    """Returns a function that runs a step of the demo's network with batch size 4 and waits for it."""
     import numpy as np
     from mindspore import Tensor
 
@@ -49,19 +49,19 @@ def training_step(size: int):
 
 
 def children(thread: int | str) -> list[int]:
-    """Processes that a thread of this process has started."""
+    """Returns the child processes of a thread of this process."""
     return [int(word) for word in Path(f"/proc/self/task/{thread}/children").read_text().split()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=150)
-    parser.add_argument("--steps", type=int, default=3, help="of a block")
+    parser.add_argument("--steps", type=int, default=3, help="steps per block")
     parser.add_argument("--size", type=int, default=64, help="height of the images")
     args = parser.parse_args()
     device.init("CPU", mode=0, seed=0)
     step = training_step(args.size)
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the server's disk is not the training's
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # in practice the server has another disk
     with tempfile.TemporaryDirectory(dir=memory) as name, s3_server(Path(name) / "s3", idle=True) as endpoint:
         server = children(os.getpid())
         os.environ.update(ENVIRONMENT, OBS_ENDPOINT=endpoint)
@@ -74,7 +74,7 @@ def main() -> None:
         while len(pairs) < args.pairs:
             if not (sender := children(outputs._thread.native_id)):
                 (run / "checkpoint" / "latest.ckpt").write_bytes(os.urandom(300 << 20))
-                outputs.send_soon()
+                outputs.request_upload()
                 pushes += 1
                 while not (sender := children(outputs._thread.native_id)):
                     time.sleep(0.01)
@@ -90,18 +90,18 @@ def main() -> None:
             for process in (*sender, *server):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGCONT)
-            if children(outputs._thread.native_id) == sender:  # it was sending until the end of the pair
+            if children(outputs._thread.native_id) == sender:  # the upload lasted until the end of the pair
                 pairs.append((pair[signal.SIGSTOP], pair[signal.SIGCONT]))
         outputs.finish()
-    ratios = sorted(sends / rests for rests, sends in pairs)
+    ratios = sorted(uploading / idle for idle, uploading in pairs)
     spread = [statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(2000)]
     low, high = statistics.quantiles(spread, n=40)[0], statistics.quantiles(spread, n=40)[-1]
-    rests, sends = (statistics.median(pair[number] for pair in pairs) for number in (0, 1))
-    total = sum(sends for _, sends in pairs) / sum(rests for rests, _ in pairs)
+    idle, uploading = (statistics.median(pair[number] for pair in pairs) for number in (0, 1))
+    total = sum(uploading for _, uploading in pairs) / sum(idle for idle, _ in pairs)
     print(
-        f"{len(pairs)} pairs of {args.steps} steps in {pushes} pushes: a step takes {1000 * rests:.1f} ms, with a push "
-        f"{1000 * sends:.1f} ms; median of the ratios {statistics.median(ratios):.3f} (95 %: {low:.3f} to {high:.3f}), "
-        f"ratio of the sums {total:.3f}"
+        f"{len(pairs)} pairs of {args.steps} steps in {pushes} uploads: a step takes {1000 * idle:.1f} ms, with an "
+        f"upload {1000 * uploading:.1f} ms; median of the ratios {statistics.median(ratios):.3f} "
+        f"(95 %: {low:.3f} to {high:.3f}), ratio of the sums {total:.3f}"
     )
 
 

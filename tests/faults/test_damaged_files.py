@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read: a clear error or a correct result, no hang, no traceback, no file lost."""
+"""Damaged files of all input formats: a clear error or a correct result, no hang, no traceback, no lost file."""
 
 import signal
 import struct
@@ -22,11 +22,11 @@ from ocrnet.weights.ckpt import read_checkpoint, save_weights
 from ocrnet.weights.foreign_files import read_tensors
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-EACH = 30  # damaged versions of each of the eleven files below
+EACH = 30  # damaged versions of each file below
 
 
 def damaged(content: bytes, number: int) -> bytes:
-    """Version `number`: cut short (every other one), or 1 to 8 bits flipped, some of them near the start."""
+    """Returns damaged version `number`: truncated (every other one), or 1 to 8 bits flipped, some near the start."""
     rng = np.random.default_rng(number)
     if number % 2:
         return content[: rng.integers(0, len(content))]
@@ -39,7 +39,7 @@ def damaged(content: bytes, number: int) -> bytes:
 
 @pytest.fixture
 def whole(tmp_path) -> dict[str, Path]:
-    """One sound file of each kind."""
+    """One intact file of each kind."""
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 255, (12, 24, 3), np.uint8), (192, 96))
     label = rng.integers(0, 3, (96, 192)).astype(np.uint8)
@@ -88,7 +88,7 @@ def alone(read: Callable[[Path], np.ndarray]) -> Callable[[Path], dict[str, np.n
     return lambda path: {"": read(path)}
 
 
-# how each is read, and whether the format has a checksum: then what is read without an error must be what was written
+# reader, and whether the format has a checksum: if so, data read without an error must equal the original
 READERS = {
     "png": (alone(read_image), True),
     "jpg": (alone(read_image), False),
@@ -109,7 +109,7 @@ def hang(*_: object) -> None:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_damaged_files_give_a_clear_error_or_what_was_written(whole, kind, tmp_path):
+def test_damaged_files_give_a_clear_error_or_the_original_data(whole, kind, tmp_path):
     read, has_checksum = READERS[kind]
     expected, content = read(whole[kind]), whole[kind].read_bytes()
     signal.signal(signal.SIGALRM, hang)
@@ -126,7 +126,7 @@ def test_damaged_files_give_a_clear_error_or_what_was_written(whole, kind, tmp_p
         else:
             for name, value in found.items() if has_checksum else ():
                 np.testing.assert_array_equal(value, expected[name], err_msg=f"{path} {name}")
-            if kind.endswith("jpg"):  # bits of the image itself have no checksum
+            if kind.endswith("jpg"):  # JPEG data has no checksum
                 assert path.read_bytes()[-2:] == b"\xff\xd9" and found[""].dtype == np.uint8
         finally:
             signal.alarm(0)
@@ -135,7 +135,7 @@ def test_damaged_files_give_a_clear_error_or_what_was_written(whole, kind, tmp_p
     assert refused >= (EACH if kind == "ckpt" else EACH // 3)
 
 
-def test_a_image_that_claims_100000_x_100000_pixels_is_refused_before_it_is_decoded(tmp_path):
+def test_an_image_that_claims_100000_x_100000_pixels_is_refused_before_decoding(tmp_path):
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
@@ -147,7 +147,7 @@ def test_a_image_that_claims_100000_x_100000_pixels_is_refused_before_it_is_deco
             read(path)
 
 
-def test_a_link_does_not_lead_a_list_out_of_its_root(tmp_path):
+def test_links_that_leave_the_data_root_are_refused(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"")
     root = tmp_path / "root"
     root.mkdir()
@@ -170,7 +170,7 @@ def test_a_link_does_not_lead_a_list_out_of_its_root(tmp_path):
         "seed: " + "[" * 5000,
     ],
 )
-def test_a_config_runs_no_code_and_cannot_fill_the_memory(tmp_path, text, monkeypatch):
+def test_a_config_executes_no_code_and_cannot_exhaust_the_memory(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "config.yml"
     path.write_text(text)

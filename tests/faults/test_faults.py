@@ -1,4 +1,4 @@
-"""What goes wrong in a long training, done to a short one. The undisturbed run says how it must end."""
+"""Faults of long trainings, injected into short ones. The results must equal those of an uninterrupted run."""
 
 import json
 import random
@@ -25,8 +25,8 @@ TINY = _TINY.split()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(demo, tmp_path_factory) -> dict[str, object]:
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+def uninterrupted(demo, tmp_path_factory) -> dict[str, object]:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     finish(demo, folder, 1)
     return outcome(folder)
 
@@ -44,15 +44,15 @@ def stored_step(folder: Path, name: str = "latest") -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("writing", [False, True])
-def test_a_killed_run_ends_as_the_undisturbed_one(undisturbed, demo, tmp_path, writing):
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(uninterrupted, demo, tmp_path, writing):
     story = kill_somewhere(demo, tmp_path / "run", 1, random.Random(), writing)
     assert story.startswith("killed")
     finish(demo, tmp_path / "run", 2)
-    assert different(undisturbed, outcome(tmp_path / "run")) == [], story
+    assert different(uninterrupted, outcome(tmp_path / "run")) == [], story
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, demo, tmp_path):
+def test_sigterm_saves_and_a_damaged_checkpoint_is_replaced_by_the_previous_one(uninterrupted, demo, tmp_path):
     folder = tmp_path / "run"
     process = start(demo, folder, 1)
     wait_for(process, folder, 9)
@@ -64,7 +64,7 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_set_aside_for_the_one_before(
 
     latest = folder / "checkpoint" / "latest.ckpt"
     content = bytearray(latest.read_bytes())
-    latest.unlink()  # a new file, not the one that a numbered checkpoint shares
+    latest.unlink()  # break the hard link to a numbered checkpoint
     content[len(content) // 2] ^= 16
     latest.write_bytes(content)
     finish(demo, folder, 2)
@@ -73,11 +73,11 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     before = step // 4 * 4 if step % 4 else step
     assert f"_{before}_rank0.ckpt after step {before}" in printed
     assert (folder / "checkpoint" / "latest.ckpt.damaged.1").read_bytes() == content
-    assert different(undisturbed, outcome(folder)) == []
+    assert different(uninterrupted, outcome(folder)) == []
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_the_second_leaves_at_once(demo, tmp_path):
+def test_ctrl_c_saves_and_a_second_one_exits_immediately(demo, tmp_path):
     for presses, statuses in ((1, {130}), (2, {130})):
         folder = tmp_path / f"run{presses}"
         process = start(demo, folder, 1)
@@ -93,7 +93,7 @@ def test_ctrl_c_saves_and_the_second_leaves_at_once(demo, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A tmpfs, where this user may mount one, for all that a run keeps: 9 checkpoints of 9 MB at most."""
+    """A tmpfs, if this user may mount one, with space for a run: at most 9 checkpoints of 9 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if (
@@ -102,14 +102,14 @@ def small_disk(tmp_path):
             ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)], capture_output=True
         ).returncode
     ):
-        pytest.skip("no right to mount a tmpfs")
+        pytest.skip("no permission to mount a tmpfs")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.fixture
 def on_full_disk(small_disk, demo, tmp_path):
-    """A run whose disk was filled after step 5: (its folder, process, the file that fills the disk)."""
+    """A run whose disk is full after step 5: (its folder, process, the file that fills the disk)."""
     folder = tmp_path / "run"
     (small_disk / "run").mkdir()
     folder.symlink_to(small_disk / "run")
@@ -123,7 +123,7 @@ def on_full_disk(small_disk, demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_a_checkpoint_and_nothing_else(undisturbed, on_full_disk, tmp_path):
+def test_a_full_disk_loses_a_checkpoint_and_nothing_else(uninterrupted, on_full_disk, tmp_path):
     folder, process, filler = on_full_disk
     while b"Training continues" not in (tmp_path / "run.txt").read_bytes() and process.poll() is None:
         time.sleep(0.01)
@@ -131,24 +131,24 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(undisturbed, on_full_di
     assert process.wait(timeout=120) == 0, (tmp_path / "run.txt").read_text()
     ended = outcome(folder)
     assert "no checkpoint could be written" in ended["log"]
-    # a best score whose checkpoint found no room does not count; the lines of losses waited for room
-    lines = [re.findall(r"step \d+/.*", run["log"]) for run in (undisturbed, ended)]
+    # a best score whose checkpoint could not be written does not count; loss lines were written after freeing space
+    lines = [re.findall(r"step \d+/.*", run["log"]) for run in (uninterrupted, ended)]
     assert lines[0] == lines[1] and len(lines[0]) == STEPS
-    assert {name for name in different(undisturbed, ended) if not name.startswith("best ")} <= {"log", "progress"}
+    assert {name for name in different(uninterrupted, ended) if not name.startswith("best ")} <= {"log", "progress"}
 
 
 @pytest.mark.slow
-def test_a_disk_that_stays_full_leaves_the_last_good_checkpoint(undisturbed, on_full_disk, demo, tmp_path):
+def test_a_disk_that_stays_full_keeps_the_last_checkpoint(uninterrupted, on_full_disk, demo, tmp_path):
     folder, process, filler = on_full_disk
     assert process.wait(timeout=120) == 2
     printed = (tmp_path / "run.txt").read_text()
     warnings = re.findall(r"warning: step (\d+): no checkpoint could be written in .*: No space left", printed)
     assert len(warnings) >= 5 and "Traceback" not in printed
-    kept = int(re.search(rf"error: step {STEPS}: .* The one of step (\d+) stays", printed)[1])
+    kept = int(re.search(rf"error: step {STEPS}: .* The checkpoint of step (\d+) is kept", printed)[1])
     assert stored_step(folder) == kept and not list((folder / "checkpoint").glob("writing*"))
     filler.unlink()
     finish(demo, folder, 1)
-    assert different(undisturbed, outcome(folder)) == []
+    assert different(uninterrupted, outcome(folder)) == []
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def train(run_script, demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_training_and_the_last_good_checkpoint_stays(train, tmp_path):
+def test_a_nonfinite_loss_stops_training_and_keeps_the_last_checkpoint(train, tmp_path):
     flags = ["--set", "checkpoint.interval=1", "--total_step", "9", "--log_interval", "9"]
     assert train(*flags, "--total_step", "2").returncode == 0
     done = train(*flags, "--lr_init", "1e30", "--resume_ckpt", "auto")
@@ -173,11 +173,11 @@ def test_a_loss_that_is_not_finite_stops_training_and_the_last_good_checkpoint_s
     assert "_leftImg8bit.png" in done.stderr
     kept = ms.load_checkpoint(str(tmp_path / "checkpoint" / "latest.ckpt"))
     assert all(np.isfinite(value.asnumpy()).all() for value in kept.values() if isinstance(value, ms.Parameter))
-    assert f"The checkpoint of step {stored_step(tmp_path)} stays" in done.stderr
+    assert f"The checkpoint of step {stored_step(tmp_path)} is kept" in done.stderr
 
 
 @pytest.mark.slow
-def test_overflow_without_end_stops_training(train, demo):
+def test_permanent_overflow_stops_training(train, demo):
     flags = ["--mix", "True", "--ms_loss_scaler", "static", "--ms_loss_scaler_value", "1e30"]
     done = train(*flags, "--set", "train.overflow_limit=3", "--total_step", "9")
     assert done.returncode == 2 and "Traceback" not in done.stderr
@@ -187,7 +187,7 @@ def test_overflow_without_end_stops_training(train, demo):
 
 
 @pytest.mark.slow
-def test_a_bad_pair_stops_training_or_is_replaced_counted_and_listed(train, demo, tmp_path):
+def test_a_bad_pair_stops_training_or_is_replaced_and_reported(train, demo, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(demo, data)
     images = sorted((data / "leftImg8bit" / "train").rglob("*.png"))
@@ -200,6 +200,6 @@ def test_a_bad_pair_stops_training_or_is_replaced_counted_and_listed(train, demo
     label.unlink()  # missing files count as well
     done = train("--total_step", "6", "--set", "data.on_bad_sample=skip", data=data)  # two epochs
     assert done.returncode == 0, done.stderr
-    assert "replaced by their neighbours (data.on_bad_sample): 2" in done.stdout
+    assert "unreadable pairs that were replaced (data.on_bad_sample): 2" in done.stdout
     assert f"2 times: {images[3]}: not a readable image: truncated, a PNG without its IEND chunk" in done.stdout
     assert f"2 times: {label}: label file not found" in done.stdout

@@ -1,4 +1,4 @@
-"""A selection of tests/faults/hostile_files.py: what a file may do to the programs that read it."""
+"""A selection of tests/faults/hostile_files.py: how the programs handle hostile input files."""
 
 import base64
 import json
@@ -33,18 +33,18 @@ GBK = os.fsdecode("测试".encode("gbk"))
 @pytest.mark.parametrize("kind", ["damaged", "other_formats", "claims", "matlab", "labels"])
 def test_every_decoder_error_names_the_file(tmp_path, kind):
     files = {
-        "damaged": lambda: islice(inputs.damaged(inputs.sound_images(tmp_path), np.random.default_rng(1)), 60),
+        "damaged": lambda: islice(inputs.damaged(inputs.intact_images(tmp_path), np.random.default_rng(1)), 60),
         "other_formats": inputs.other_formats,
         "claims": lambda: islice(inputs.claims(), 6),
         "matlab": lambda: islice(inputs.matlab(), 1, None),
         "labels": inputs.labels,
     }
     refused = total = 0
-    for number, (ending, content) in enumerate(files[kind]()):
-        path = tmp_path / f"{kind}{number}{ending}"
+    for number, (suffix, content) in enumerate(files[kind]()):
+        path = tmp_path / f"{kind}{number}{suffix}"
         path.write_bytes(content)
         for read in (read_image, read_label, media.open_video):
-            if read is media.open_video and ending not in media.VIDEOS | {".gif"}:
+            if read is media.open_video and suffix not in media.VIDEOS | {".gif"}:
                 continue
             total += 1
             try:
@@ -58,7 +58,7 @@ def test_every_decoder_error_names_the_file(tmp_path, kind):
     assert refused > total // 3
 
 
-def test_annotations_with_traps_name_their_file_or_fail_when_they_are_drawn(tmp_path):
+def test_hostile_annotations_give_errors_with_the_file_name_or_fail_when_drawn(tmp_path):
     classes = tmp_path / "classes.txt"
     classes.write_text("background\na\n")
     table, drawn = read_classes(str(classes)), 0
@@ -73,18 +73,18 @@ def test_annotations_with_traps_name_their_file_or_fail_when_they_are_drawn(tmp_
                     drawn += 1
         except UserError as error:
             assert str(path) in str(error)
-        except Exception as error:  # of drawing: polygons_to_masks.py adds the file
+        except Exception as error:  # from drawing: polygons_to_masks.py adds the file name
             assert not isinstance(error, KeyError | RecursionError | MemoryError), error
-        assert time.monotonic() - start < 20, path.read_bytes()[:200]  # a mask of endless digits
+        assert time.monotonic() - start < 20, path.read_bytes()[:200]  # a mask with very long numbers
     assert drawn == 3
 
 
 @pytest.mark.parametrize("program", ["via", "labelme"])
-def test_a_mask_has_the_size_of_the_photograph_as_shown(tmp_path, program):
+def test_a_mask_has_the_size_of_the_rotated_photograph(tmp_path, program):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 40)).save(tmp_path / "a.jpg", exif=exif)
-    square = [[2, 2], [30, 2], [30, 50], [2, 50]]  # reaches below the 40 rows that are stored
+    square = [[2, 2], [30, 2], [30, 50], [2, 50]]  # extends below the 40 stored rows
     if program == "via":
         x, y = zip(*square, strict=True)
         shape = {"name": "polygon", "all_points_x": x, "all_points_y": y}
@@ -105,7 +105,7 @@ def test_a_mask_has_the_size_of_the_photograph_as_shown(tmp_path, program):
     assert mask.sum() == 29 * 49
 
 
-def test_a_png_in_an_annotation_is_held_to_the_same_limits(tmp_path):
+def test_a_png_in_an_annotation_has_the_same_limits(tmp_path):
     for content in (inputs.png(30_000, 30_000), next(inputs.other_formats())[1]):
         shape = {"shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": base64.b64encode(content).decode()}
         (tmp_path / "a.json").write_text(json.dumps(inputs.labelme(shape=shape)))
@@ -127,7 +127,7 @@ def test_a_png_in_an_annotation_is_held_to_the_same_limits(tmp_path):
         ("#" * 2**21, "larger than 1,048,576 bytes"),
     ],
 )
-def test_class_files_with_traps(tmp_path, text, reason):
+def test_hostile_class_files_are_refused(tmp_path, text, reason):
     path = tmp_path / "classes.yml"
     path.write_text(text)
     with pytest.raises(UserError, match="cannot read class names") as error:
@@ -135,7 +135,7 @@ def test_class_files_with_traps(tmp_path, text, reason):
     assert reason in str(error.value) and len(str(error.value)) < 1000
 
 
-def test_tensors_that_share_their_numbers_do_not_fill_the_memory(tmp_path):
+def test_tensors_with_shared_storage_do_not_exhaust_the_memory(tmp_path):
     import zipfile
 
     path = tmp_path / "a.pth"
@@ -150,7 +150,7 @@ def test_tensors_that_share_their_numbers_do_not_fill_the_memory(tmp_path):
     assert [value.shape for value in read_tensors(path)[0].values()] == [(2**20,), (2**20,)]
 
 
-def test_an_image_that_its_format_cannot_hold_is_named(tmp_path):
+def test_an_image_too_large_for_its_format_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.jpg: cannot write this image: an image of 70000 x 2 pixels"):
         write_image(tmp_path / "a.jpg", np.zeros((2, 70_000, 3), np.uint8))
 
@@ -165,11 +165,11 @@ def test_an_image_larger_than_the_memory_is_refused_with_its_name(tmp_path, eval
     predictor.check_memory(tmp_path / "small.png", (64, 128))
     with pytest.raises(UserError, match=r"vast\.png: 10000000 x 1000000 pixels need .* GB are free: .*" + fix):
         predictor.check_memory(tmp_path / "vast.png", (1_000_000, 10_000_000))
-    if not evaluation:  # measured on a CPU at this size: 295 bytes a pixel
+    if not evaluation:  # measured on a CPU at this size: 295 bytes per pixel
         assert 0.8 * 295 < predictor._least_memory((1024, 2048)) / 1024 / 2048 < 295
 
 
-def test_two_images_of_one_name_do_not_share_a_mask(tmp_path, run_script):
+def test_two_images_with_the_same_name_do_not_share_a_mask(tmp_path, run_script):
     for name in ("a.jpg", "a.png", "b.png"):
         Image.new("RGB", (20, 10)).save(tmp_path / name)
     regions = {name: {"filename": name, "regions": []} for name in ("a.jpg", "a.png", "b.png")}
@@ -183,7 +183,7 @@ def test_two_images_of_one_name_do_not_share_a_mask(tmp_path, run_script):
 
 
 @pytest.mark.slow
-def test_predict_goes_on_past_bad_files_and_never_writes_over_a_result(run_script, untrained, tmp_path):
+def test_predict_skips_bad_files_and_never_overwrites_a_result(run_script, untrained, tmp_path):
     for folder in ("cam1", "cam2"):
         (tmp_path / folder).mkdir()
         Image.fromarray(inputs.pixels(1)).save(tmp_path / folder / "0001.png")
@@ -208,11 +208,11 @@ def test_predict_goes_on_past_bad_files_and_never_writes_over_a_result(run_scrip
         assert (tmp_path / "out" / "raw" / f"{name}.png").exists() and (
             tmp_path / "out" / "overlay" / f"{name}.jpg"
         ).exists()
-    assert len(list((tmp_path / "out" / "raw" / "cut").iterdir())) >= 2  # the frames before the break stay
+    assert len(list((tmp_path / "out" / "raw" / "cut").iterdir())) >= 2  # the frames before the truncation are kept
 
 
 @pytest.mark.slow
-def test_names_in_gbk_and_a_bad_pair_cost_no_evaluation(untrained, tmp_path):
+def test_gbk_file_names_and_a_bad_pair_do_not_stop_an_evaluation(untrained, tmp_path):
     label = np.full((32, 64), 7, np.uint8)
     lines = []
     for number, name in enumerate(("a/b_c", "a_b/c", "d/c", GBK)):

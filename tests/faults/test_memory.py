@@ -1,4 +1,4 @@
-"""Evaluation needs no more memory for the last image than for the first."""
+"""The memory of an evaluation does not grow with the number of images."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ IMAGES = 2000
 
 
 def megabytes(process: int) -> float:
-    """Resident memory."""
+    """Returns the resident memory of a process."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_2000_images_on_a_flat_memory_curve(demo, tmp_path):
+def test_memory_is_constant_over_2000_images(demo, tmp_path):
     scenes = load_config(ROOT / "config/ocrnet/ocrnet_demo.yml", {"data.root": (str(demo), "test")})
     pairs = open_dataset(scenes.data, "val").pairs
     lines = [f"{pair[0].relative_to(demo)} {pair[1].relative_to(demo)}\n" for pair in pairs]
@@ -55,7 +55,7 @@ def test_2000_images_on_a_flat_memory_curve(demo, tmp_path):
             curve.append(megabytes(process.pid))
             time.sleep(0.1)
     assert process.returncode == 0 and f"({IMAGES} images)" in output.read_text(), output.read_text()
-    top = curve[: -len(curve) // 20]  # without the program's end
+    top = curve[: -len(curve) // 20]  # without the shutdown
     quarters = [max(top[len(top) * n // 4 : len(top) * (n + 1) // 4]) for n in range(4)]
-    print(f"resident memory at its highest, MB, by quarters of the time: {[round(value) for value in quarters]}")
+    print(f"peak resident memory in MB, by quarters of the time: {[round(value) for value in quarters]}")
     assert quarters[3] < quarters[1] * 1.02

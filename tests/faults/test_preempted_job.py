@@ -1,4 +1,4 @@
-"""Data from a bucket, outputs to a bucket, killed in between: another machine ends as an undisturbed local run."""
+"""A job with bucket data and outputs, killed and resumed on another machine, equals an uninterrupted local run."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ def train(*flags: object) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, monkeypatch):
+def test_a_killed_job_resumes_from_its_bucket_on_an_empty_disk(demo, tmp_path, monkeypatch):
     local = train("--dataset_dir", demo, "--save_dir", tmp_path / "local")
     with s3_server(tmp_path / "s3") as endpoint:
         for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
@@ -42,22 +42,22 @@ def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, m
 
         job = machine(1)
         while not stored("latest") and job.poll() is None:
-            for number, seconds in ((signal.SIGSTOP, 0.15), (signal.SIGCONT, 0.05)):  # the sender must come first
+            for number, seconds in ((signal.SIGSTOP, 0.15), (signal.SIGCONT, 0.05)):  # give the uploader CPU time
                 job.send_signal(number)
                 time.sleep(seconds)
         job.kill()
-        said = job.communicate()[0]
-        assert job.returncode == -9, said
+        output = job.communicate()[0]
+        assert job.returncode == -9, output
         at_kill = stored("rank0")
 
         job = machine(2)
-        said = job.communicate(timeout=300)[0]
+        output = job.communicate(timeout=300)[0]
         resumed = f"resuming from {tmp_path / 'machine2' / 'run' / 'checkpoint' / 'latest.ckpt'} after step "
-        assert job.returncode == 0 and resumed in said, said
+        assert job.returncode == 0 and resumed in output, output
         bucket.download("s3://bucket/run", tmp_path / "fetched")
         assert stored("rank0") == [f"run/checkpoint/OCRNet_hrnet_tiny_{step}_rank0.ckpt" for step in (10, 12, 8)]
         assert client(endpoint).listMultipartUploads("bucket").body.upload == []
-    said = local.communicate(timeout=300)[0]
-    assert local.returncode == 0, said
+    output = local.communicate(timeout=300)[0]
+    assert local.returncode == 0, output
     print(f"killed with {at_kill} in the bucket")
     assert different(outcome(tmp_path / "local"), outcome(tmp_path / "fetched")) == []

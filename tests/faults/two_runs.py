@@ -1,9 +1,9 @@
-"""Start trainings at random moments in one folder: never more than one writes, and a killed one leaves no lock.
+"""Starts trainings at random moments in the same folder: at most one may write, and a killed one leaves no lock.
 
     python tests/faults/two_runs.py --starts 20
 
-Every other run that owns the folder is killed with SIGKILL, the others end by themselves. A run that writes is one
-whose number is in the log: each start has a learning rate of its own. Some three minutes on two cores.
+Some runs that hold the lock are killed with SIGKILL, the others end normally. Each start has a different learning rate,
+which shows in the log which run has written it. About three minutes on two cores.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FLAGS = (
 
 
 class Start:
-    """A training process, and what it printed."""
+    """A training process and its output."""
 
     def __init__(self, number: int, data: Path, folder: Path) -> None:
         self.rate = f"{0.001 + number * 1e-6:.8f}"
@@ -44,7 +44,7 @@ class Start:
 
 
 def writers(folder: Path) -> set[str]:
-    """Learning rates in each log of the folder; a log with two has had two writers."""
+    """Returns the learning rates of each log with more than one: two runs have written it."""
     logs = [folder / "train.log", *folder.glob("earlier.*/train.log")]
     rates = [set(re.findall(r"cur_lr: ([\d.]+)", log.read_text())) for log in logs if log.exists()]
     return {" and ".join(sorted(found)) for found in rates if len(found) > 1}
@@ -76,7 +76,7 @@ def main() -> int:
                   for kind in ("done", "refused", "killed", "FAILED")}  # fmt: skip
         mixed = writers(folder)
         print("\n".join(f"{number}: {outcome}" for number, outcome in enumerate(outcomes)))
-        print(f"{counts}; logs with two writers: {len(mixed)}; a start after all of them: {last.outcome()}")
+        print(f"{counts}; logs with two writers: {len(mixed)}; a final start: {last.outcome()}")
         return int(bool(mixed) or counts["FAILED"] > 0 or last.outcome() != "done")
 
 

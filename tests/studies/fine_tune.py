@@ -1,9 +1,9 @@
-"""Fine-tuning the demo's network of 19 classes to 5 others: how far ahead of a start from scratch it is.
+"""Compares fine-tuning the demo's 19-class network to 5 other classes with training from scratch.
 
     python tests/studies/fine_tune.py --checkpoint runs/ocrnet_demo/checkpoint/best.ckpt --output /tmp/fine_tune
 
-draws 24 new scenes, in which five things are to be told apart, and trains the demo's network on them twice, from the
-checkpoint and from scratch, with the same images, steps and learning rates; scores on 6 scenes more.
+creates 24 new images with five classes and trains the demo's network on them twice, from the checkpoint and from
+scratch, with the same images, steps and learning rates. The scores are on 6 other images.
 """
 
 import argparse
@@ -26,12 +26,12 @@ GROUPS = {
     "sky": ("sky",),
     "road users": ("human", "vehicle"),
 }
-"""The five classes, of Cityscapes' categories."""
+"""The five classes as groups of Cityscapes' categories."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="of ocrnet_demo.yml")
+    parser.add_argument("--checkpoint", required=True, type=Path, help="a checkpoint of ocrnet_demo.yml")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--every", type=int, default=10, help="steps between evaluations")
@@ -45,8 +45,8 @@ def main() -> None:
         labels = [name.replace("leftImg8bit", "gtFine", 1).replace("leftImg8bit", "gtFine_labelIds") for name in names]
         lines = (f"{name} {label}\n" for name, label in zip(names, labels, strict=True))
         (data / f"{split}.lst").write_text("".join(lines))
-    places = {category: number for number, categories in enumerate(GROUPS.values()) for category in categories}
-    config_file = {
+    indices = {category: number for number, categories in enumerate(GROUPS.values()) for category in categories}
+    config = {
         "__BASE__": str(ROOT / "config/ocrnet/ocrnet_demo.yml"),
         "data": {
             "format": "list",
@@ -57,9 +57,9 @@ def main() -> None:
             "classes": list(GROUPS),
             "palette": [],
             "categories": [],
-            "label_map": {label.id: places.get(label.category, 255) for label in LABELS if label.id >= 0},
+            "label_map": {label.id: indices.get(label.category, 255) for label in LABELS if label.id >= 0},
         },
-        "loss": {"class_weights": []},  # the demo has one a class
+        "loss": {"class_weights": []},  # the demo has weights for its own classes
         "schedule": {"lr": 0.05, "warmup_steps": 5},
         "train": {"total_step": args.steps},
         "eval": {"interval": args.every},
@@ -68,7 +68,7 @@ def main() -> None:
     for name, model in (("from scratch", {}), ("fine-tuned", {"checkpoint": str(args.checkpoint.resolve())})):
         folder = args.output / name.replace(" ", "_")
         path = args.output / f"{folder.name}.yml"
-        path.write_text(yaml.safe_dump({**config_file, "model": model}, sort_keys=False))
+        path.write_text(yaml.safe_dump({**config, "model": model}, sort_keys=False))
         command = [sys.executable, ROOT / "train.py", "--config", path, "--save_dir", folder]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

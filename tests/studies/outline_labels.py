@@ -1,10 +1,10 @@
-"""Draw LabelMe polygons over the labels of a data set, to try the way from polygons to a network.
+"""Converts the labels of a data set to LabelMe polygons, to test the conversion from polygons to masks.
 
     python tests/studies/outline_labels.py --root DIR --lists train.lst val.lst --output data/mine \\
         --classes sky building pole road pavement tree sign fence car pedestrian bicyclist
 
-writes data/mine/images/*.png (the images), data/mine/annotations/*.json (an outline around every patch of a class,
-the largest first) and data/mine/classes.yml. Label value n is the n-th class; other values get no polygon.
+writes data/mine/images/*.png (the images), data/mine/annotations/*.json (the outline of every connected region of a
+class, the largest first) and data/mine/classes.yml. Label value n is the n-th class; other values get no polygon.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from PIL import Image
 
 
 def outlines(label: np.ndarray, classes: list[str]) -> list[dict]:
-    """LabelMe's shapes of an (H, W) label, the largest first: patches within a patch are painted over it."""
+    """Returns the LabelMe shapes of an (H, W) label, the largest first, so that inner regions are drawn on top."""
     shapes = []
     for value, name in enumerate(classes):
         rings, _ = cv2.findContours((label == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -32,7 +32,7 @@ def outlines(label: np.ndarray, classes: list[str]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, type=Path, help="folder of the data set")
-    parser.add_argument("--lists", required=True, nargs="+", help="its .lst files, `image label` a line")
+    parser.add_argument("--lists", required=True, nargs="+", help="its .lst files, one `image label` per line")
     parser.add_argument("--classes", required=True, nargs="+", metavar="NAME")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Wires 2 pixels wide in less than 1 % of the pixels: what the losses and crops for thin things bring.
+"""Measures the losses and crops for thin objects on wires of 2 pixels width in less than 1 % of the pixels.
 
     python tests/studies/thin_lines.py --output /tmp/thin_lines
 
-draws images with LabelMe's polylines, makes label images, lists and a config of them with the scripts, and trains
-a tiny network with plain cross entropy and with config/schedules/thin_objects.yml, three seeds each: some four minutes
-on two cores. What is asked for is the IoU of the line.
+draws images with LabelMe polylines, creates label images, lists and a config with the scripts, and trains a tiny
+network with cross entropy and with config/schedules/thin_objects.yml, three seeds each. About four minutes on two
+cores. Prints the IoU of the line.
 """
 
 import argparse
@@ -21,14 +21,14 @@ WIDTH, HEIGHT = 320, 256
 
 
 def draw_image(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
-    """Sky, hills and poles, and hanging wires; the wires as LabelMe has them."""
+    """Draw sky, hills, poles and hanging wires. Returns the image and the wires as LabelMe shapes."""
     rows = np.linspace(0, 1, HEIGHT)[:, None, None]
     image = (rng.uniform(120, 230, 3) * (1 - 0.4 * rows) + np.zeros((HEIGHT, WIDTH, 3))).astype(np.float32)
     for _ in range(3):
         top = rng.uniform(0.5, 0.9) * HEIGHT + rng.uniform(5, 25) * np.sin(np.linspace(0, rng.uniform(2, 9), WIDTH))
         hill = np.concatenate([np.stack([np.arange(WIDTH), top], -1), [[WIDTH, HEIGHT], [0, HEIGHT]]])
         cv2.fillPoly(image, [hill.astype(np.int32)], rng.uniform(40, 150, 3).tolist())
-    for x in rng.integers(0, WIDTH, 3).tolist():  # thin as well, and no wire
+    for x in rng.integers(0, WIDTH, 3).tolist():  # thin, but no wire
         cv2.line(image, (x, HEIGHT), (x + int(rng.integers(-9, 10)), int(rng.integers(60, 200))), (60, 50, 45), 3)
     shapes = []
     for _ in range(rng.integers(1, 3) if rng.random() < 0.75 else 0):
@@ -45,7 +45,7 @@ def draw_image(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
 
 
 def run(script: str, *arguments: object) -> None:
-    """Run one of the program's scripts as a user does."""
+    """Run a script of the repository."""
     done = subprocess.run(
         [sys.executable, ROOT / script, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )
@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], help="of the second kind of run, as train.py has it")
+    parser.add_argument(
+        "--set", action="append", default=[], help="--set flags of train.py for the runs with thin_objects.yml"
+    )
     args = parser.parse_args()
     data = args.output / "data"
     for folder in ("images", "annotations"):
