@@ -25,16 +25,19 @@ def parse() -> tuple[argparse.Namespace, Config]:
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="test needs no labels")
     parser.add_argument("--result_json", metavar="FILE", type=Path, help="write the scores and the confusion matrix")
     parser.add_argument(
-        "--save_predictions", metavar="DIR", type=Path, help="write PNGs whose values are those of the label files"
+        "--save_predictions",
+        metavar="DIR",
+        type=Path,
+        help="write predictions as PNGs with the label values of the data set",
     )
-    parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html: scores and images to look at")
+    parser.add_argument("--report", metavar="DIR", type=Path, help="write index.html with scores and images")
     parser.add_argument(
-        "--visualize", type=command_line.boolean, default=False, help="True: write image | label | prediction"
+        "--visualize", type=command_line.parse_bool, default=False, help="True: write image | label | prediction"
     )
     add_flags(parser)
     args, config = command_line.parse(parser)
     if args.split == "test" and (args.result_json or args.report):
-        raise errors.UserError("--split test: without labels there are no scores for --result_json or --report")
+        raise errors.UserError("--split test: has no labels, so no scores for --result_json or --report")
     return args, config
 
 
@@ -42,7 +45,7 @@ def main() -> None:
     args, config = parse()
     with modelarts.job(args, config) as (config, _):
         evaluate(args, config)
-    collectives.barrier()  # no rank leaves before the others are done
+    collectives.barrier()  # no rank exits before the others are done
 
 
 def evaluate(args: argparse.Namespace, config: Config) -> None:
@@ -58,7 +61,7 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
         print(table)
     outputs.finish(scores, args.ckpt_path, args.result_json)
     if scores.failed:
-        message = f"{len(scores.failed)} of {len(dataset)} pairs failed, the results are of the others"
+        message = f"{len(scores.failed)} of {len(dataset)} pairs failed and are not in the results"
         raise errors.UserError(message, scores.failed)
 
 

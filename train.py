@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
 from ocrnet.runtime.signals import StopRequest
 
-stop = StopRequest().watch()  # before MindSpore is imported, see there
+stop = StopRequest().watch()  # before MindSpore is imported, see StopRequest.watch
 
 from ocrnet.cloud import modelarts
 from ocrnet.config import Config, command_line
@@ -18,25 +18,27 @@ from ocrnet.distributed import collectives, launcher
 from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.precision import set_precision
-from ocrnet.models.sync_batch_norm import synchronise_batch_norm
+from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
 from ocrnet.runtime import device, program
 from ocrnet.training.compile_cache import compile_step
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer
 from ocrnet.training.step import TrainOneStep, make_loss_scaler
 from ocrnet.training.trainer import Trainer
-from ocrnet.weights.ckpt import load_backbone, load_for_classes
+from ocrnet.weights.ckpt import load_backbone, load_for_fine_tuning
 
 
 def main() -> None:
     parser = command_line.config_parser("Train OCRNet.", training=True)
-    parser.add_argument("--resume_ckpt", metavar="FILE|auto", help="go on from this checkpoint, or from the latest")
-    parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="keep the compiled step here for next time")
+    parser.add_argument(
+        "--resume_ckpt", metavar="FILE|auto", help="resume from this checkpoint, or from the latest one"
+    )
+    parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="cache the compiled step in this folder")
     args, config = command_line.parse(parser, training=True)
 
     with modelarts.job(args, config) as (config, checkpoint_saved):
         train(args, config, checkpoint_saved)
-    collectives.barrier()  # no rank leaves before the others are done
+    collectives.barrier()  # no rank exits before the others are done
 
 
 def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
@@ -50,10 +52,10 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     if config.model.pretrained:
         load_backbone(network.backbone, config.model.pretrained)
     if config.model.checkpoint:
-        print(load_for_classes(network, config.model.checkpoint, config))
+        print(load_for_fine_tuning(network, config.model.checkpoint, config))
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
-        synchronise_batch_norm(network)
+        convert_sync_batch_norm(network)
     set_precision(network, config.train.amp)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     optimizer = make_optimizer(config.optimizer, loss_network)
@@ -69,8 +71,8 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
         compile_step(train_step, config, args.compile_cache)
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
-    cards = f"{ranks.size} x {target}" if ranks.size > 1 else target
-    print(f"OCRNet {config.model.backbone} on {cards}: {len(training)} images, {classes} classes, {config.save_dir}")
+    devices = f"{ranks.size} x {target}" if ranks.size > 1 else target
+    print(f"OCRNet {config.model.backbone} on {devices}: {len(training)} images, {classes} classes, {config.save_dir}")
     trainer.train()
 
 

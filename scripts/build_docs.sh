@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true
-python -m mkdocs build --strict --quiet "$@"
+python -m mkdocs build --strict "$@"

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
     parser.add_argument("--batch", type=int, metavar="N", help="left out: any")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="left out: any")
-    parser.add_argument("--argmax", type=command_line.boolean, default=False, help="True: classes instead of logits")
+    parser.add_argument("--argmax", type=command_line.parse_bool, default=False, help="True: classes instead of logits")
     args, config = command_line.parse(parser)
     shape = (args.batch, *(args.size or (None, None)))
     if min(side or 1 for side in shape) < 1:

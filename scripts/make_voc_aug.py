@@ -28,10 +28,10 @@ def main() -> None:
     parser.add_argument("--voc", required=True, type=Path, metavar="DIR", help="VOC2012: the folder of JPEGImages/")
     args = parser.parse_args()
     try:
-        sbd = layout.folder(args.sbd, "dataset", "benchmark_RELEASE/dataset", holds="cls")
-        voc = layout.folder(args.voc, "VOC2012", "VOCdevkit/VOC2012", holds="JPEGImages")
+        sbd = layout.find_folder(args.sbd, "dataset", "benchmark_RELEASE/dataset", contains="cls")
+        voc = layout.find_folder(args.voc, "VOC2012", "VOCdevkit/VOC2012", contains="JPEGImages")
         lists = voc / "ImageSets" / "Segmentation"
-        train, val = layout.names(lists / "train.txt"), layout.names(lists / "val.txt")
+        train, val = layout.read_names(lists / "train.txt"), layout.read_names(lists / "val.txt")
     except FileNotFoundError as error:
         raise UserError(str(error)) from None
 

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet.data.annotations import Annotation, read_annotations
-from ocrnet.data.masks import ClassTable, draw, read_classes
+from ocrnet.data.masks import ClassTable, draw_mask, read_classes
 from ocrnet.errors import UserError, did_you_mean
 from ocrnet.runtime import device, program, progress
 
@@ -122,7 +122,7 @@ def convert(
                 annotation.shapes.sort(key=lambda shape: -shape.area())
             elif order == "class":
                 annotation.shapes.sort(key=lambda shape: table.values[table.name(shape.label)] or 0)
-            image, without = draw(annotation, table)
+            image, without = draw_mask(annotation, table)
             if table.colours:
                 levels = [level for colour in table.colours.values() for level in colour]
                 image.putpalette(levels + [0] * (768 - len(levels)))  # of a short one Pillow makes few bits a pixel

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--strength", type=float, default=0.5, help="of the colours on overlays, 0 to 1 (default 0.5)")
     add_flags(parser)
     args, config = command_line.parse(parser)
-    names = media.find(args.input)
+    names = media.find_inputs(args.input)
 
     device.init(config.device_target, config.ms_mode, config.seed)
     network = load_network(config, args.ckpt_path)
@@ -107,7 +107,7 @@ def main() -> None:
             if not (reason := program.out_of_memory(error)):
                 raise
             failed.append(f"{path}: memory ran out ({reason}): give eval.window=[512,1024], or cut it into tiles")
-    failed = [problem for part in collectives.gather(failed) for problem in part]
+    failed = [problem for part in collectives.all_gather_object(failed) for problem in part]
     print(f"{len(names) - len(failed)} of {len(names)} files segmented: {args.output}")
     if failed:
         raise errors.UserError(f"{len(failed)} of {len(names)} files could not be segmented", failed)

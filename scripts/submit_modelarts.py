@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from ocrnet.cloud import bucket
-from ocrnet.config.command_line import boolean
+from ocrnet.config.command_line import parse_bool
 from ocrnet.errors import UserError
 from ocrnet.runtime import program
 
@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{flag}", help=text)
     parser.add_argument("--nodes", type=int, default=1, help="machines")
     parser.add_argument("--name", help="of the job; left out: the config and the time")
-    parser.add_argument("--dry_run", type=boolean, default=False, help="True: show the request and stop")
+    parser.add_argument("--dry_run", type=parse_bool, default=False, help="True: show the request and stop")
     parser.add_argument("--job", metavar="ID", help="follow this job, create none")
     parser.add_argument("--interval", type=float, default=10, help="seconds between two looks at the job")
     parser.add_argument("flags", nargs="*", help="of train.py, behind --")
@@ -87,7 +87,7 @@ def upload_code(url: str) -> None:
     files = [ROOT / name for name in ("train.py", "eval.py", "requirements.txt")]
     files += [file for name in ("config", "src") for file in (ROOT / name).rglob("*") if file.suffix != ".pyc"]
     names = {file.relative_to(ROOT).as_posix() for file in files if file.is_file()}
-    bucket.push(ROOT, names, url, outdated=lambda stored: stored - names)
+    bucket.upload(ROOT, names, url, outdated=lambda stored: stored - names)
 
 
 class Service:

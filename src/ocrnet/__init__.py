@@ -14,15 +14,15 @@ device.prepare_environment()
 
 
 def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cell:
-    """The network of a config with the weights of a checkpoint, in evaluation mode and float32.
+    """Builds the network of a config and loads a checkpoint into it, in evaluation mode and float32.
 
-    Called with images (N, 3, H, W) float32, normalised with the config's mean and std, it answers (main logits,
-    auxiliary logits), each (N, classes, H/4, W/4), H/8 for ResNet; resizing is up to the caller.
+    The network takes images (N, 3, H, W) float32, normalised with the config's mean and std. It returns (main logits,
+    auxiliary logits), each (N, classes, H/4, W/4); H/8 and W/8 for ResNet. The caller resizes them.
 
     Raises:
-        UserError: the config or the checkpoint cannot be read, or they do not fit.
+        UserError: the config or the checkpoint cannot be read, or they do not match.
     """
-    # here, because `import ocrnet` must come before MindSpore's
+    # imported here, because device.prepare_environment() must run before MindSpore is imported
     from ocrnet.config import load_config
     from ocrnet.inference import network
 

@@ -1,11 +1,11 @@
-"""The commands of an installed package: ocrnet-train, ocrnet-eval and ocrnet-predict are the clone's entry scripts."""
+"""Entry points of the installed package: ocrnet-train, ocrnet-eval and ocrnet-predict run the repository's scripts."""
 
 import runpy
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 PROGRAMS = _PACKAGE / "programs" if (_PACKAGE / "programs").is_dir() else _PACKAGE.parents[1]
-"""Holds train.py, eval.py, scripts/ and config/: a folder of the installed package, or the clone."""
+"""The folder with train.py, eval.py, scripts/ and config/: in the installed package, or the repository root."""
 
 
 def train() -> None:

@@ -1,4 +1,4 @@
-"""Mistakes that are the user's to fix. program.py says them in one line and ends with status 2."""
+"""Errors that the user can fix. program.py prints them without a traceback and exits with status 2."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can fix. The message names the file, the value and the fix.
+    """An error that the user can fix. The message names the file, the value and the fix.
 
     Args:
-        details: lines below the message.
+        details: lines printed below the message.
     """
 
     def __init__(self, message: str, details: Sequence[str] = ()) -> None:
@@ -17,10 +17,10 @@ class UserError(Exception):
 
 
 class Conflict(ValueError):
-    """Keys that do not go together.
+    """Config keys that contradict each other.
 
     Args:
-        keys: their dotted names.
+        keys: dotted names of the keys.
         problem: what is wrong and how to fix it.
     """
 
@@ -30,15 +30,15 @@ class Conflict(ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The sentence «Did you mean X?» for a mistyped `word`, or the empty string when nothing known is close."""
+    """Returns " Did you mean X?" for a mistyped `word`, or an empty string if no known word is similar."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that the user asked for. Raises UserError when it cannot be written.
+    """Writes a text file and creates its folder. Raises UserError if it cannot be written.
 
-    Names of files that are not UTF-8 keep their bytes, so that a list of them leads to the files.
+    File names in the text that are not valid UTF-8 keep their bytes, so a list of such names stays usable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Files that come from elsewhere: a regular file of a bounded size is read, everything else is an OSError."""
+"""Reading untrusted files: only regular files of limited size are read, anything else raises OSError."""
 
 import codecs
 import errno
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """The content of a file.
+    """Returns the content of a file.
 
     Args:
-        limit: the largest size in bytes that is read.
+        limit: maximum file size in bytes.
 
     Raises:
-        OSError: the file cannot be read, is a folder, pipe or device (opening a pipe waits for a writer, a device may
-            have no end), or is larger than `limit`.
+        OSError: the file cannot be read, is larger than `limit`, or is a folder, pipe or device. (Opening a pipe blocks
+            until there is a writer; a device may never end.)
     """
     try:
         status = path.stat()
@@ -25,8 +25,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise OSError(errno.EINVAL, f"this is {kind}, not a regular file")
     if status.st_size <= limit:
         with path.open("rb") as file:
-            data = file.read(status.st_size + 1)  # not `limit`: Python takes memory for what it is asked
-            if len(data) > status.st_size:  # it grows, or is one of /proc that claims 0 bytes
+            data = file.read(status.st_size + 1)  # not `limit`: Python allocates as much as it is asked to read
+            if len(data) > status.st_size:  # the file grows, or is in /proc and reports 0 bytes
                 data += file.read(limit + 1 - len(data))
         if len(data) <= limit:
             return data
@@ -34,15 +34,15 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, limit: int = 2**28, errors: str = "strict") -> str:
-    """Text that somebody has written with any editor: UTF-8, with or without a byte-order mark, or UTF-16 with one.
+    """Returns the text of a file in UTF-8, with or without a byte-order mark, or in UTF-16 with one.
 
     Args:
-        limit: as of `read_bytes`.
-        errors: "surrogateescape" keeps bytes that are not UTF-8, as in names of files.
+        limit: maximum file size in bytes.
+        errors: "surrogateescape" keeps bytes that are not UTF-8, e.g. in file names.
 
     Raises:
-        OSError: as `read_bytes`.
-        UnicodeDecodeError: it is no such text.
+        OSError: see `read_bytes`.
+        UnicodeDecodeError: the file has another encoding.
     """
     content = read_bytes(path, limit)
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -1,4 +1,4 @@
-"""The job on a platform: which inputs come, what goes back, and what happens when something fails."""
+"""Jobs on ModelArts: downloads of inputs, uploads of outputs, failures."""
 
 import json
 import os
@@ -30,7 +30,7 @@ CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 
 @pytest.fixture
 def started(tmp_path):
-    """Flags and config of a job, as far as the cloud looks at them."""
+    """Returns a function that creates the flags and config of a job that ocrnet.cloud uses."""
 
     def start(**flags: str) -> tuple[Namespace, Config]:
         urls = dict.fromkeys(("data_url", "multi_data_url", "ckpt_url", "train_url"), "")
@@ -52,11 +52,11 @@ def keys(server) -> set[str]:
     return {entry.key for entry in server.listObjects("bucket").body.contents}
 
 
-def test_flags_of_the_platform_are_ignored_there_and_refused_elsewhere(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # the config lies beside train.py
+def test_platform_flags_are_ignored_on_modelarts_and_refused_elsewhere(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the config path is relative to train.py
     flags = ["--config", CONFIG_FILE, "--init_method", "tcp://127.0.0.1:1", "--rank=0"]
     args, _ = command_line.parse(command_line.config_parser(""), [*flags, "--enable_modelarts", "True"])
-    assert args.enable_modelarts and "ignored, the platform's own: --init_method tcp" in capsys.readouterr().out
+    assert args.enable_modelarts and "ignored flags of the platform: --init_method tcp" in capsys.readouterr().out
     with pytest.raises(UserError, match="unknown flag --init_method"):
         command_line.parse(command_line.config_parser(""), flags)
     args, config = command_line.parse(
@@ -66,7 +66,7 @@ def test_flags_of_the_platform_are_ignored_there_and_refused_elsewhere(capsys, m
         pass
 
 
-def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path):
+def test_inputs_are_downloaded_or_local(server, started, tmp_path):
     for key in ("sets/one/a.png", "sets/two/b.png", "weights/w.ckpt", "old/checkpoint/best.ckpt"):
         server.putContent("bucket", key, key)
     args, config = started(data_url="obs://bucket/sets/one", ckpt_url="s3://bucket/weights/w.ckpt")
@@ -82,7 +82,7 @@ def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path
 
     sets = [{"dataset_name": name, "dataset_url": f"s3://bucket/sets/{name}"} for name in ("one", "two")]
     args, config = started(multi_data_url=json.dumps(sets), ckpt_url="obs://bucket/old")
-    del args.resume_ckpt  # that is how eval.py's flags differ
+    del args.resume_ckpt  # eval.py has no such flag
     with modelarts.job(args, config) as (config, _):
         assert (config.data.root / "two" / "b.png").exists() and (config.data.root / "one" / "a.png").exists()
         assert args.ckpt_path.read_text() == "old/checkpoint/best.ckpt"
@@ -91,14 +91,14 @@ def test_inputs_come_from_buckets_or_lie_there_already(server, started, tmp_path
         ({"multi_data_url": "[{}]"}, "--multi_data_url .*: write"),
         ({"multi_data_url": '[{"dataset_name": "..", "dataset_url": "s3://bucket/a"}]'}, "--multi_data_url .*: write"),
         ({"data_url": "/not/here"}, "/not/here: neither obs://"),
-        ({"data_url": "s3://bucket/no"}, "s3://bucket/no: nothing is there"),
-        ({"ckpt_url": "s3://bucket/sets/one"}, "which checkpoint of these: none"),
+        ({"data_url": "s3://bucket/no"}, "s3://bucket/no: no objects found"),
+        ({"ckpt_url": "s3://bucket/sets/one"}, "found none instead of one checkpoint"),
     ):
         with pytest.raises(UserError, match=message), modelarts.job(*started(**flags)):
             pass
 
 
-def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, capsys):
+def test_outputs_are_uploaded_even_if_the_job_fails(server, started, tmp_path, capsys):
     args, config = started(train_url="obs://bucket/out")
     with pytest.raises(ZeroDivisionError), modelarts.job(args, config) as (config, _):
         write(config.save_dir, log="1", checkpoint__latest_ckpt="L", checkpoint__N_4_rank0_ckpt="4", earlier_1__log="0")
@@ -107,10 +107,10 @@ def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, caps
     expected = {"out/log", "out/checkpoint/latest.ckpt", "out/checkpoint/N_4_rank0.ckpt", "out/earlier_1/log"}
     assert keys(server) == expected
 
-    with pytest.raises(UserError, match=r"a run is there\. --resume_ckpt auto goes on"), modelarts.job(args, config):
+    with pytest.raises(UserError, match="Resume it with --resume_ckpt auto"), modelarts.job(args, config):
         pass
     args.resume_ckpt = "auto"
-    with modelarts.job(args, config) as (_, checkpoint_saved):  # this disk has it all
+    with modelarts.job(args, config) as (_, checkpoint_saved):  # the local run is complete
         write(config.save_dir, checkpoint__latest_ckpt="M", checkpoint__N_8_rank0_ckpt="8")
         (config.save_dir / "checkpoint" / "N_4_rank0.ckpt").unlink()
         checkpoint_saved()
@@ -124,12 +124,12 @@ def test_outputs_go_back_also_when_the_job_fails(server, started, tmp_path, caps
     with modelarts.job(args, config) as (config, _):
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "M"
         write(config.save_dir, checkpoint__latest_ckpt="N", checkpoint__N_12_rank0_ckpt="12")
-    config = config.replace({"save_dir": tmp_path / "run"})  # which has come less far
+    config = config.replace({"save_dir": tmp_path / "run"})  # which is behind the bucket
     with modelarts.job(args, config) as (config, _):
         assert (config.save_dir / "checkpoint" / "latest.ckpt").read_text() == "N"
 
 
-def test_outputs_that_cannot_be_sent_fail_the_job_and_hide_no_other_error(server, started, monkeypatch, capsys):
+def test_a_failed_upload_fails_the_job_and_hides_no_other_error(server, started, monkeypatch, capsys):
     monkeypatch.setattr(bucket_client, "PAUSES", ())
     for failure in (None, ZeroDivisionError):
         args, config = started(train_url="obs://bucket/out", resume_ckpt="auto")
@@ -139,8 +139,8 @@ def test_outputs_that_cannot_be_sent_fail_the_job_and_hide_no_other_error(server
             monkeypatch.setenv("OBS_SECRET_ACCESS_KEY", "wrong")
             if failure:
                 raise failure
-        said = "were not sent: obs://bucket/out: "
-        assert (said in capsys.readouterr().err) == bool(failure)
+        message = "were not uploaded: obs://bucket/out: "
+        assert (message in capsys.readouterr().err) == bool(failure)
         monkeypatch.setenv("OBS_SECRET_ACCESS_KEY", ENVIRONMENT["OBS_SECRET_ACCESS_KEY"])
 
 
@@ -158,15 +158,15 @@ def main():
                      ckpt_url="", multi_data_url="", resume_ckpt=None)
     with modelarts.job(args, config) as (config, _):
         print(sorted(file.name for file in config.data.root.iterdir()), flush=True)
-        if modelarts.ranks().first:
-            ctypes.PyDLL(None).sleep(3)  # holds Python's lock, as MindSpore does while it waits for the other ranks
+        if modelarts.ranks().is_main:
+            ctypes.PyDLL(None).sleep(3)  # holds the GIL, as MindSpore does while it waits for the other ranks
 sys.exit(program.run(main))
 """
 
 
 @contextmanager
 def two_ranks(folder: Path):
-    """Both processes of a job on this machine, the one that fetches first."""
+    """Start both processes of a job on this machine; the first one downloads."""
     processes = []
     for rank in range(2):
         numbers = {f"OMPI_COMM_WORLD_{name}": str(rank) for name in ("RANK", "LOCAL_RANK")}
@@ -184,7 +184,7 @@ def two_ranks(folder: Path):
 
 
 @pytest.mark.slow
-def test_one_process_of_a_machine_fetches_and_the_other_shares_its_fate(endpoint, server, tmp_path, monkeypatch):
+def test_one_process_per_machine_downloads_and_the_other_fails_with_it(endpoint, server, tmp_path, monkeypatch):
     for name in "abc":
         server.putContent("bucket", f"data/{name}", name * 200_000)
     faults = Faults()
@@ -205,34 +205,34 @@ def test_one_process_of_a_machine_fetches_and_the_other_shares_its_fate(endpoint
             time.sleep(0.5)
             ranks[0].send_signal(signal.SIGKILL)
             killed = time.monotonic()
-            said = ranks[1].communicate(timeout=60)[1]
+            message = ranks[1].communicate(timeout=60)[1]
             seconds = time.monotonic() - killed
         assert ranks[1].returncode == 2 and seconds < 5
-        assert "error: local rank 0 of this machine could not fetch the inputs: it was killed" in said
+        assert "error: local rank 0 of this machine could not download the inputs: it was killed" in message
         print(f"the other rank ended {seconds:.1f} s after the kill")
 
         faults.busy, faults.rate = 1, 0
         with two_ranks(tmp_path / "failed") as ranks:
-            said = [process.communicate(timeout=60)[1] for process in ranks]
-        assert [process.returncode for process in ranks] == [2, 2] and all("503 SlowDown" in text for text in said)
-        assert "could not fetch the inputs: s3://bucket/data at http://127.0.0.1" in said[1]
+            messages = [process.communicate(timeout=60)[1] for process in ranks]
+        assert [process.returncode for process in ranks] == [2, 2] and all("503 SlowDown" in text for text in messages)
+        assert "could not download the inputs: s3://bucket/data at http://127.0.0.1" in messages[1]
     assert set(Path(tempfile.gettempdir()).iterdir()) <= before
 
 
-def test_a_rank_does_not_wait_for_ever_for_one_that_never_comes(monkeypatch):
+def test_a_rank_does_not_wait_forever_for_a_missing_rank(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     for name, value in (("SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_SIZE", "2")):
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
-    monkeypatch.setattr(once_per_node, "_PATIENCE", 0.5)
+    monkeypatch.setattr(once_per_node, "_TIMEOUT", 0.5)
     with (
-        pytest.raises(UserError, match=r"local rank 0 .* did not begin"),
+        pytest.raises(UserError, match=r"local rank 0 .* did not start"),
         once_per_node.once_per_node(lambda: None, ()),
     ):
         pass
 
 
 class Moxing:
-    """What is used of moxing.file, over a folder: its real self exists on ModelArts alone."""
+    """The used functions of moxing.file on a local folder; the real one exists on ModelArts only."""
 
     def __init__(self, folder: Path) -> None:
         self.local = lambda url: folder / url.partition("://")[2] if "://" in url else Path(url)
@@ -257,7 +257,7 @@ class Moxing:
         self.local(url).unlink()
 
 
-def test_moxing_is_used_where_the_platform_has_it(started, tmp_path, monkeypatch):
+def test_moxing_is_used_if_available(started, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "moxing", SimpleNamespace(file=Moxing(tmp_path / "obs")))
     write(tmp_path / "obs" / "bucket", data__a="a", w_ckpt="w", out__checkpoint__latest_ckpt="L")
     flags = {"data_url": "obs://bucket/data", "ckpt_url": "obs://bucket/w.ckpt", "train_url": "obs://bucket/out"}

@@ -1,4 +1,4 @@
-"""Job submission against a local server that speaks ModelArts' API and checks the signature of every request."""
+"""Job submission to a local server with ModelArts' API that verifies the signature of every request."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ FLAGS += ["obs://bucket/out/", "--flavor", "modelarts.kat1.xlarge", "--engine", 
 
 
 def signature(method: str, path: str, headers, body: bytes) -> str:
-    """SDK-HMAC-SHA256 as documented; every request must carry it."""
+    """Returns the documented SDK-HMAC-SHA256 signature, which every request must have."""
     signed = re.search("SignedHeaders=([^,]+)", headers["Authorization"])[1]
     lines = "".join(f"{name}:{headers[name].strip()}\n" for name in signed.split(";"))
     path, _, query = path.partition("?")
@@ -40,7 +40,7 @@ def signature(method: str, path: str, headers, body: bytes) -> str:
 
 
 class ModelArts:
-    """`faults` are answered first, one a request; then the job goes through `phases`, its log grows."""
+    """Answers with one of `faults` per request first; then the job runs through `phases` and its log grows."""
 
     def __init__(self) -> None:
         self.faults: list[int] = []
@@ -113,7 +113,7 @@ def submit(run_script, storage, monkeypatch):
     return lambda *flags: run_script("scripts/submit_modelarts.py", *flags)
 
 
-def test_the_code_is_uploaded_and_the_job_followed_to_its_end(modelarts, submit, storage):
+def test_the_code_is_uploaded_and_the_job_monitored_until_its_end(modelarts, submit, storage):
     sdk = client(storage)
     sdk.putContent("bucket", "out/code/src/ocrnet/removed.py", "old")
     done = submit(*FLAGS, "--name", "demo", "--", "--batch_size", "4")
@@ -142,7 +142,7 @@ def test_the_code_is_uploaded_and_the_job_followed_to_its_end(modelarts, submit,
         ([404], 2, "refuses: 404 ModelArts.2751"),
     ],
 )
-def test_what_modelarts_refuses_is_shown_and_what_passes_is_waited_for(modelarts, submit, faults, status, message):
+def test_permanent_errors_are_reported_and_transient_ones_retried(modelarts, submit, faults, status, message):
     modelarts.faults = [*faults]
     done = submit(*FLAGS)
     assert done.returncode == status and message in done.stderr and "Traceback" not in done.stderr, done.stderr
@@ -174,7 +174,7 @@ def test_ctrl_c_leaves_the_job_or_stops_it(modelarts, storage, answer, status, s
     while "步 3" not in process.stdout.readline():
         pass
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(answer, timeout=30)
-    assert process.returncode == status, said
+    out, err = process.communicate(answer, timeout=30)
+    assert process.returncode == status, err
     assert ("POST", f"{JOBS}/{JOB}/actions", {"action_type": "terminate"}) in modelarts.requests or not stopped
-    assert ("ended as Terminated" in said) == stopped and (f"--job {JOB}" in out) != stopped
+    assert ("ended as Terminated" in err) == stopped and (f"--job {JOB}" in out) != stopped

@@ -1,4 +1,4 @@
-"""Flags override the config only when they are given."""
+"""Flags override the config only if they are given."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ def parse(*flags: str):
     return command_line.parse(command_line.config_parser("test"), ["--config", CONFIG_FILE, *flags])[1]
 
 
-def test_what_is_not_given_stays_as_in_the_config():
+def test_without_flags_the_values_of_the_config_are_used():
     assert parse().train.total_step == 160000
     assert parse().train.loss_scale.value == 256
 
 
-def test_the_seeds_flags_reach_their_keys():
+def test_mindspore_labs_flags_set_their_keys():
     flags = (
         "--device_target CPU --mix True --amp_level O2 --ms_mode 1 --seed 3 --batch_size 4 --total_step 9 "
         "--dataset_dir some/where --save_dir out --run_eval False --log_interval 7 --clip_grad True "
@@ -35,14 +35,14 @@ def test_the_seeds_flags_reach_their_keys():
 
 
 @pytest.mark.parametrize("text", ["runs/try #2", "2024-05-01", "007", "null", "[1, 2]", "~", "a: b", "Yes", "'x'"])
-def test_paths_and_names_are_taken_to_the_letter(text):
+def test_paths_and_names_are_taken_literally(text):
     config = parse("--save_dir", text, "--dataset_dir", text, "--set", f"data.train={text}")
     assert (config.save_dir, config.data.root, config.data.train) == (Path(text), Path(text), text)
     if text != "null":
         assert parse("--set", f"model.pretrained={text}").model.pretrained == Path(text)
 
 
-def test_what_may_be_left_out_is_left_out_by_null_or_nothing():
+def test_null_or_an_empty_value_sets_an_optional_key_to_none():
     assert parse("--set", "model.pretrained=null").model.pretrained is None
     assert parse("--set", "model.pretrained=").model.pretrained is None
     assert parse("--set", "eval.window=null", "--set", "data.photometric=null").data.photometric is None
@@ -51,13 +51,13 @@ def test_what_may_be_left_out_is_left_out_by_null_or_nothing():
         parse("--dataset_dir", "")
 
 
-def test_two_flags_for_one_key_are_a_contradiction():
+def test_two_flags_for_one_key_are_an_error():
     assert parse("--num_workers", "3", "--prefetch_size", "5").data.workers == 3
-    with pytest.raises(UserError, match=r"--num_workers and --num_parallel_workers both give data\.workers"):
+    with pytest.raises(UserError, match=r"--num_workers and --num_parallel_workers both set data\.workers"):
         parse("--num_workers", "3", "--num_parallel_workers", "2")
 
 
-SEED = """
+MINDSPORE_LAB_CONFIG = """
 __BASE__: base.yaml
 dataset_dir: data/own
 mix: True
@@ -75,20 +75,20 @@ train_url: ""
 
 
 @pytest.fixture
-def seed_file(tmp_path):
-    """A config file as earlier MindSpore repositories write it, with a base that is in fact called base.yml."""
+def mindspore_lab_config(tmp_path):
+    """A config file with mindspore-lab's keys, whose base is named base.yaml and exists as base.yml."""
     (tmp_path / "base.yml").write_text("train: {batch_size: 9, amp_level: O2}\ndata: {workers: 1}\n")
 
     def write(**changes: str) -> str:
-        (tmp_path / "run.yml").write_text(SEED.format(**{"modelarts": "True", **changes}))
-        return str(tmp_path / "run.yaml")  # which is not there under this name
+        (tmp_path / "run.yml").write_text(MINDSPORE_LAB_CONFIG.format(**{"modelarts": "True", **changes}))
+        return str(tmp_path / "run.yaml")  # the file's suffix is .yml
 
     return write
 
 
-def test_a_config_file_may_have_the_names_of_flags_at_its_top_level(seed_file, capsys):
+def test_a_config_file_may_contain_flags_at_its_top_level(mindspore_lab_config, capsys):
     def parse(*flags):
-        return command_line.parse(command_line.config_parser("test"), ["--config", seed_file(), *flags])
+        return command_line.parse(command_line.config_parser("test"), ["--config", mindspore_lab_config(), *flags])
 
     args, config = parse("--init_method", "tcp://127.0.0.1:1")
     assert (config.data.root, config.data.workers, config.data.prefetch_size) == (Path("data/own"), 3, 7)
@@ -96,11 +96,12 @@ def test_a_config_file_may_have_the_names_of_flags_at_its_top_level(seed_file, c
     assert (config.train.loss_scale.kind, config.train.loss_scale.value, config.train.clip_grad) == ("static", 64, 1)
     assert (args.enable_modelarts, args.data_url, args.train_url) == (True, "s3://bucket/data", "")
     assert args.data_dir == "/cache/data" and args.ckpt_url == ""
-    said = capsys.readouterr()
-    assert "ignored, the platform's own: --init_method" in said.out
-    assert [line for line in said.err.splitlines() if "max_rowsize" in line] == [
-        f"note: max_rowsize ({seed_file().removesuffix('.yaml')}.yml): no effect: the data threads share the program's "
-        "memory, so no row has to fit into a buffer"
+    output = capsys.readouterr()
+    assert "ignored flags of the platform: --init_method" in output.out
+    file = f"{mindspore_lab_config().removesuffix('.yaml')}.yml"
+    assert [line for line in output.err.splitlines() if "max_rowsize" in line] == [
+        f"note: max_rowsize ({file}): no effect: the data threads share the program's memory, so no row has to fit "
+        "into a buffer"
     ]
 
     args, config = parse("--enable_modelarts", "False", "--data_url", "s3://other", "--batch_size", "2")
@@ -110,16 +111,16 @@ def test_a_config_file_may_have_the_names_of_flags_at_its_top_level(seed_file, c
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dataset_dir: a\ndata: {root: b}\n", "data.root and dataset_dir both give data.root. Keep one"),
-        ("num_workers: 1\nnum_parallel_workers: 1\n", "num_workers and num_parallel_workers both give data.workers"),
-        ("mix: true\ntrain: null\n", "train and mix both give train.mix"),
+        ("dataset_dir: a\ndata: {root: b}\n", "data.root and dataset_dir both set data.root. Keep one"),
+        ("num_workers: 1\nnum_parallel_workers: 1\n", "num_workers and num_parallel_workers both set data.workers"),
+        ("mix: true\ntrain: null\n", "train and mix both set train.mix"),
         ("batchsize: 2\n", "batchsize: unknown key"),
         ("mix: maybe\n", "train.mix: write True or False, got 'maybe' (in "),
         ("enable_modelarts: 3\n", "enable_modelarts: write True or False, got 3"),
         ("data_url: 3\n", "data_url: write a URL or path in quotes, got 3"),
     ],
 )
-def test_names_of_flags_in_a_config_file_are_checked(tmp_path, text, message):
+def test_flags_in_a_config_file_are_checked(tmp_path, text, message):
     path = tmp_path / "run.yml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
@@ -138,7 +139,7 @@ def test_names_of_flags_in_a_config_file_are_checked(tmp_path, text, message):
         (["--amp_level", "O1"], "train.amp_level: write O0, O2 or O3, got 'O1' (in --amp_level)"),
     ],
 )
-def test_mistyped_flags_are_not_swallowed(flags, message):
+def test_invalid_flags_are_errors(flags, message):
     with pytest.raises(UserError) as error:
         parse(*flags)
     assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""The configuration: it refuses what a key does not mean, derives what is left out, and then stays as it is."""
+"""The configuration rejects invalid values, derives missing ones, and is immutable."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,15 +8,16 @@ from pydantic import ValidationError
 
 from ocrnet.config import Config, LossScaleConfig
 from ocrnet.config.loading import load_config
-from ocrnet.config.types import Section, kinds
+from ocrnet.config.types import Section, union_members
 from ocrnet.errors import UserError
 
 
 def keys(section: type[Section] = Config, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, annotation) of every key."""
+    """Yields (dotted key, annotation) of every key."""
     for name, field in section.model_fields.items():
         inner = next(
-            (kind for kind in kinds(field.annotation) if isinstance(kind, type) and issubclass(kind, Section)), 0
+            (kind for kind in union_members(field.annotation) if isinstance(kind, type) and issubclass(kind, Section)),
+            0,
         )
         if inner:
             yield from keys(inner, f"{path}{name}.")
@@ -24,10 +25,12 @@ def keys(section: type[Section] = Config, path: str = "") -> Iterator[tuple[str,
             yield f"{path}{name}", field.annotation
 
 
-NUMBERS = [key for key, annotation in keys() if set(kinds(annotation)) & {int, float} or "Literal[1" in str(annotation)]
+NUMBERS = [
+    key for key, annotation in keys() if set(union_members(annotation)) & {int, float} or "Literal[1" in str(annotation)
+]
 
 
-def test_no_number_is_a_boolean(tmp_path):
+def test_booleans_are_not_numbers(tmp_path):
     assert len(NUMBERS) > 45 and "data.flip" in NUMBERS and "model.aux_kernel" in NUMBERS
     for key in NUMBERS:
         for value in (True, False):
@@ -60,7 +63,7 @@ def sections(section: Section) -> Iterator[Section]:
             yield from sections(part)
 
 
-def test_no_key_changes_once_it_is_validated():
+def test_sections_are_immutable():
     config = Config(loss={"ohem": {}})
     for section in sections(config):
         for name in type(section).model_fields:
@@ -68,7 +71,7 @@ def test_no_key_changes_once_it_is_validated():
                 setattr(section, name, getattr(section, name))
 
 
-def test_replace_makes_a_copy_with_other_values():
+def test_replace_returns_a_copy_with_other_values():
     config = Config()
     other = config.replace({"data.root": "elsewhere", "seed": 7, "train.loss_scale.value": 8.0})
     assert (other.data.root, other.seed, other.train.loss_scale.value) == ("elsewhere", 7, 8.0)
@@ -88,7 +91,7 @@ def test_replace_makes_a_copy_with_other_values():
         ({"loss_scale": {"kind": "static"}}, "static"),
     ],
 )
-def test_float16_brings_a_dynamic_loss_scale_unless_one_is_given(tmp_path, train, kind):
+def test_default_loss_scale_is_dynamic_with_float16(tmp_path, train, kind):
     config = Config(train=train)
     given = train.get("loss_scale", {})
     assert config.train.loss_scale == LossScaleConfig(**{**given, "kind": kind})

@@ -1,4 +1,4 @@
-"""Commands and config files of earlier MindSpore repositories of OCRNet do here what they did there."""
+"""Commands and config files of mindspore-lab's OCRNet have the same effect here."""
 
 from pathlib import Path
 
@@ -25,15 +25,15 @@ schedule: {{warmup_steps: 0}}
 """
 
 
-def test_a_config_file_alone_describes_a_job_on_the_platform(run_script, demo, tmp_path):
-    base = ROOT / "config" / "ocrnet" / "ocrnet_demo.yaml"  # which ends in .yml here
+def test_a_config_file_can_contain_all_flags_of_a_platform_job(run_script, demo, tmp_path):
+    base = ROOT / "config" / "ocrnet" / "ocrnet_demo.yaml"  # the file's suffix is .yml
     output = tmp_path / "try #2"
     (tmp_path / "job.yml").write_text(CONFIG.format(base=base, data=demo, output=output))
     done = run_script("train.py", "--config", tmp_path / "job.yaml", "--init_method", "tcp://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
-    assert "ignored, the platform's own: --init_method tcp://127.0.0.1:1" in done.stdout
+    assert "ignored flags of the platform: --init_method tcp://127.0.0.1:1" in done.stdout
     notes = [line.split(": no effect")[0] for line in done.stderr.splitlines() if line.startswith("note: ")]
-    config_file = base.with_suffix(".yml")  # its keys for evaluation and warm-up, which the job does without
+    config_file = base.with_suffix(".yml")  # its keys for evaluation and warm-up, which are off in this job
     assert notes == [
         f"note: max_rowsize ({tmp_path / 'job.yml'})",
         f"note: eval.interval ({config_file})",
@@ -44,7 +44,7 @@ def test_a_config_file_alone_describes_a_job_on_the_platform(run_script, demo, t
     assert config.train.total_step == 1 and (output / "checkpoint" / "latest.ckpt").is_file()
 
 
-def test_their_command_line_finds_the_config_and_keeps_paths_as_they_are(run_script):
+def test_flags_of_mindspore_lab(run_script):
     flags = ["--device_target", "CPU", "--dataset_dir", "007", "--save_dir", "2024-05-01", "--mix", "True"]
     flags += ["--num_workers", "4", "--prefetch_size", "8", "--max_rowsize", "64", "--print_config", "True"]
     done = run_script("train.py", "--config", "config/ocrnet/config_ocrnet_hrw32_16k.yaml", *flags)

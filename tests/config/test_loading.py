@@ -1,4 +1,4 @@
-"""Configs: composition, flags, and every mistake in one message."""
+"""Loading configs: __BASE__, overrides by flags, and all errors in one message."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_later_bases_win_and_the_file_itself_wins_last(tmp_path):
+def test_later_bases_override_earlier_ones_and_the_file_overrides_its_bases(tmp_path):
     write(tmp_path, "a.yml", "train: {batch_size: 3, total_step: 10}\nseed: 1\n")
     write(tmp_path, "b.yml", "train: {batch_size: 5}\n")
     path = write(tmp_path, "run.yml", "__BASE__: [a.yml, b.yml]\nseed: 7\n")
@@ -33,13 +33,13 @@ def test_numbers_without_a_dot_are_numbers(tmp_path):
     assert parse_value("1e-4") == 1e-4 and parse_value("v1e4") == "v1e4"
 
 
-def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
+def test_all_errors_are_in_one_message_with_file_key_and_fix(tmp_path):
     base = write(tmp_path, "base.yml", "schedule: {lr: fast}\n")
     path = write(tmp_path, "run.yml", "__BASE__: base.yml\ntrain: {batchsize: 2}\nmodel: {backbone: hrnet_w96}\n")
     with pytest.raises(UserError) as error:
         load_config(path, {"train.total_step": (-1, "--total_step")})
     text = str(error.value)
-    assert text.startswith(f"{path}: 4 mistakes")
+    assert text.startswith(f"{path}: 4 errors")
     assert (
         f"schedule.lr: Input should be a valid number, unable to parse string as a number, got 'fast' (in {base})"
         in text
@@ -54,14 +54,17 @@ def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
     [
         ("seed: 1\nseed: 2\n", "given twice"),
         ("seed: [1\n", "not valid YAML"),
-        ("- 1\n", "a config is a mapping"),
+        ("- 1\n", "a config must be a mapping"),
         ("__BASE__: nowhere.yml\n", "nowhere.yml: cannot read this config"),
-        ("__BASE__: run.yml\n", "leads back"),
+        ("__BASE__: run.yml\n", "refers back"),
         ("data: {format: list}\n", "data.classes: name the classes"),
         ("data: {format: list, classes: [a, b], palette: [[0, 0, 0]]}\n", "data.palette: 1 colours for 2 classes"),
         ("data: {format: list, classes: [a, b], label_map: {0: 0, 9: 2}}\n", "data.label_map: {9: 2} is neither"),
         ("data: {format: list, classes: [a, b], ignore_index: 1}\n", "data.ignore_index: 1 is also class 'b'"),
-        ("model: {pretrained: a.ckpt, checkpoint: b.ckpt}\n", "model.pretrained, model.checkpoint: the checkpoint has"),
+        (
+            "model: {pretrained: a.ckpt, checkpoint: b.ckpt}\n",
+            "model.pretrained, model.checkpoint: the checkpoint contains",
+        ),
         ("loss: {class_weights: [1, 2]}\n", "loss.class_weights: 2 weights for 19 classes"),
         ("seed: !!python/object/apply:os.system [id]\n", "not valid YAML"),
         ("1: 2\n1.0: 3\n", "key '1.0' is given twice, as 1 before"),
@@ -76,36 +79,36 @@ def test_all_mistakes_come_in_one_message_with_file_key_and_mend(tmp_path):
         ("schedule: {lr: .nan}\n", "schedule.lr: Input should be a finite number"),
     ],
 )
-def test_each_mistake_names_what_is_wrong(tmp_path, text, message):
+def test_error_messages(tmp_path, text, message):
     path = write(tmp_path, "run.yml", text)
     with pytest.raises(UserError, match=r"run\.yml") as error:
         load_config(path)
     assert message in str(error.value)
 
 
-def test_a_date_is_the_name_of_a_folder(tmp_path):
+def test_a_date_is_read_as_text(tmp_path):
     assert load_config(write(tmp_path, "run.yml", "save_dir: 2024-05-01\n")).save_dir == Path("2024-05-01")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_config_files_of_any_editor_are_read(tmp_path, encoding, end):
+def test_encodings_and_line_endings(tmp_path, encoding, end):
     path = tmp_path / "run.yml"
     path.write_bytes(f"data:{end}  format: list{end}  classes: [背景, 线]{end}seed: 3{end}".encode(encoding))
     config = load_config(path)
     assert (config.data.classes, config.seed) == (["背景", "线"], 3)
 
 
-def test_yml_and_yaml_find_each_other(tmp_path):
+def test_the_suffixes_yml_and_yaml_are_interchangeable(tmp_path):
     write(tmp_path, "base.yaml", "seed: 5\n")
     write(tmp_path, "run.yml", "__BASE__: base.yml\n")
     assert load_config(tmp_path / "run.yaml").seed == 5
-    write(tmp_path, "base.yml", "seed: 6\n")  # the one that is named comes first
+    write(tmp_path, "base.yml", "seed: 6\n")  # the exact name has priority
     assert load_config(tmp_path / "run.yaml").seed == 6
     assert find_config("config/ocrnet/config_ocrnet_hrw32_16k.yaml").name == "config_ocrnet_hrw32_16k.yml"
 
 
-def test_a_missing_config_file_names_the_one_that_is_most_like_it(tmp_path):
+def test_a_missing_config_file_suggests_the_most_similar_name(tmp_path):
     write(tmp_path, "street_lines.yml", "")
     with pytest.raises(UserError) as error:
         load_config(tmp_path / "street_line.yml")
@@ -115,21 +118,21 @@ def test_a_missing_config_file_names_the_one_that_is_most_like_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["1e4", "7", "2024-05-01", "a #b", "null", "yes", "~", "a: b", "图"])
-def test_any_text_is_read_back_from_a_resolved_config(tmp_path, name):
+def test_any_text_survives_a_round_trip_through_yaml(tmp_path, name):
     data = {"format": "list", "root": name, "train": name, "classes": [name, "other"]}
     config = Config(save_dir=name, data=data)
     (tmp_path / "again.yml").write_text(config.to_yaml(), encoding="utf-8")
     assert load_config(tmp_path / "again.yml") == config
 
 
-def test_the_resolved_config_reads_back_as_itself(tmp_path):
+def test_a_resolved_config_survives_a_round_trip_through_yaml(tmp_path):
     config = load_config(CONFIG / "config_ocrnet_hrw32_16k.yml")
     again = load_config(write(tmp_path, "again.yml", config.to_yaml()))
     assert again == config
     assert Config(**{}).data.label_map[7] == 0  # Cityscapes' road
 
 
-def test_mindspore_lab_configs_are_the_published_ones():
+def test_mindspore_lab_configs_have_the_published_settings():
     for name, width in (("config_ocrnet_hrw32_16k.yml", 32), ("config_ocrnet_hrw48_16k.yml", 48)):
         config = load_config(CONFIG / name)
         assert config.model.backbone == f"hrnet_w{width}"
@@ -140,7 +143,7 @@ def test_mindspore_lab_configs_are_the_published_ones():
         assert config.data.crop_size == (512, 1024)
 
 
-def test_keys_and_files_of_earlier_versions_are_read_with_a_notice(tmp_path):
+def test_old_names_of_keys_and_files_work_and_give_a_notice(tmp_path):
     (tmp_path / "base.yml").write_text("data: {base_size: [9, 9], test_size: [8, 8]}\n")
     path = tmp_path / "run.yml"
     path.write_text("__BASE__: base.yml\ndata: {resize_base: [2048, 512]}\neval: {pictures: 3}\n")

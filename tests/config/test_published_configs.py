@@ -1,4 +1,4 @@
-"""Every config under config/ocrnet loads, and those of published runs end at the published step."""
+"""Every config under config/ocrnet loads, and configs of published runs have the published number of steps."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ TRAINING_IMAGES = {
     "coco_stuff_164k": 118287,
 }
 HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w48")
-PUBLISHED = {  # name: (cards, images a step of all cards, steps, learning rate, its end, weight decay)
+PUBLISHED = {  # name: (devices, images per step of all devices, steps, lr, min_lr, weight decay)
     "hrnet_w48_cityscapes_hrnet_ocr_484e": (4, 12, 119_548, 0.01, 0, 5e-4),
     "hrnet_w48_lip_hrnet_ocr_150e": (4, 40, 114_150, 7e-3, 0, 5e-4),
     "hrnet_w48_pascal_context_59_hrnet_ocr_200e": (4, 16, 62_400, 1e-3, 0, 1e-4),
@@ -51,7 +51,7 @@ def load(name: str) -> Config:
     return load_config(FOLDER / "ocrnet" / f"ocrnet_{name}.yml")
 
 
-def test_every_published_run_has_its_config_and_no_other():
+def test_there_is_a_config_for_each_published_run():
     names = {path.stem.removeprefix("ocrnet_") for path in (FOLDER / "ocrnet").glob("ocrnet_*_*_*.yml")}
     assert names - {"hrnet_w18_small_bdd100k", "hrnet_w18_small_thin", "hrnet_w48_thin"} == {
         *PUBLISHED,
@@ -66,11 +66,11 @@ def steps_of_run(config: TrainConfig, images: int, devices: int) -> int:
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_schedule_ends_at_the_published_step(name):
-    cards, images, steps, lr, min_lr, weight_decay = PUBLISHED[name]
+def test_schedule_has_the_published_number_of_steps(name):
+    devices, images, steps, lr, min_lr, weight_decay = PUBLISHED[name]
     config = load(name)
-    assert config.train.batch_size * cards == images
-    assert steps_of_run(config.train, TRAINING_IMAGES[config.data.format], cards) == steps
+    assert config.train.batch_size * devices == images
+    assert steps_of_run(config.train, TRAINING_IMAGES[config.data.format], devices) == steps
     assert (config.schedule.kind, config.schedule.power, config.schedule.warmup_steps) == ("poly", 0.9, 0)
     assert (config.schedule.lr, config.schedule.min_lr) == (lr, min_lr)
     assert (config.optimizer.weight_decay, config.optimizer.momentum) == (weight_decay, 0.9)
@@ -79,7 +79,7 @@ def test_schedule_ends_at_the_published_step(name):
 
 
 @pytest.mark.parametrize("name", sorted([*PUBLISHED, *UNPUBLISHED]))
-def test_each_peers_quirks_are_in_its_configs(name):
+def test_configs_have_the_settings_of_their_source_project(name):
     config = load(name)
     model, data = config.model, config.data
     net = (model.align_corners, model.conv_bias, model.context_channels, model.context_kernel)
@@ -117,7 +117,7 @@ def test_each_peers_quirks_are_in_its_configs(name):
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "ocrnet").glob("*.yml")), ids=lambda path: path.stem)
-def test_every_config_loads_and_says_its_command(path, tmp_path):
+def test_every_config_loads_and_has_its_command_in_a_comment(path, tmp_path):
     config = load_config(path)
     again = tmp_path / path.name
     again.write_text(config.to_yaml())
@@ -127,7 +127,7 @@ def test_every_config_loads_and_says_its_command(path, tmp_path):
     assert path.name in command or path.stem == "ocrnet_own_data"
 
 
-def test_every_part_is_used_by_a_config():
+def test_every_base_file_is_used_by_a_config():
     def bases(path: Path) -> set[Path]:
         named = yaml.safe_load(path.read_text()).get("__BASE__", [])
         direct = {(path.parent / base).resolve() for base in ([named] if isinstance(named, str) else named)}
@@ -137,7 +137,7 @@ def test_every_part_is_used_by_a_config():
     assert used == {path.resolve() for path in FOLDER.rglob("*.yml") if path.parent.name != "ocrnet"}
 
 
-def test_steps_and_epochs_replace_each_other_where_written_later(tmp_path):
+def test_the_later_of_total_step_and_epochs_is_used(tmp_path):
     (tmp_path / "base.yml").write_text("train: {epochs: 5}\n")
     path = tmp_path / "run.yml"
     path.write_text("__BASE__: base.yml\nseed: 1\n")

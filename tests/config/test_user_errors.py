@@ -1,4 +1,4 @@
-"""What a user can get wrong ends in one clear message on stderr, without a traceback, and a non-zero status."""
+"""User errors print one clear message on stderr, without a traceback, and exit with a non-zero status."""
 
 import shutil
 
@@ -29,8 +29,8 @@ def five_classes(tmp_path_factory):
 
 
 @pytest.fixture
-def refused(run_script, demo, tmp_path):
-    """Run a script that must fail; returns its one message."""
+def error_message(run_script, demo, tmp_path):
+    """Runs a script that must fail and returns its error message."""
 
     def run(script, *flags, root=demo):
         base = ["--config", CONFIG_FILE, "--dataset_dir", root, "--save_dir", tmp_path / "run", *TINY]
@@ -50,61 +50,61 @@ def refused(run_script, demo, tmp_path):
         (["--batch_size", "two"], "train.batch_size: Input should be a valid integer"),
         (["--set", "data.flip=True"], "data.flip: Input should be a number, got True (in --set data.flip)"),
         (["--mix", "True", "--ms_loss_scaler", "none"], "gradients in float16 underflow to 0 without a loss scale."),
-        (["--set", "model.freeze=backbone"], "model.freeze: a backbone of random weights would stay as it is."),
+        (["--set", "model.freeze=backbone"], "model.freeze: the backbone has random weights and would not be trained."),
         (["--set", "data.ignore_index=7"], "data.label_map, data.ignore_index: label value 7 is class 0 ('road') in"),
         (["--device_target", "TPU"], "device_target: Input should be 'Ascend', 'GPU' or 'CPU', got 'TPU'"),
-        (["--device_target", "Ascend"], "device_target Ascend: not found by this MindSpore (2.10.0). Here: CPU"),
+        (["--device_target", "Ascend"], "Ascend: not available in this MindSpore (2.10.0). Available: CPU; use"),
         (["--dataset_dir", "no/such/folder"], "no/such/folder/leftImg8bit"),
         (["--resume_ckpt", "nowhere.ckpt"], "nowhere.ckpt: checkpoint not found"),
         (["--save_dir", "/proc/run"], "save_dir /proc/run: cannot write here"),
     ],
 )  # fmt: skip
-def test_flags_and_folders(refused, flags, message):
-    text = refused("train.py", *flags)
+def test_flags_and_folders(error_message, flags, message):
+    text = error_message("train.py", *flags)
     assert message in text and len(text.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("harm", "message"),
+    ("damage", "message"),
     [
         ("no label", "_gtFine_labelIds.png: label file of image"),
-        ("no images", "no images here; data.train (split 'train') is empty"),
-        ("strange value", "label value 77 is none of the 19 classes"),
+        ("no images", "no images found; data.train (split 'train') is empty"),
+        ("unknown value", "label value 77 is not one of the 19 classes"),
         ("other size", "the label is 64 x 64 pixels (width x height), its image"),
     ],
 )
-def test_damaged_data(refused, demo, tmp_path, harm, message):
+def test_damaged_data(error_message, demo, tmp_path, damage, message):
     root = tmp_path / "data"
     shutil.copytree(demo, root)
     for label in sorted((root / "gtFine" / "train").glob("*/*_labelIds.png")):
-        if harm == "no label":
+        if damage == "no label":
             label.unlink()
             break
-        if harm == "strange value":
+        if damage == "unknown value":
             Image.fromarray(np.full((64, 128), 77, np.uint8)).save(label)
-        if harm == "other size":
+        if damage == "other size":
             Image.fromarray(np.full((64, 64), 7, np.uint8)).save(label)
-    if harm == "no images":
+    if damage == "no images":
         for image in (root / "leftImg8bit" / "train").glob("*/*.png"):
             image.unlink()
-    text = refused("train.py", root=root)
+    text = error_message("train.py", root=root)
     assert message in text and len(text.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("script", ["train.py", "eval.py"])
-def test_a_checkpoint_of_another_class_count_names_tensors_and_shapes(refused, five_classes, script):
+def test_a_checkpoint_of_another_class_count_names_tensors_and_shapes(error_message, five_classes, script):
     flag = "--resume_ckpt" if script == "train.py" else "--ckpt_path"
-    text = refused(script, flag, five_classes)
+    text = error_message(script, flag, five_classes)
     assert "ocr_head.classifier.weight: shape (5, 16, 1, 1) in the file, (19, 16, 1, 1) in the network" in text
     assert script == "train.py" or "trained for 5 classes, the config has 19" in text
 
 
-def test_a_checkpoint_cut_in_half(refused, five_classes, tmp_path):
+def test_a_checkpoint_cut_in_half(error_message, five_classes, tmp_path):
     half = tmp_path / "half.ckpt"
     content = five_classes.read_bytes()
     half.write_bytes(content[: len(content) // 2])
-    assert f"{half}: not a readable checkpoint" in refused("eval.py", "--ckpt_path", half)
+    assert f"{half}: not a readable checkpoint" in error_message("eval.py", "--ckpt_path", half)
 
 
-def test_a_missing_checkpoint(refused):
-    assert "best.ckpt: checkpoint not found" in refused("eval.py")
+def test_a_missing_checkpoint(error_message):
+    assert "best.ckpt: checkpoint not found" in error_message("eval.py")

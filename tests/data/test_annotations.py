@@ -1,4 +1,4 @@
-"""Annotation files of every format make the label images that they describe."""
+"""Reading annotation files of every format and drawing label images from them."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ocrnet.data.annotations import Annotation, Shape, read_annotations
-from ocrnet.data.masks import CITYSCAPES_TABLES, draw, read_classes
+from ocrnet.data.masks import CITYSCAPES_TABLES, draw_mask, read_classes
 from ocrnet.errors import UserError
 
 SQUARE = [[2, 2], [7, 2], [7, 6], [2, 6]]  # with its outline 6 x 5 pixels
@@ -25,19 +25,19 @@ def table(tmp_path):
 
 @pytest.fixture
 def read(tmp_path, table):
-    """Draw the only image that a JSON tree is about, as an array."""
+    """Returns a function that draws the only image of a JSON tree, as an array."""
 
     def read(tree, name="a") -> np.ndarray:
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(tree))
         (annotation,) = read_annotations(path, name, tmp_path)
-        return np.asarray(draw(annotation, table)[0])
+        return np.asarray(draw_mask(annotation, table)[0])
 
     return read
 
 
 def expected(*boxes: tuple[int, int, int, int, int], size=(10, 12)) -> np.ndarray:
-    """Zeros with boxes of (value, left, top, right, bottom), the last two inside."""
+    """Returns zeros with filled boxes (value, left, top, right, bottom); right and bottom are inclusive."""
     label = np.zeros(size, np.uint8)
     for value, left, top, right, bottom in boxes:
         label[top : bottom + 1, left : right + 1] = value
@@ -74,7 +74,7 @@ def datumaro(*annotations: dict) -> dict:
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's, by definition: pixels outside and inside in turn, down the columns."""
+    """COCO's run-length encoding: alternating counts of background and foreground pixels, column by column."""
     counts, inside = [0], False
     for pixel in mask.T.ravel():
         if pixel != inside:
@@ -84,7 +84,7 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     return counts
 
 
-def test_each_format_draws_a_polygon(read, tmp_path):
+def test_polygons_of_each_format(read, tmp_path):
     Image.new("L", (12, 10)).save(tmp_path / "a.png")
     box, flat = expected((1, 2, 2, 7, 6)), [value for point in SQUARE for value in point]
     assert (read({"imgWidth": 12, "imgHeight": 10, "objects": [{"label": "car", "polygon": SQUARE}]}) == box).all()
@@ -122,13 +122,13 @@ def test_boxes_circles_and_masks(read, tmp_path):
     assert (drawn[3:5, 4:7] == mask).all() and drawn.sum() == mask.sum()
 
 
-def test_coco_run_lengths_hold_holes(read):
+def test_coco_run_lengths_with_holes(read):
     mask = expected((1, 2, 2, 9, 8), (0, 4, 4, 5, 5)).astype(bool)
     counts = run_lengths(mask)
     assert (read(coco(segmentation={"counts": counts, "size": [10, 12]}, iscrowd=1)) == mask).all()
     digits = ""
-    for place, count in enumerate(counts):  # COCO's string: differences from the fourth on, 5 bits a character
-        value = count - counts[place - 2] if place > 2 else count
+    for index, count in enumerate(counts):  # COCO's string: differences from the fourth on, 5 bits per character
+        value = count - counts[index - 2] if index > 2 else count
         while True:
             digit, value = value & 31, value >> 5
             more = value != (-1 if digit & 16 else 0)
@@ -139,7 +139,7 @@ def test_coco_run_lengths_hold_holes(read):
     assert (read(datumaro({"type": "mask", "label_id": 0, "rle": {"counts": digits, "size": [10, 12]}})) == mask).all()
 
 
-def test_coco_panoptic_reads_its_images(read, tmp_path):
+def test_coco_panoptic_segments(read, tmp_path):
     numbers = (
         expected((3, 0, 0, 5, 9), (70000, 6, 0, 11, 4)).astype(np.int32) if False else np.zeros((10, 12), np.int32)
     )
@@ -153,7 +153,7 @@ def test_coco_panoptic_reads_its_images(read, tmp_path):
     assert (read(tree, "panoptic") == expected((1, 0, 0, 5, 9), (2, 6, 0, 11, 4))).all()
 
 
-def test_coco_paints_the_largest_first_and_cvat_by_its_layers(read):
+def test_drawing_order_is_by_area_for_coco_and_by_z_order_for_cvat(read):
     large, small = [0, 0, 11, 0, 11, 9, 0, 9], [2, 2, 7, 2, 7, 6, 2, 6]
     both = expected((1, 0, 0, 11, 9), (2, 2, 2, 7, 6))
     tree = coco()
@@ -166,16 +166,16 @@ def test_coco_paints_the_largest_first_and_cvat_by_its_layers(read):
     assert (read(datumaro(over, {"type": "polygon", "label_id": 0, "points": large})) == both).all()
 
 
-def test_holes_and_polygons_that_leave_the_image(read):
+def test_holes_and_polygons_outside_the_image(read):
     tree = {"imgWidth": 12, "imgHeight": 10, "objects": [{"label": "car", "polygon": SQUARE}]}
     outer = [[-50, -50], [60, -50], [60, 60], [-50, 60]]
     tree["objects"].append({"label": "wire", "polygon": [outer, [[4, 3], [5, 3], [5, 4], [4, 4]]]})
-    assert (read(tree) == expected((2, 0, 0, 11, 9), (1, 4, 3, 5, 4))).all()  # the hole shows what lies below
+    assert (read(tree) == expected((2, 0, 0, 11, 9), (1, 4, 3, 5, 4))).all()  # the object below is visible in the hole
     far = [[2, 2], [1e300, 2], [1e300, 6], [2, 6]]
     assert (read(labelme({"label": "car", "points": far})) == expected((1, 2, 2, 11, 6))).all()
 
 
-def test_lines_are_as_wide_as_their_class_says(read, tmp_path):
+def test_line_width_is_that_of_the_class(read, tmp_path):
     Image.new("L", (12, 10)).save(tmp_path / "a.png")
     line = {"label": "wire", "points": [[0, 4], [5, 4], [11, 4]], "shape_type": "linestrip"}
     assert (read(labelme(line)) == 2).sum(0).tolist() == [2] * 12
@@ -190,30 +190,33 @@ def test_lines_are_as_wide_as_their_class_says(read, tmp_path):
 
 def test_points_have_no_area_and_are_counted(table):
     shapes = [Shape("car"), Shape("car", [(3.0, 3.0)]), Shape("car", [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])]
-    image, empty = draw(Annotation("a", 4, 4, shapes), table)
+    image, empty = draw_mask(Annotation("a", 4, 4, shapes), table)
     assert empty == 2 and np.asarray(image).sum() == 4
 
 
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ([1, 2], "none of Cityscapes' polygons, LabelMe, COCO, VIA or Datumaro"),
-        ({"a": 1}, "none of"),
+        ([1, 2], "unknown format; supported: Cityscapes' polygons, LabelMe, COCO, VIA, Datumaro"),
+        ({"a": 1}, "unknown format"),
         (labelme({"label": "car", "points": [[0, 0], [float("nan"), 1]]}), "a point of a car in a is not finite"),
-        (labelme({"label": "car"}), "without 'points'"),
+        (labelme({"label": "car"}), "key 'points' is missing"),
         ({"imgWidth": 10**6, "imgHeight": 10**6, "objects": []}, "a is 1000000 x 1000000 pixels"),
-        ({"imgWidth": "x", "imgHeight": 1, "objects": []}, "not an annotation file"),
-        ({**coco(), "images": [{"id": 5, "file_name": "../../a.png", "width": 2, "height": 2}]}, "leaves the folder"),
-        (coco(segmentation={"counts": [1, 2], "size": [10, 12]}), "a mask's runs have 3 pixels, not 12 x 10"),
+        ({"imgWidth": "x", "imgHeight": 1, "objects": []}, "not a valid annotation file"),
+        (
+            {**coco(), "images": [{"id": 5, "file_name": "../../a.png", "width": 2, "height": 2}]},
+            "is outside the folder",
+        ),
+        (coco(segmentation={"counts": [1, 2], "size": [10, 12]}), "a run-length mask has 3 pixels, not 12 x 10"),
     ],
 )
-def test_damaged_files_are_named(read, tmp_path, tree, message):
+def test_damaged_files_are_errors(read, tmp_path, tree, message):
     with pytest.raises((UserError, ValueError)) as error:
         read(tree)
     assert message in str(error.value)
 
 
-def test_classes_come_as_lines_lists_or_with_colours(tmp_path):
+def test_class_names_in_lines_or_yaml(tmp_path):
     path = tmp_path / "classes"
     path.write_text("# my classes\nroad\ntraffic light\n")
     assert read_classes(str(path)).values == {"road": 0, "traffic light": 1}
@@ -221,20 +224,20 @@ def test_classes_come_as_lines_lists_or_with_colours(tmp_path):
     path.write_text("[road, background]")
     assert read_classes(str(path)).values == {"road": 0, "background": 1} and read_classes(str(path)).background == 1
     for text, reason in (
-        ("[a, a]", "2 names, of which 1 differ"),
-        ("a: {colour: [1, 2, 3]}", "colour: a class has color and width"),
+        ("[a, a]", "2 names, 1 of them different"),
+        ("a: {colour: [1, 2, 3]}", "colour: unknown; a may have color and width"),
         ("a: {color: [1, 2, 300]}", "range"),
         ("a: {color: red}", "integer"),
         ("[", "classes"),
         ("", "classes"),
     ):
         path.write_text(text)
-        with pytest.raises(UserError, match="cannot read class names here") as error:
+        with pytest.raises(UserError, match="cannot read class names") as error:
             read_classes(str(path))
         assert reason in str(error.value)
 
 
-def test_cityscapes_tables_are_the_owners():
+def test_cityscapes_tables_equal_those_of_cityscapesscripts():
     labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
     for label in labels:
         if label.id >= 0:
@@ -246,12 +249,12 @@ def test_cityscapes_tables_are_the_owners():
     assert CITYSCAPES_TABLES["labelIds"].name("polegroup") == "polegroup"
 
 
-def test_random_polygons_are_those_of_cityscapesscripts(tmp_path):
+def test_random_polygons_are_drawn_as_by_cityscapesscripts(tmp_path):
     theirs = pytest.importorskip("cityscapesscripts.preparation.json2labelImg")
     rng = np.random.default_rng(0)
     names = [*CITYSCAPES_TABLES["labelIds"].values, "cargroup", "ridergroup"]
     for number in range(20):
-        step = 1 if number % 2 else 0.25  # whole and fractional corners, in and out of the image
+        step = 1 if number % 2 else 0.25  # integer and fractional coordinates, inside and outside the image
         objects = [
             {
                 "label": str(rng.choice(names)),
@@ -265,5 +268,5 @@ def test_random_polygons_are_those_of_cityscapesscripts(tmp_path):
         for table, encoding in (("labelIds", "ids"), ("labelTrainIds", "trainIds")):
             (annotation,) = read_annotations(path, "x_polygons", Path("."))
             theirs.json2labelImg(str(path), str(tmp_path / "theirs.png"), encoding)
-            ours = np.asarray(draw(annotation, CITYSCAPES_TABLES[table])[0])
+            ours = np.asarray(draw_mask(annotation, CITYSCAPES_TABLES[table])[0])
             assert (ours == np.asarray(Image.open(tmp_path / "theirs.png"))).all() and annotation.name == "x"

@@ -13,7 +13,7 @@ from ocrnet.formats import layout
 
 
 def write_pair(root: Path, name: str, label: np.ndarray, size: tuple[int, int] | None = None) -> str:
-    """Write an image and its label; the line for a list."""
+    """Writes an image and its label; returns their line in a list."""
     height, width = size or label.shape[:2]
     cv2.imwrite(str(root / f"{name}.jpg"), np.full((height, width, 3), (10, 20, 200), np.uint8))
     Image.fromarray(label).save(root / f"{name}.png")
@@ -24,7 +24,7 @@ def list_config(root: Path, **settings) -> DataConfig:
     return DataConfig(**{"format": "list", "root": root, "train": "train.lst", "classes": ["a", "b", "c"], **settings})
 
 
-def test_images_are_rgb_and_labels_class_numbers(tmp_path):
+def test_images_are_rgb_and_labels_are_class_indices(tmp_path):
     label = np.array([[0, 1, 2, 7]], np.uint8).repeat(8, 0)
     (tmp_path / "train.lst").write_text("# a comment\n" + write_pair(tmp_path, "x", label))
     dataset = open_dataset(list_config(tmp_path, ignore_index=7), "train")
@@ -34,7 +34,7 @@ def test_images_are_rgb_and_labels_class_numbers(tmp_path):
     assert dataset.name(0) == "x" and len(dataset) == 1
 
 
-def test_a_label_map_sends_raw_values_to_classes_and_palette_files_keep_their_indices(tmp_path):
+def test_label_map_is_applied_to_the_indices_of_palette_images(tmp_path):
     label = np.array([[10, 20, 30]], np.uint8)
     (tmp_path / "train.lst").write_text(write_pair(tmp_path, "x", label))
     image = Image.fromarray(label)
@@ -44,7 +44,7 @@ def test_a_label_map_sends_raw_values_to_classes_and_palette_files_keep_their_in
     assert open_dataset(config, "train").read(0)[1].tolist() == [[2, 0, 255]]
 
 
-def test_cityscapes_ids_become_the_19_classes(demo):
+def test_cityscapes_ids_are_mapped_to_the_19_classes(demo):
     dataset = open_dataset(DataConfig(root=demo), "val")
     assert len(dataset) == 5
     label_path = dataset.pairs[0][1]
@@ -56,13 +56,13 @@ def test_cityscapes_ids_become_the_19_classes(demo):
 @pytest.mark.parametrize(
     ("label", "size", "message"),
     [
-        (np.full((4, 4), 3, np.uint8), None, "label value 3 is none of the 3 classes and not ignore_index 255"),
+        (np.full((4, 4), 3, np.uint8), None, "label value 3 is not one of the 3 classes and not ignore_index 255"),
         (np.zeros((4, 4), np.uint8), (4, 5), "the label is 4 x 4 pixels (width x height), its image"),
         (np.zeros((4, 4, 3), np.uint8), None, "a label is a single-channel image of class indices"),
-        (np.full((4, 4), 300, np.uint16), None, "label values reach 300"),
+        (np.full((4, 4), 300, np.uint16), None, "label values are 300 to 300"),
     ],
 )
-def test_an_unusable_label_is_named(tmp_path, label, size, message):
+def test_an_invalid_label_is_an_error_with_its_file_name(tmp_path, label, size, message):
     (tmp_path / "train.lst").write_text(write_pair(tmp_path, "x", label, size))
     with pytest.raises(UserError) as error:
         open_dataset(list_config(tmp_path), "train").read(0)
@@ -70,7 +70,7 @@ def test_an_unusable_label_is_named(tmp_path, label, size, message):
 
 
 @pytest.mark.parametrize("damaged", ["x.jpg", "x.png"])
-def test_a_file_cut_short_is_named(tmp_path, damaged):
+def test_a_truncated_file_is_an_error_with_its_file_name(tmp_path, damaged):
     label = np.random.default_rng(0).integers(0, 3, (64, 64)).astype(np.uint8)
     (tmp_path / "train.lst").write_text(write_pair(tmp_path, "x", label))
     content = (tmp_path / damaged).read_bytes()
@@ -83,15 +83,15 @@ def test_a_file_cut_short_is_named(tmp_path, damaged):
     ("lines", "message"),
     [
         ("", "is empty"),
-        ("only_a_image.jpg\n", "train.lst:1: expected `image label`"),
-        ("../x.jpg x.png\n", "leaves the data root"),
-        ("/x.jpg x.png\n", "leaves the data root"),
+        ("only_an_image.jpg\n", "train.lst:1: expected `image label`"),
+        ("../x.jpg x.png\n", "is outside the data root"),
+        ("/x.jpg x.png\n", "is outside the data root"),
         ("x.jpg nowhere.png\n", "nowhere.png: label file of image"),
         ("nowhere.jpg x.png\n", "nowhere.jpg: image file not found"),
         (None, "train.lst: cannot read this list"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused_at_the_start(tmp_path, lines, message):
+def test_an_invalid_list_is_an_error(tmp_path, lines, message):
     write_pair(tmp_path, "x", np.zeros((4, 4), np.uint8))
     if lines is not None:
         (tmp_path / "train.lst").write_text(lines)
@@ -102,16 +102,16 @@ def test_a_list_that_cannot_be_used_is_refused_at_the_start(tmp_path, lines, mes
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_lists_of_any_editor_are_read(tmp_path, encoding, end):
+def test_encodings_and_line_endings_of_lists(tmp_path, encoding, end):
     write_pair(tmp_path, "图", np.zeros((4, 4), np.uint8))
     content = f"图.jpg\t图.png \t {end}{end}  图.jpg   图.png  # again{end}"
     (tmp_path / "train.lst").write_bytes(content.encode(encoding))
     dataset = open_dataset(list_config(tmp_path), "train")
     assert dataset.pairs == [(tmp_path / "图.jpg", tmp_path / "图.png")] * 2
     (tmp_path / "val.txt").write_bytes(f"one{end}two {end}".encode(encoding))
-    assert layout.names(tmp_path / "val.txt") == ["one", "two"]
+    assert layout.read_names(tmp_path / "val.txt") == ["one", "two"]
 
 
-def test_made_up_colours_do_not_change_from_run_to_run():
+def test_generated_colours_are_reproducible():
     config = DataConfig(format="list", classes=["a", "b"])
     assert palette(config).tolist() == [[12, 193, 117], [146, 235, 95]]  # the names' MD5 sums

@@ -1,4 +1,4 @@
-"""Sample number n of a run is the same sample, whoever makes it and wherever the run was interrupted."""
+"""Sample n of a run does not depend on the worker, the rank or the step at which the run was resumed."""
 
 import numpy as np
 import pytest
@@ -25,11 +25,11 @@ def batches(dataset, first, last, workers, batch=4, seed=5):
     return [(image.asnumpy(), label.asnumpy()) for image, label in training_batches(samples, batch)]
 
 
-def test_batches_do_not_depend_on_workers_or_on_where_a_run_began(dataset):
-    straight = batches(dataset, 0, 24, workers=1)
-    assert len(straight) == 6 and straight[0][0].shape == (4, 3, 32, 64) and straight[0][1].dtype == np.int32
-    for again in (batches(dataset, 0, 24, workers=2), straight[:3] + batches(dataset, 12, 24, workers=2)):
-        for (image, label), (image_again, label_again) in zip(straight, again, strict=True):
+def test_batches_do_not_depend_on_the_workers_or_the_first_sample(dataset):
+    reference = batches(dataset, 0, 24, workers=1)
+    assert len(reference) == 6 and reference[0][0].shape == (4, 3, 32, 64) and reference[0][1].dtype == np.int32
+    for again in (batches(dataset, 0, 24, workers=2), reference[:3] + batches(dataset, 12, 24, workers=2)):
+        for (image, label), (image_again, label_again) in zip(reference, again, strict=True):
             np.testing.assert_array_equal(image, image_again)
             np.testing.assert_array_equal(label, label_again)
 
@@ -48,12 +48,12 @@ def test_an_incomplete_last_batch_is_dropped_from_its_epoch(dataset):
     assert len({samples.image_index(n) for n in range(10)}) == 10
 
 
-def test_a_batch_larger_than_the_data_set_is_refused(dataset):
+def test_a_batch_larger_than_the_data_set_is_an_error(dataset):
     with pytest.raises(UserError, match=r"12 training images .* fewer than a batch of 13"):
         TrainingSamples(dataset, dataset.config, 5, 13, 0, 13)
 
 
-def test_a_damaged_image_stops_the_run_with_its_name(dataset, tmp_path):
+def test_a_damaged_image_is_an_error_with_its_file_name(dataset, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     dataset.pairs[3] = (broken, dataset.pairs[3][1])
@@ -61,8 +61,8 @@ def test_a_damaged_image_stops_the_run_with_its_name(dataset, tmp_path):
         batches(dataset, 0, 12, workers=2)
 
 
-def absent(folder, classes: int, **data) -> SegmentationDataset:
-    """Six pairs: the values 0, 1 and 9 in the labels of five of them, 0, 2 and 9 in the last."""
+def six_pairs(folder, classes: int, **data) -> SegmentationDataset:
+    """Returns six pairs: five labels have the values 0, 1 and 9, the last label 0, 2 and 9."""
     values = [[[0, 1, 9]]] * 5 + [[[0, 2, 9]]]
     for number, value in enumerate(values):
         Image.fromarray(np.array(value, np.uint8)).save(folder / f"{number}.png")
@@ -73,39 +73,39 @@ def absent(folder, classes: int, **data) -> SegmentationDataset:
     return open_dataset(DataConfig(**settings, classes=names), "train")
 
 
-def test_a_class_that_no_label_has_is_named_with_what_the_values_stand_for(tmp_path):
-    dataset = absent(tmp_path, 4)
+def test_note_on_a_class_that_no_label_has(tmp_path):
+    dataset = six_pairs(tmp_path, 4)
     samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
-    assert TrainingSamples(dataset, dataset.config, 0, 1, 8, 12).watched == 4  # all that is left of the run
-    assert samples.watched == 6 and samples.missing_classes_note() != ""  # nothing is seen yet
+    assert TrainingSamples(dataset, dataset.config, 0, 1, 8, 12).watched == 4  # the rest of the run
+    assert samples.watched == 6 and samples.missing_classes_note() != ""  # nothing is read yet
     list(training_batches(samples, 1))
-    assert samples.seen.nonzero()[0].tolist() == [0, 1, 2, 9]  # of whole labels, not of their crops of one pixel
+    assert samples.seen.nonzero()[0].tolist() == [0, 1, 2, 9]  # of the whole labels, not of the crops of one pixel
     assert samples.missing_classes_note() == (
         "not in the labels of the first 6 samples: class 3. Label values that occur: 0 -> class 0, 1 -> class 1, "
         "2 -> class 2, 9 -> ignored. See data.label_map and data.classes."
     )
-    dataset = absent(tmp_path, 3)
+    dataset = six_pairs(tmp_path, 3)
     samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
     list(training_batches(samples, 1))
     assert samples.missing_classes_note() == ""
 
 
-def test_many_missing_classes_and_values_are_counted(tmp_path):
-    dataset = absent(tmp_path, 4, label_map={**{n: 0 for n in range(9)}, **{n: 1 for n in range(10, 30)}})
+def test_note_on_many_missing_classes_is_short(tmp_path):
+    dataset = six_pairs(tmp_path, 4, label_map={**{n: 0 for n in range(9)}, **{n: 1 for n in range(10, 30)}})
     samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12)
     seen = np.zeros(256, bool)
     seen[10:26] = True
     note = samples.missing_classes_note(seen)
     assert "samples: class 0, class 2, class 3. Label values" in note
     assert note.count(" -> class 1") == 12 and "21 -> class 1 and 4 more." in note
-    dataset = absent(tmp_path, 150, ignore_index=255)
+    dataset = six_pairs(tmp_path, 150, ignore_index=255)
     note = TrainingSamples(dataset, dataset.config, 0, 1, 0, 12).missing_classes_note(seen)
     assert "class 0, class 1, class 2, class 3, class 4, class 5, class 6, class 7 and 126 more. Label" in note
 
 
-def test_only_the_first_samples_of_a_run_are_watched_over_all_ranks(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "_WATCHED", 2)
-    dataset = absent(tmp_path, 3)
+def test_only_the_first_samples_over_all_ranks_are_watched(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "WATCHED_SAMPLES", 2)
+    dataset = six_pairs(tmp_path, 3)
     watched = [TrainingSamples(dataset, dataset.config, 0, 1, 6, 12, Ranks(rank, 2)) for rank in range(2)]
     for samples in watched:
         for index in reversed(range(len(samples))):
@@ -118,8 +118,8 @@ def test_only_the_first_samples_of_a_run_are_watched_over_all_ranks(tmp_path, mo
     assert watched[0].missing_classes_note(both).startswith(missing)
 
 
-def test_a_packed_data_set_has_class_indices(tmp_path):
-    dataset = absent(tmp_path, 3, label_map={0: 1, 1: 0, 2: 0})
+def test_note_for_a_packed_data_set_is_about_class_indices(tmp_path):
+    dataset = six_pairs(tmp_path, 3, label_map={0: 1, 1: 0, 2: 0})
     pack(dataset, tmp_path / "train.packed", range(6))
     packed = open_dataset(dataset.config.replace({"packed": tmp_path / "train.packed"}), "train")
     samples = TrainingSamples(packed, packed.config, 0, 1, 0, 12)
@@ -130,6 +130,6 @@ def test_a_packed_data_set_has_class_indices(tmp_path):
     )
 
 
-def test_never_more_threads_than_cores(monkeypatch):
+def test_worker_threads_are_at_most_the_cores(monkeypatch):
     monkeypatch.setattr("ocrnet.runtime.device.cores", lambda: 4)
     assert [worker_threads(n) for n in (0, 1, 3, 64)] == [2, 1, 3, 4]

@@ -1,4 +1,4 @@
-"""What can only be seen from inside a rank; test_several_ranks.py starts this under mpirun with a training's flags."""
+"""Checks that run inside the ranks; test_several_ranks.py starts them under mpirun with training flags."""
 
 import hashlib
 import sys
@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
 from ocrnet.distributed import launcher
-from ocrnet.distributed.collectives import barrier, gather, highest, share
-from ocrnet.models.sync_batch_norm import synchronise_batch_norm
+from ocrnet.distributed.collectives import all_gather_object, all_reduce_max, barrier, broadcast_parameters
+from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
 from ocrnet.runtime import device
 from ocrnet.training.step import TrainOneStep
 
@@ -20,7 +20,7 @@ ranks = launcher.ranks()
 
 
 class Slope(nn.Cell):
-    """BatchNorm, and a scalar whose gradient differs from place to place."""
+    """BatchNorm and a scalar whose gradient varies over the pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class Slope(nn.Cell):
 
 
 def outcome(net: nn.Cell, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Output, gradient of x, gradients of gamma and beta."""
+    """Returns the output, the gradient of x, and the gradients of gamma and beta."""
     step = ops.value_and_grad(net.set_train(), 0, net.trainable_params(), has_aux=True)
-    (_, y), (of_x, of_weights) = step(Tensor(x), Tensor(factors))
-    return y.asnumpy(), of_x.asnumpy(), [gradient.asnumpy() for gradient in of_weights]
+    (_, y), (grad_x, grad_weights) = step(Tensor(x), Tensor(factors))
+    return y.asnumpy(), grad_x.asnumpy(), [gradient.asnumpy() for gradient in grad_weights]
 
 
 def batch_norm() -> None:
-    """SyncBatchNorm equals BatchNorm of all values in one batch, where each rank's images have their own size."""
+    """SyncBatchNorm equals BatchNorm of all values in one batch, with a different image size on each rank."""
     channels = 5
 
     def line(parts: list[np.ndarray]) -> np.ndarray:
@@ -54,23 +54,27 @@ def batch_norm() -> None:
         factors = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
         whole, own = Slope(channels), Slope(channels)
         expected = outcome(whole, line(x), line(factors))
-        synchronise_batch_norm(own)
-        y, of_x, of_weights = outcome(own, x[ranks.rank], factors[ranks.rank])
+        convert_sync_batch_norm(own)
+        y, grad_x, grad_weights = outcome(own, x[ranks.rank], factors[ranks.rank])
         pairs = [
-            (expected[0], line(gather(y))),
-            (expected[1], line(gather(of_x))),
-            *zip(expected[2], [sum(parts) for parts in zip(*gather(of_weights), strict=True)], strict=True),
+            (expected[0], line(all_gather_object(y))),
+            (expected[1], line(all_gather_object(grad_x))),
+            *zip(
+                expected[2], [sum(parts) for parts in zip(*all_gather_object(grad_weights), strict=True)], strict=True
+            ),
             (whole.bn.moving_mean.asnumpy(), own.bn.moving_mean.asnumpy()),
             (whole.bn.moving_variance.asnumpy(), own.bn.moving_variance.asnumpy()),
         ]
-        for name, (one, other) in zip(["y", "of_x", "of_gamma", "of_beta", "mean", "variance"], pairs, strict=True):
+        for name, (one, other) in zip(
+            ["y", "grad_x", "grad_gamma", "grad_beta", "mean", "variance"], pairs, strict=True
+        ):
             error = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
-            # a float16 has 11 bits: half of the last one is 2.4e-4 of a value, and both sides round
-            assert error < (1e-5 if dtype == np.float32 or name not in ("y", "of_x") else 5e-4), (name, dtype, error)
+            # float16 has 11 significant bits: half a unit in the last place is 2.4e-4 of a value, and both sides round
+            assert error < (1e-5 if dtype == np.float32 or name not in ("y", "grad_x") else 5e-4), (name, dtype, error)
 
 
 class Line(nn.Cell):
-    """Loss network of one weight: the mean of weight * x."""
+    """Loss network with one weight: the mean of weight * x."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +86,7 @@ class Line(nn.Cell):
 
 
 def overflow() -> None:
-    """An infinity in one rank's gradients: none updates, a dynamic scale shrinks on all; then all take the mean."""
+    """An overflow on one rank: no rank updates, all reduce a dynamic loss scale; afterwards all apply the mean."""
     for scaler in (amp.StaticLossScaler(8.0), amp.DynamicLossScaler(8.0, 2, 100)):
         net = Line()
         step = TrainOneStep(net, nn.Momentum(net.trainable_params(), 1.0, 0.0), scaler).set_train()
@@ -98,18 +102,18 @@ def overflow() -> None:
 
 
 def collectives() -> None:
-    """Counts beyond float32's whole numbers, values of different length, the largest number, rank 0's weights."""
-    rows = gather({"count": np.int64(2**40 + ranks.rank), "text": "x" * (10 * ranks.rank)})
+    """Integers beyond float32's range, objects of different size, the maximum, rank 0's weights."""
+    rows = all_gather_object({"count": np.int64(2**40 + ranks.rank), "text": "x" * (10 * ranks.rank)})
     assert [int(row["count"]) - 2**40 for row in rows] == list(range(ranks.size))
     assert [len(row["text"]) for row in rows] == [10 * rank for rank in range(ranks.size)]
-    assert highest(3 if ranks.rank == 1 else 0) == 3
+    assert all_reduce_max(3 if ranks.rank == 1 else 0) == 3
     net = nn.Dense(3, 2, weight_init=float(ranks.rank + 1))
-    share(net.parameters_dict())
+    broadcast_parameters(net.parameters_dict())
     assert (net.weight.asnumpy() == 1).all()
 
 
 def training() -> None:
-    """All ranks end a training with the same bits."""
+    """The trained weights are bitwise identical on all ranks."""
     from ocrnet.config import command_line
     from ocrnet.data.splits import open_dataset
     from ocrnet.models.ocrnet import OCRNet
@@ -120,7 +124,7 @@ def training() -> None:
 
     _, config = command_line.parse(command_line.config_parser(""), sys.argv[1:])
     network = OCRNet(config.model, len(config.data.classes))
-    synchronise_batch_norm(network)
+    convert_sync_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, len(config.data.classes), False)
     optimizer = make_optimizer(config.optimizer, loss_network)
     step = TrainOneStep(loss_network, optimizer, make_loss_scaler(config.train.loss_scale))
@@ -130,7 +134,7 @@ def training() -> None:
     digest = hashlib.sha256()
     for value in trainer._parameters().values():
         digest.update(value.asnumpy().tobytes())
-    assert len(set(gather(digest.hexdigest()))) == 1
+    assert len(set(all_gather_object(digest.hexdigest()))) == 1
 
 
 if __name__ == "__main__":
@@ -143,4 +147,4 @@ if __name__ == "__main__":
     training()
     print("7 checks passed")
     barrier()
-    launcher.leave(0)
+    launcher.exit_process(0)

@@ -1,4 +1,4 @@
-"""A job of which one rank fails, to be started by a launcher: says who is there, then rank 1 ends with an error."""
+"""A job with a failing rank, to be started by a launcher: prints all ranks, then rank 1 fails with an error."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from ocrnet.distributed import launcher
-from ocrnet.distributed.collectives import gather
+from ocrnet.distributed.collectives import all_gather_object
 from ocrnet.errors import UserError
 from ocrnet.runtime import device, program
 
@@ -20,10 +20,14 @@ def main() -> None:
     me = launcher.ranks()
     environment = {**os.environ, "PYTHONPATH": sys.path[0]}
     child = subprocess.run([sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=True)
-    print(*gather((me.rank, me.size, me.local_rank, me.local_size, int(child.stdout))), launcher.started_by(), sep="\n")
+    print(
+        *all_gather_object((me.rank, me.size, me.local_rank, me.local_size, int(child.stdout))),
+        launcher.detect_launcher(),
+        sep="\n",
+    )
     if me.rank == 1:
-        raise UserError("rank 1 is to fail")
-    gather(None)
+        raise UserError("rank 1 fails on purpose")
+    all_gather_object(None)
 
 
 if __name__ == "__main__":

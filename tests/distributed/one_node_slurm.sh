@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Slurm of this machine alone, for one command: bash tests/distributed/one_node_slurm.sh srun -n 2 python train.py ...
-# As root, with Debian's slurmctld, slurmd and munge. Its daemons have a folder and ports of their own, listen on loopback
+# Starts a one-node Slurm for one command: bash tests/distributed/one_node_slurm.sh srun -n 2 python train.py ...
+# Needs root and Debian's slurmctld, slurmd and munge. Its daemons use their own folder and ports, listen on loopback
 # and end with the command.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -11,7 +11,7 @@ sockets = [socket.socket() for _ in range(2)]
 for one in sockets: one.bind(("127.0.0.1", 0))
 print(*(one.getsockname()[1] for one in sockets))')
 stop() {
-    # each step has a process with a socket here, which says goodbye to slurmd
+    # each step has a process with a socket here, which must deregister from slurmd first
     for _ in $(seq 50); do
         if ! compgen -G "$folder/spool/localhost_*" > /dev/null; then break; fi
         sleep 0.1

@@ -1,8 +1,8 @@
-"""What several ranks cost on a CPU: python tests/distributed/speed.py [ROUNDS]
+"""Benchmarks distributed training on a CPU: python tests/distributed/speed.py [ROUNDS]
 
-The demo's training step (192 x 384, batch 4) in one process with all cores and in two ranks of batch 2, with BatchNorm
-synchronised and without, started in turn three times (ROUNDS), and how long the sum of 25 MB over two ranks takes.
-Medians.
+Measures the demo's training step (192 x 384, batch 4) in one process with all cores and in two ranks of batch 2, with
+and without synchronised BatchNorm, alternating in three rounds (ROUNDS), and an all-reduce of 25 MB over two ranks.
+Prints medians.
 """
 
 import statistics
@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT / "src"))
 STEPS = 15
 
 
-def inside(batch: int, synchronised: bool) -> None:
-    """One measurement, within a rank; rank 0 prints seconds: the first step, a step, the sum of 25 MB."""
+def measure(batch: int, synchronised: bool) -> None:
+    """One measurement in a rank; prints seconds: first step, median step, all-reduce of 25 MB."""
     from ocrnet.distributed import launcher
     from ocrnet.runtime import device
 
@@ -29,7 +29,7 @@ def inside(batch: int, synchronised: bool) -> None:
     from ocrnet.config.loading import load_config
     from ocrnet.distributed.collectives import barrier
     from ocrnet.models.ocrnet import OCRNet
-    from ocrnet.models.sync_batch_norm import synchronise_batch_norm
+    from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
     from ocrnet.training.losses import OCRLoss
     from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import TrainOneStep
@@ -38,7 +38,7 @@ def inside(batch: int, synchronised: bool) -> None:
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
     if synchronised:
-        synchronise_batch_norm(network)
+        convert_sync_batch_norm(network)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     step = TrainOneStep(loss_network, make_optimizer(config.optimizer, loss_network), None).set_train()
     size = config.data.crop_size
@@ -60,7 +60,7 @@ def inside(batch: int, synchronised: bool) -> None:
         many = statistics.median(seconds(lambda: all_reduce(gradients).asnumpy()) for _ in range(9))
     print(first, every, many)
     barrier()
-    launcher.leave(0)
+    launcher.exit_process(0)
 
 
 def main(rounds: int) -> None:
@@ -86,6 +86,6 @@ def main(rounds: int) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        inside(int(sys.argv[1]), sys.argv[2] == "True")
+        measure(int(sys.argv[1]), sys.argv[2] == "True")
     else:
         main(int(sys.argv[1]) if len(sys.argv) == 2 else 3)

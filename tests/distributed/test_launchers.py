@@ -1,4 +1,4 @@
-"""Who started this process: environments as launchers make them, and launchers themselves where they are installed."""
+"""Launcher detection in the environments that launchers set, and real launchers if they are installed."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ INSTALLED = {
 _PREFIXES = ("OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_", "MS_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "DEVICE_ID")
 _PREFIXES += ("ASCEND_DEVICE_ID", "OCRNET_RANK", "TORCHELASTIC_", "PRTE_")
 
-# What Open MPI 5.0.11, MPICH 4.0.2, Intel MPI 2021.18 and Slurm 22.05 set, shortened to what is about ranks.
+# Variables about ranks that Open MPI 5.0.11, MPICH 4.0.2, Intel MPI 2021.18 and Slurm 22.05 set.
 OMPI = {
     "OMPI_COMM_WORLD_RANK": "1",
     "OMPI_COMM_WORLD_SIZE": "2",
@@ -70,7 +70,7 @@ TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "TORCHELASTIC_RUN
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Set the variables given, and none other of a launcher."""
+    """Set the given variables and remove all other launcher variables."""
 
     def change(variables: dict[str, str]) -> None:
         for name in [name for name in os.environ if name.startswith(_PREFIXES)]:
@@ -94,7 +94,7 @@ def environment(monkeypatch):
         (MSRUN, Ranks(1, 2, 1, 2), "msrun"),
         (MSRUN | {"MS_SCHED_HOST": "192.0.2.7", "MS_WORKER_NUM": "4"}, Ranks(1, 4, 1, 1), "msrun"),  # several machines
         (RANK_TABLE, Ranks(11, 16, 3, 1), "rank table"),
-        # one process, whatever the number of tasks that Slurm has reserved room for
+        # one process, for any number of allocated Slurm tasks
         (ALLOCATION, Ranks(), None),
         (BATCH_SCRIPT, Ranks(), None),
         (STEP | ONE_TASK, Ranks(), SLURM),
@@ -114,11 +114,11 @@ def environment(monkeypatch):
         (OMPI | {"OCRNET_RANK": "1", "MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2"}, Ranks(), None),
     ],
 )
-def test_the_environment_says_which_rank_this_is(environment, monkeypatch, variables, expected, by):
+def test_ranks_and_launcher_are_detected_from_the_environment(environment, monkeypatch, variables, expected, by):
     environment(variables)
     monkeypatch.setattr(launcher, "_has_terminal", lambda: False)
     assert launcher.ranks() == expected
-    assert launcher.started_by() == by
+    assert launcher.detect_launcher() == by
     launcher.require_known_launcher()
 
 
@@ -137,7 +137,7 @@ def test_the_environment_says_which_rank_this_is(environment, monkeypatch, varia
         ({"RANK_ID": "1", "RANK_SIZE": "8"}, "RANK_ID=1 RANK_SIZE=8"),
     ],
 )
-def test_one_of_several_processes_of_an_unknown_launcher_is_refused(environment, variables, named):
+def test_one_of_several_processes_of_an_unsupported_launcher_is_refused(environment, variables, named):
     environment(variables)
     with pytest.raises(UserError) as error:
         launcher.require_known_launcher()
@@ -147,7 +147,7 @@ def test_one_of_several_processes_of_an_unknown_launcher_is_refused(environment,
     assert str(error.value).endswith(f"env {names} python ...")
 
 
-def test_ranks_that_would_all_be_rank_0_are_refused(environment):
+def test_msrun_and_rank_table_without_rank_id_are_refused(environment):
     environment({name: value for name, value in MSRUN.items() if name != "RANK_ID"})
     with pytest.raises(UserError, match=r"RANK_ID is not set.*--node_rank"):
         launcher.require_known_launcher()
@@ -156,7 +156,7 @@ def test_ranks_that_would_all_be_rank_0_are_refused(environment):
         launcher.require_known_launcher()
 
 
-def test_a_shell_that_srun_opened_for_several_tasks_is_refused(environment, monkeypatch):
+def test_an_interactive_srun_shell_with_several_tasks_is_refused(environment, monkeypatch):
     environment(STEP)
     monkeypatch.setattr(launcher, "_has_terminal", lambda: True)
     with pytest.raises(UserError, match=r"SLURM_STEP_NUM_TASKS=2: .* srun --ntasks=1 --pty bash"):
@@ -165,14 +165,14 @@ def test_a_shell_that_srun_opened_for_several_tasks_is_refused(environment, monk
     launcher.require_known_launcher()
 
 
-def test_leftover_variables_of_mpiexec_are_refused_and_the_message_unsets_them(environment):
+def test_stale_variables_of_mpiexec_are_refused_with_the_fix(environment):
     environment(MPICH)
     with pytest.raises(UserError, match=r"no mpiexec.hydra is running .* env -u PMI_RANK -u PMI_SIZE"):
         launcher.job_id()
 
 
-def test_a_refused_training_writes_nothing(demo, tmp_path):
-    """As each of the processes sees it that a torchrun has started."""
+def test_a_refused_training_writes_no_files(demo, tmp_path):
+    """In a process started by torchrun."""
     command = [sys.executable, "train.py", "--config", "config/ocrnet/ocrnet_demo.yml"]
     command += ["--dataset_dir", demo, "--save_dir", tmp_path / "run", "--total_step", "1"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
@@ -187,18 +187,18 @@ def test_a_refused_training_writes_nothing(demo, tmp_path):
 MEMBER = """
 import os, sys
 from ocrnet.distributed import cluster, launcher
-cluster._PATIENCE = 20
+cluster._TIMEOUT = 20
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, {cores[int(os.environ["SLURM_LOCALID"])]})
 print(cluster.join_cluster(), os.environ["MS_SCHED_HOST"], os.environ["MS_SCHED_PORT"], os.environ["MS_NODE_ID"])
 print(sorted(os.sched_getaffinity(0)) == cores)
 sys.stdout.flush()
-sys.stdin.read()  # the others still have to hear the scheduler's port
+sys.stdin.read()  # the others still need the scheduler's port
 """
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nothing to bind")
-def test_two_slurm_jobs_at_a_time_have_a_scheduler_each_and_the_cores_of_their_own_tasks():
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_simultaneous_slurm_jobs_have_separate_schedulers_and_use_the_cores_of_their_tasks():
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
     masks = ",".join(hex(1 << core) for core in sorted(os.sched_getaffinity(0)))
     processes = {}
@@ -225,7 +225,7 @@ def test_two_slurm_jobs_at_a_time_have_a_scheduler_each_and_the_cores_of_their_o
     assert ports["6", "0"] == ports["6", "1"] != ports["7", "0"] == ports["7", "1"]
 
 
-def test_a_scheduler_whose_rank_0_was_killed_meanwhile_does_not_stay():
+def test_the_scheduler_exits_if_rank_0_was_killed():
     script = ROOT / "src" / "ocrnet" / "distributed" / "scheduler.py"
     variables = {"MS_ROLE": "MS_SCHED", "MS_WORKER_NUM": "2", "MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": "0"}
     ended = subprocess.run(
@@ -235,34 +235,34 @@ def test_a_scheduler_whose_rank_0_was_killed_meanwhile_does_not_stay():
         text=True,
         timeout=60,
     )
-    assert (ended.returncode, ended.stderr) == (1, "rank 0 has died before its scheduler had started\n")
+    assert (ended.returncode, ended.stderr) == (1, "rank 0 died before its scheduler had started\n")
 
 
-def test_a_job_whose_other_ranks_do_not_come_ends_and_says_who_is_missing(environment, monkeypatch):
-    monkeypatch.setattr(cluster, "_PATIENCE", 0.3)
+def test_missing_ranks_end_the_job_with_an_error(environment, monkeypatch):
+    monkeypatch.setattr(cluster, "_TIMEOUT", 0.3)
     environment(STEP | {"SLURM_JOB_ID": f"test{os.getpid()}"})
-    with pytest.raises(UserError, match=r"rank 0 did not come within 0.3 s \(srun trial test\d+ 0\)"):
+    with pytest.raises(UserError, match=r"rank 0 did not start within 0.3 s \(srun trial test\d+ 0\)"):
         cluster._port_from_rank_0()
-    with pytest.raises(UserError, match=r"1 of the other 1 ranks of this machine did not come within 0.3 s"):
-        cluster._tell_port(1, Ranks(0, 2, 0, 2))
+    with pytest.raises(UserError, match=r"1 of the other 1 ranks of this machine did not connect within 0.3 s"):
+        cluster._send_port(1, Ranks(0, 2, 0, 2))
 
 
 @pytest.mark.parametrize(
     ("hosts", "first"),
     [("vm", "vm"), ("gpu[03-07,12],login1", "gpu03"), ("a,b", "a"), ("rack[2,4]-n[10-12].hpc,x", "rack2-n10.hpc")],
 )
-def test_the_first_host_of_slurms_list(hosts, first):
+def test_the_first_host_of_a_slurm_node_list(hosts, first):
     assert cluster._first_host(hosts) == first
 
 
-def test_on_several_machines_the_scheduler_is_at_the_first_slurm_node_or_where_the_user_says(environment):
+def test_the_scheduler_address_is_the_first_slurm_node_or_ms_sched_host(environment):
     environment(THREE_NODES | {"SLURM_STEP_NODELIST": "192.0.2.[7-9]"})
     host, port = cluster._scheduler_address()
     assert host == "192.0.2.7" and 20000 <= port < 30000
     environment(THREE_NODES | {"MS_SCHED_HOST": "192.0.2.9", "MS_SCHED_PORT": "8118"})
     assert cluster._scheduler_address() == ("192.0.2.9", 8118)
     environment(THREE_NODES | {"SLURM_STEP_NODELIST": "localhost,other"})
-    with pytest.raises(UserError, match=r"localhost, .* is 127.0.0.1 here.*export MS_SCHED_HOST="):
+    with pytest.raises(UserError, match=r"localhost, .* resolves to 127.0.0.1 here.*export MS_SCHED_HOST="):
         cluster._scheduler_address()
     environment(INTEL | {"MS_SCHED_HOST": "192.0.2.7"})
     with pytest.raises(UserError, match="mpirun -genv MS_SCHED_HOST ADDRESS -genv MS_SCHED_PORT 8118"):
@@ -271,7 +271,7 @@ def test_on_several_machines_the_scheduler_is_at_the_first_slurm_node_or_where_t
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) for name in LAUNCHERS])
 def launch(request):
-    """Start two ranks of a script under the repository's root; gives their launcher's name, and what to call."""
+    """Returns the launcher's name and a function that starts two ranks of a script in the repository's root."""
     if not INSTALLED[request.param]:
         pytest.skip(f"{request.param} is not installed")
 
@@ -285,7 +285,7 @@ def launch(request):
     return request.param, run
 
 
-def test_two_ranks_are_one_job_with_one_writer(launch, demo, tmp_path):
+def test_only_rank_0_of_two_writes_the_run(launch, demo, tmp_path):
     flags = [
         "--config",
         CONFIG_FILE,
@@ -309,11 +309,11 @@ def test_two_ranks_are_one_job_with_one_writer(launch, demo, tmp_path):
 
 
 def test_a_failing_rank_ends_the_job(launch):
-    """Within seconds, and with its own status, as far as the launcher hands it on."""
+    """Within seconds, and with its own exit status if the launcher forwards it."""
     name, run = launch
     ended = run("tests/distributed/failing_job.py")
     # rank, size, local rank, local size, and the size that a child process of the rank sees
     assert ended.stdout.split("\n")[:3] == ["(0, 2, 0, 2, 1)", "(1, 2, 1, 2, 1)", name], ended.stderr
-    assert "rank 1: error: rank 1 is to fail" in ended.stderr
-    assert "timed out" not in ended.stderr  # by then MindSpore's scheduler would have noticed
+    assert "rank 1: error: rank 1 fails on purpose" in ended.stderr
+    assert "timed out" not in ended.stderr  # the timeout of MindSpore's scheduler
     assert ended.returncode == (2 if name == "mpiexec.hydra" else 143)

@@ -1,4 +1,4 @@
-"""Several ranks on this machine, as a user starts them; without mpirun these tests are skipped."""
+"""Training, evaluation and prediction with several ranks on this machine; skipped without mpirun."""
 
 import json
 import os
@@ -33,12 +33,12 @@ TINY = _TINY.split()
 
 
 def open_mpi() -> list[str]:
-    """Open MPI's mpirun, if it is installed: what is called mpirun may be another MPI's, which came later."""
+    """Returns Open MPI's mpirun, if it is installed; `mpirun` may be that of another MPI."""
     if prterun := shutil.which("prterun", path=_PATH):
-        return [prterun, "--personality", "ompi"]  # what mpirun calls since version 5
+        return [prterun, "--personality", "ompi"]  # mpirun calls it since version 5
     mpirun = shutil.which("mpirun", path=_PATH)
-    said = subprocess.run([mpirun, "--version"], capture_output=True, text=True).stdout if mpirun else ""
-    return [mpirun] if "Open MPI" in said else []
+    version = subprocess.run([mpirun, "--version"], capture_output=True, text=True).stdout if mpirun else ""
+    return [mpirun] if "Open MPI" in version else []
 
 
 MPIRUN = open_mpi()
@@ -46,7 +46,7 @@ needs_mpirun = pytest.mark.skipif(not MPIRUN, reason="Open MPI's mpirun is not i
 
 
 def loopback_only() -> list[str]:
-    """Where that is allowed: a network with nothing but loopback, because mpirun listens on every interface."""
+    """Returns a command prefix for a network with loopback only, if allowed: mpirun listens on all interfaces."""
     command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     try:
         return command if subprocess.run([*command, "true"], capture_output=True).returncode == 0 else []
@@ -56,7 +56,7 @@ def loopback_only() -> list[str]:
 
 @pytest.fixture(scope="module")
 def mpirun():
-    """Start two ranks, or as many as asked for, of a script under the repository's root."""
+    """Returns a function that starts two or more ranks of a script in the repository's root."""
     prefix = [*loopback_only(), *MPIRUN, "--allow-run-as-root", "--oversubscribe"]
 
     def start(*arguments: object, ranks: int = 2) -> subprocess.Popen:
@@ -77,7 +77,7 @@ def losses(folder: Path, log: str = "train.log") -> list[float]:
     return [float(loss) for loss in re.findall(r"^step \d+/\d+, loss: ([\d.]+)", (folder / log).read_text(), re.M)]
 
 
-def test_over_several_machines_the_scheduler_is_where_mpirun_is(monkeypatch):
+def test_on_several_machines_the_scheduler_address_is_that_of_mpirun(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     monkeypatch.setenv("PMIX_NAMESPACE", "1618739201")
     monkeypatch.setenv("OMPI_MCA_orte_hnp_uri", "1618739200.0;tcp://192.0.2.2:43293;tcp6://[fd00::2]:50011")
@@ -88,7 +88,7 @@ def test_over_several_machines_the_scheduler_is_where_mpirun_is(monkeypatch):
     assert cluster._scheduler_address() == ("192.0.2.7", port)
 
 
-def test_a_step_sees_the_same_samples_however_many_ranks_share_it(demo):
+def test_a_step_has_the_same_samples_for_any_number_of_ranks(demo):
     config = load_config(ROOT / CONFIG_FILE, {"data.root": (str(demo), ""), "data.crop_size": ([16, 32], "")})
     dataset = find_pairs(config.data, "train")
     alone = TrainingSamples(dataset, config.data, 7, 4, 8, 24)
@@ -111,8 +111,8 @@ def test_confusion_matrices_of_ranks_add_up():
 
 @pytest.mark.slow
 @needs_mpirun
-def test_inside_the_ranks(mpirun, demo, tmp_path):
-    """Collectives, synchronised BatchNorm and overflow in both modes, and a training that ends in the same bits."""
+def test_checks_inside_the_ranks(mpirun, demo, tmp_path):
+    """Collectives, synchronised BatchNorm and overflow in both modes; a training is bitwise identical on all ranks."""
     flags = ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY, "--total_step", 3, "--batch_size", 2]
     status, out, err = finish(mpirun("tests/distributed/checks.py", *flags, "--save_dir", tmp_path))
     assert status == 0, err
@@ -121,10 +121,13 @@ def test_inside_the_ranks(mpirun, demo, tmp_path):
 
 @pytest.mark.slow
 @needs_mpirun
-def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_either(mpirun, run_script, demo, tmp_path):
+def test_two_ranks_train_like_one_process_with_twice_the_batch_and_resume_with_one(mpirun, run_script, demo, tmp_path):
     flags = ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY, "--ms_loss_scaler", "dynamic"]
     flags += ["--set", "schedule.kind=constant"]
-    flags += ["--set", "data.crop_size=[64,128]"]  # in smaller ones BatchNorm has so few values that rounding grows
+    flags += [
+        "--set",
+        "data.crop_size=[64,128]",
+    ]  # in smaller crops BatchNorm has few values and amplifies rounding errors
     alone = run_script("train.py", *flags, "--batch_size", 4, "--total_step", 6, "--save_dir", tmp_path / "alone")
     assert alone.returncode == 0, alone.stderr
     two = ["train.py", *flags, "--batch_size", 2, "--total_step", 6]
@@ -135,11 +138,11 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
     assert len(expected) == 6
     assert np.allclose(losses(tmp_path / "two"), expected, rtol=1e-4, atol=0)
     assert losses(tmp_path / "two") == losses(tmp_path / "two", "train_rank1.log")
-    # the comparison can fail: each rank's own statistics make another loss
+    # the comparison can fail: with unsynchronised statistics the loss differs
     apart = mpirun(*two, "--ms_mode", 1, "--save_dir", tmp_path / "apart", "--set", "train.sync_batch_norm=False")
     assert finish(apart)[0] == 0
     assert not np.allclose(losses(tmp_path / "apart")[:3], expected[:3], rtol=1e-4, atol=0)
-    # begun by two, ended by one
+    # started with two ranks, resumed with one
     half = [*two, "--ms_mode", 1, "--save_dir", tmp_path / "half"]
     assert finish(mpirun(*half, "--total_step", 3))[0] == 0
     resumed = ["--batch_size", 4, "--total_step", 6, "--save_dir", tmp_path / "half", "--resume_ckpt", "auto"]
@@ -151,13 +154,13 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch_and_resume_as_eithe
 
 @pytest.mark.slow
 @needs_mpirun
-def test_evaluation_counts_each_image_once_whatever_the_remainder(mpirun, run_script, demo, untrained, tmp_path):
+def test_evaluation_counts_each_image_once_for_any_remainder(mpirun, run_script, demo, untrained, tmp_path):
     scores = []
     flags = ["eval.py", "--config", CONFIG_FILE, "--dataset_dir", demo, "--ckpt_path", untrained.path, *untrained.flags]
     flags += ["--set", "eval.boundary=3", "--ms_mode", 1]
     for number, run in enumerate((lambda *a: finish(mpirun(*a, ranks=3)), lambda *a: run_script(*a))):
-        wanted = ["--result_json", tmp_path / f"{number}.json", "--report", tmp_path / f"report{number}"]
-        run(*flags, *wanted, "--save_predictions", tmp_path / f"images{number}")
+        outputs = ["--result_json", tmp_path / f"{number}.json", "--report", tmp_path / f"report{number}"]
+        run(*flags, *outputs, "--save_predictions", tmp_path / f"images{number}")
         scores.append(json.loads((tmp_path / f"{number}.json").read_text()))
         assert len(list((tmp_path / f"images{number}").glob("*.png"))) == 5
     assert scores[0] == scores[1] and scores[0]["images"] == 5
@@ -168,7 +171,7 @@ def test_evaluation_counts_each_image_once_whatever_the_remainder(mpirun, run_sc
 
 @pytest.mark.slow
 @needs_mpirun
-def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path):
+def test_ranks_share_the_prediction(mpirun, demo, untrained, tmp_path):
     images = sorted((demo / "leftImg8bit" / "val").rglob("*.png"))[:3]
     flags = ["--config", CONFIG_FILE, "--ckpt_path", untrained.path, *untrained.flags, "--ms_mode", 1]
     status, out, err = finish(mpirun("scripts/predict.py", *flags, "--input", *images, "--output", tmp_path))
@@ -178,7 +181,7 @@ def test_prediction_is_divided_among_the_ranks(mpirun, demo, untrained, tmp_path
 
 @pytest.mark.slow
 @needs_mpirun
-def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_path):
+def test_a_bad_sample_on_one_rank_ends_the_job_with_its_error(mpirun, demo, tmp_path):
     shutil.copytree(demo, tmp_path / "data")
     config = load_config(ROOT / CONFIG_FILE, {"data.root": (str(tmp_path / "data"), "")})
     dataset = find_pairs(config.data, "train")
@@ -188,14 +191,14 @@ def test_a_bad_sample_on_one_rank_ends_the_job_and_says_why(mpirun, demo, tmp_pa
     flags = ["--config", CONFIG_FILE, "--dataset_dir", tmp_path / "data", *TINY, "--batch_size", 2, "--ms_mode", 1]
     status, _, err = finish(mpirun("train.py", *flags, "--total_step", 4, "--save_dir", tmp_path / "run"))
     assert status == 2
-    said = [line for line in err.splitlines() if "error:" in line]
-    assert len(said) == 1 and said[0].startswith("rank 1: error:") and str(bad) in said[0]
+    messages = [line for line in err.splitlines() if "error:" in line]
+    assert len(messages) == 1 and messages[0].startswith("rank 1: error:") and str(bad) in messages[0]
     assert "Traceback" not in err
 
 
 @pytest.mark.slow
 @needs_mpirun
-def test_a_killed_rank_takes_the_job_with_it(mpirun, demo, tmp_path):
+def test_a_killed_rank_ends_the_job(mpirun, demo, tmp_path):
     flags = ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY, "--batch_size", 2, "--ms_mode", 1]
     job = mpirun("train.py", *flags, "--total_step", 500, "--save_dir", tmp_path / "run")
     log = tmp_path / "run" / "train_rank1.log"
@@ -209,7 +212,7 @@ def test_a_killed_rank_takes_the_job_with_it(mpirun, demo, tmp_path):
 
 
 def rank_pid(save_dir: Path, rank: int) -> int | None:
-    """The process of a rank of the training into `save_dir`."""
+    """Returns the process id of a rank of the training in `save_dir`."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")

@@ -86,3 +86,23 @@ def test_the_drawing_of_this_package_has_every_folder_and_points_down():
     assert {"config", "data", "models", "training", "inference", "evaluation"} <= set(imports)
     assert draw_design.layers(imports)[1] == set()
     assert draw_design.draw(imports) == draw_design.draw(draw_design.read_imports())
+
+
+def test_a_link_to_a_missing_page_stops_the_build(tmp_path):
+    """mkdocs' --quiet would hide warnings from --strict."""
+    pytest.importorskip("mkdocs")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("[gone](gone.md)\n")
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    validation = text[text.index("validation:") :]
+    (tmp_path / "mkdocs.yml").write_text(f"site_name: test\n{validation}")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", ROOT / "scripts" / "build_docs.sh", "--config-file", tmp_path / "mkdocs.yml"]
+    done = subprocess.run(
+        [*map(str, command), "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0 and "gone.md" in done.stderr

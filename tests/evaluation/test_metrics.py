@@ -13,7 +13,7 @@ def test_rows_are_true_classes_and_ignored_pixels_do_not_count():
     assert matrix.counts.dtype == np.int64
 
 
-def test_absent_classes_are_left_out_of_the_mean():
+def test_absent_classes_are_excluded_from_the_mean():
     matrix = ConfusionMatrix(["a", "b", "absent"])
     matrix.update(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]))
     assert np.isnan(matrix.iou[2])
@@ -23,7 +23,7 @@ def test_absent_classes_are_left_out_of_the_mean():
     assert "absent" in matrix.table()
 
 
-def test_nothing_counted_gives_zero_and_no_warning():
+def test_an_empty_matrix_has_zero_scores_without_a_warning():
     matrix = ConfusionMatrix(["a"])
     assert set(matrix.means().values()) == {0.0}
     assert "absent" in matrix.table()
@@ -34,12 +34,12 @@ def test_accuracy_dice_and_weighted_iou():
     matrix.counts[:] = [[6, 2, 0], [0, 1, 1], [0, 0, 0]]
     assert matrix.accuracy[:2].tolist() == [6 / 8, 1 / 2] and np.isnan(matrix.accuracy[2])
     assert matrix.dice.tolist() == pytest.approx([12 / 14, 2 / 5, 0])
-    assert matrix.iou.tolist() == pytest.approx([6 / 8, 1 / 4, 0])  # predicted but never right: 0, not absent
+    assert matrix.iou.tolist() == pytest.approx([6 / 8, 1 / 4, 0])  # predicted but never correct: 0, not absent
     assert matrix.frequency_weighted_iou == pytest.approx(0.8 * 6 / 8 + 0.2 * 1 / 4)
     assert matrix.means()["mean_accuracy"] == pytest.approx((6 / 8 + 1 / 2) / 2)
 
 
-def test_groups_count_mistakes_inside_them_as_right():
+def test_confusions_within_a_group_count_as_correct():
     matrix = ConfusionMatrix(["car", "road", "bus"])
     matrix.counts[:] = [[5, 1, 2], [3, 7, 0], [4, 0, 6]]
     groups = matrix.merged(["vehicle", "flat", "vehicle"])
@@ -47,7 +47,7 @@ def test_groups_count_mistakes_inside_them_as_right():
     assert groups.counts.tolist() == [[17, 1], [3, 7]]
 
 
-def test_only_pixels_near_another_class_stay_in_the_trimap():
+def test_the_trimap_keeps_only_pixels_near_another_class():
     label = np.array([[0, 0, 0, 0, 1, 1, 1, 255, 255, 2]], np.uint8)
     assert near_boundaries(label, 1).tolist() == [[255, 255, 255, 0, 1, 255, 255, 255, 255, 255]]
     assert near_boundaries(label, 2).tolist() == [[255, 255, 0, 0, 1, 1, 255, 255, 255, 255]]
@@ -64,4 +64,4 @@ def test_a_cityscapes_image_takes_a_few_milliseconds():
         started = time.perf_counter()
         matrix.update(label, prediction)
         seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.030  # 6 ms on one core; twice the 15 ms that are asked, because machines differ
+    assert min(seconds) < 0.030  # 6 ms on one core; twice the required 15 ms, because machines differ

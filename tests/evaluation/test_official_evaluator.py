@@ -1,4 +1,4 @@
-"""Cityscapes' own evaluation command on the PNGs that eval.py writes says what eval.py says, to its last digit."""
+"""The official Cityscapes evaluation of eval.py's PNGs gives the same scores as eval.py, to the last digit."""
 
 import json
 import os
@@ -18,7 +18,7 @@ OFFICIAL = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 
 
 def official(dataset, predictions, folder) -> tuple[str, dict]:
-    """What the official command prints, and the JSON that it writes."""
+    """Returns the output of the official command and the JSON that it writes."""
     folder.mkdir()
     places = {"CITYSCAPES_DATASET": dataset, "CITYSCAPES_RESULTS": predictions, "CITYSCAPES_EXPORT_DIR": folder}
     environment = {**os.environ, **{key: str(value) for key, value in places.items()}}
@@ -28,7 +28,7 @@ def official(dataset, predictions, folder) -> tuple[str, dict]:
     return done.stdout, json.loads((folder / "resultPixelLevelSemanticLabeling.json").read_text())
 
 
-def test_it_agrees_class_by_class_and_category_by_category(run_script, demo, untrained, tmp_path):
+def test_scores_equal_the_official_scores_per_class_and_category(run_script, demo, untrained, tmp_path):
     pytest.importorskip("cityscapesscripts")
     result, predictions = tmp_path / "result.json", tmp_path / "predictions"
     done = run_script(
@@ -46,8 +46,8 @@ def test_it_agrees_class_by_class_and_category_by_category(run_script, demo, unt
     assert ours["categories"]["miou"] == pytest.approx(theirs["averageScoreCategories"], abs=1e-12)
 
 
-def test_a_prediction_of_many_classes_too(demo, tmp_path):
-    """Labels moved aside stand for a good network: every class has hits and mistakes."""
+def test_scores_of_shifted_labels_equal_the_official_scores(demo, tmp_path):
+    """Shifted labels simulate a good network: every class has correct and wrong pixels."""
     pytest.importorskip("cityscapesscripts")
     matrix, table = ConfusionMatrix(list(CLASS_NAMES)), official_ids()
     for path in (demo / "gtFine" / "val").glob("*/*_labelIds.png"):
@@ -85,7 +85,7 @@ def assert_same(ours: dict, theirs: dict, printed: str) -> None:
             assert line and line[1] == f"{score:.3f}", name
 
 
-def test_the_test_split_needs_no_labels_and_gives_a_submission(run_script, demo, untrained, tmp_path):
+def test_the_test_split_needs_no_labels_and_writes_a_submission(run_script, demo, untrained, tmp_path):
     root = tmp_path / "data" / "leftImg8bit"
     root.mkdir(parents=True)
     (root / "test").symlink_to(demo / "leftImg8bit" / "val")
@@ -100,4 +100,4 @@ def test_the_test_split_needs_no_labels_and_gives_a_submission(run_script, demo,
         ids = np.asarray(Image.open(path))
         assert ids.shape == (64, 128) and ids.dtype == np.uint8 and (table[ids] != 255).all()
     refused = run_script("eval.py", *base, "--split", "test", "--result_json", tmp_path / "x.json")
-    assert refused.returncode == 2 and "without labels there are no scores" in refused.stderr
+    assert refused.returncode == 2 and "has no labels, so no scores" in refused.stderr

@@ -1,4 +1,4 @@
-"""The report of an evaluation: what is in it, and how it behaves in a browser."""
+"""The evaluation report: its content, and its behaviour in a browser."""
 
 import json
 import re
@@ -22,7 +22,7 @@ step 20: mIoU 31.25 %, pixel accuracy 50.00 % on 5 images in 3 s (best so far: 3
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report of seven images, the later the better, two worst and two best shown; its run has a log."""
+    """A report of seven images with increasing scores and a run log. It shows the two worst and two best images."""
     run = tmp_path_factory.mktemp("run")
     (run / "train.log").write_text(LOG)
     config = Config(save_dir=run, data={"format": "list", "classes": CLASSES}, eval={"visualized_images": 2})
@@ -40,8 +40,8 @@ def report(tmp_path_factory):
 
 def test_the_gallery_keeps_the_worst_and_the_best(report):
     _, _, gallery = report
-    assert [shown.name for shown in gallery.worst] == ["image_0", "image_1"]
-    assert [shown.name for shown in gallery.best] == ["image_6", "image_5"]
+    assert [entry.name for entry in gallery.worst] == ["image_0", "image_1"]
+    assert [entry.name for entry in gallery.best] == ["image_6", "image_5"]
     assert gallery.worst[0].score < gallery.best[0].score
 
 
@@ -53,7 +53,7 @@ def test_few_images_are_shown_once():
     assert len(gallery.worst) == 3 and gallery.best == []
 
 
-def test_the_page_holds_everything_itself(report):
+def test_the_report_is_self_contained(report):
     page, matrix, _ = report
     text = page.read_text()
     assert [path.name for path in page.parent.iterdir()] == ["index.html"]
@@ -63,7 +63,7 @@ def test_the_page_holds_everything_itself(report):
     assert f"{100 * matrix.iou[2]:.2f}" in text and "absent" in text
 
 
-def test_curves_are_those_of_the_log(report):
+def test_curves_match_the_log(report):
     curves = read_curves(report[0].parents[1] / "train.log")
     assert curves == {"loss": [(1, 2.5), (10, 1.25)], "miou": [(10, 20.0), (20, 31.25)]}
     curve = draw_curve(curves["miou"], width=100, height=100)
@@ -76,17 +76,17 @@ def test_curves_are_those_of_the_log(report):
 def browser(tmp_path_factory):
     pytest.importorskip("websocket")
     if chromium() is None:
-        pytest.skip("no Chromium here")
+        pytest.skip("Chromium is not installed")
     with Browser(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(browser, report, width, tmp_path):
+def test_the_report_works_in_a_browser(browser, report, width, tmp_path):
     page, matrix, _ = report
     browser.requested.clear()
     browser.open(page, width, touch=width < 600)
-    assert browser.run("document.documentElement.scrollWidth") == width  # nothing sticks out
+    assert browser.run("document.documentElement.scrollWidth") == width  # no horizontal scrolling
     assert browser.run("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
 
     names = "[...document.querySelectorAll('#scores tbody tr')].map(row => row.cells[0].dataset.value)"
@@ -117,7 +117,7 @@ def test_in_a_browser(browser, report, width, tmp_path):
 
     browser.click("#matrix")
     assert re.search(
-        r"taken for .*: [\d,]+ pixels, [\d.]+ % of", browser.run("document.querySelector('#cell').innerText")
+        r"predicted as .*: [\d,]+ pixels, [\d.]+ % of", browser.run("document.querySelector('#cell').innerText")
     )
     assert not browser.problems
     assert [url for url in browser.requested if not url.startswith("data:")] == [page.resolve().as_uri()]

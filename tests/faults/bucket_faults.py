@@ -31,9 +31,9 @@ from ocrnet.cloud import bucket
 verb, url, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 def main():
     if verb == "fetch":
-        return bucket.fetch(url, folder)
+        return bucket.download(url, folder)
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    bucket.push(folder, names, url, outdated=lambda stored: stored - names)
+    bucket.upload(folder, names, url, outdated=lambda stored: stored - names)
 sys.exit(program.run(main))
 """
 

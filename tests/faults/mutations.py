@@ -30,7 +30,7 @@ MUTATIONS = (
     Mutation(
         "mean of the loss over all pixels instead of the valid ones",
         "training/losses.py",
-        "ops.maximum(self.over_ranks(weights.sum()), Tensor(1e-6, float32))",
+        "ops.maximum(self.mean_over_ranks(weights.sum()), Tensor(1e-6, float32))",
         "labels.size",
         "training/test_losses.py",
     ),
@@ -91,7 +91,7 @@ MUTATIONS = (
     ),
     Mutation(
         "best.ckpt replaced whatever the score",
-        "training/trainer.py",
+        "training/validation.py",
         "improved = matrix.miou > self.progress.best_miou",
         "improved = matrix.miou >= 0",
         "training/test_resuming.py",
@@ -99,8 +99,8 @@ MUTATIONS = (
     Mutation(
         "evaluation before saving",
         "training/trainer.py",
-        "save = step > self._saved and (due or step",
-        "save = step > self._saved and (step",
+        "if step > self.saver.step:",
+        "if step > self.saver.step and not evaluates:",
         "training/test_resuming.py",
     ),
     Mutation(
@@ -190,7 +190,7 @@ MUTATIONS = (
     Mutation(
         "mixed precision without a loss scale",
         "config/schema.py",
-        '"dynamic" if self.float16 else "none"',
+        '"none" if self.amp == "none" else "dynamic"',
         '"none"',
         "config/test_config.py",
     ),
@@ -246,7 +246,7 @@ MUTATIONS = (
     Mutation(
         "an OpenVINO graph for every size",
         "inference/engines.py",
-        "size = images.shape if repeating(images.shape) else None",
+        "size = images.shape if is_frequent(images.shape) else None",
         "size = images.shape",
         "scripts/test_export.py",
     ),
@@ -311,7 +311,7 @@ MUTATIONS = (
     Mutation(
         "a child process of a rank taken for the rank",
         "distributed/launcher.py",
-        "if _entered is None and _MARK in env:",
+        "if _stored_ranks is None and _RANK_VARIABLE in env:",
         "if False:",
         "distributed/test_launchers.py",
     ),

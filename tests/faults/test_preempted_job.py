@@ -30,7 +30,7 @@ def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, m
     with s3_server(tmp_path / "s3") as endpoint:
         for name, value in {**ENVIRONMENT, "OBS_ENDPOINT": endpoint}.items():
             monkeypatch.setenv(name, value)
-        bucket.push(demo, [str(file.relative_to(demo)) for file in demo.rglob("*") if file.is_file()], CLOUD[3])
+        bucket.upload(demo, [str(file.relative_to(demo)) for file in demo.rglob("*") if file.is_file()], CLOUD[3])
 
         def machine(number: int) -> subprocess.Popen:
             disk = tmp_path / f"machine{number}"
@@ -54,7 +54,7 @@ def test_a_killed_job_goes_on_from_its_bucket_on_an_empty_disk(demo, tmp_path, m
         said = job.communicate(timeout=300)[0]
         resumed = f"resuming from {tmp_path / 'machine2' / 'run' / 'checkpoint' / 'latest.ckpt'} after step "
         assert job.returncode == 0 and resumed in said, said
-        bucket.fetch("s3://bucket/run", tmp_path / "fetched")
+        bucket.download("s3://bucket/run", tmp_path / "fetched")
         assert stored("rank0") == [f"run/checkpoint/OCRNet_hrnet_tiny_{step}_rank0.ckpt" for step in (10, 12, 8)]
         assert client(endpoint).listMultipartUploads("bucket").body.upload == []
     said = local.communicate(timeout=300)[0]

@@ -1,4 +1,4 @@
-"""The data sets whose layout is known, on tiny trees: pairs, classes, label values, what is said when files miss."""
+"""The supported public data sets, with tiny files: pairs, classes, label values, and messages for missing files."""
 
 from pathlib import Path
 from typing import get_args
@@ -30,7 +30,7 @@ COUNTS = {
 
 
 def put(path: Path, values: list[int] | None = None, **variables) -> Path:
-    """Write an image (no values), a label of one row, or a MATLAB file."""
+    """Writes an image (no values), a label of one row, or a MATLAB file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if variables:
         savemat(path, {name: np.array([row], np.uint16) for name, row in variables.items()}, do_compression=True)
@@ -46,7 +46,7 @@ def put_list(path: Path, *names: str) -> None:
     path.write_text("".join(f"{name}\n" for name in names))
 
 
-def opened(format: str, root: Path, **settings) -> SegmentationDataset:
+def open_training_set(format: str, root: Path, **settings) -> SegmentationDataset:
     return open_dataset(DataConfig(format=format, root=root, **settings), "train")
 
 
@@ -54,7 +54,7 @@ def labels(dataset: SegmentationDataset) -> list[list[int]]:
     return [dataset.read(index)[1][0].tolist() for index in range(len(dataset))]
 
 
-def test_each_format_knows_its_classes():
+def test_classes_of_each_format():
     assert set(FORMATS) == set(get_args(DataFormat)) - {"list"} == set(COUNTS)
     for name, count in COUNTS.items():
         config = DataConfig(format=name)
@@ -66,7 +66,7 @@ def test_each_format_knows_its_classes():
     assert [DataConfig(format="lip").classes[n] for n in (14, 15, 18)] == ["Left-arm", "Right-arm", "Left-shoe"]
 
 
-def test_classes_stand_where_the_owners_put_them():
+def test_class_order_is_the_published_one():
     ade = DataConfig(format="ade20k")
     assert {raw: ade.classes[to] for raw, to in ade.label_map.items() if raw in (1, 13, 76, 150)} == {
         1: "wall",
@@ -95,7 +95,7 @@ def test_classes_stand_where_the_owners_put_them():
 def test_cityscapes(tmp_path):
     put(tmp_path / "leftImg8bit" / "train" / "a" / "a_0_leftImg8bit.png")
     put(tmp_path / "gtFine" / "train" / "a" / "a_0_gtFine_labelIds.png", [0, 7, 33, 29])
-    assert labels(opened("cityscapes", tmp_path)) == [[255, 0, 18, 255]]
+    assert labels(open_training_set("cityscapes", tmp_path)) == [[255, 0, 18, 255]]
 
 
 @pytest.mark.parametrize("root", [".", "ADEChallengeData2016"])
@@ -105,24 +105,24 @@ def test_ade20k(tmp_path, root):
         put(folder / "images" / "training" / f"{name}.jpg")
         put(folder / "annotations" / "training" / f"{name}.png", row)
     put(folder / "images" / "validation" / "ADE_val_00000001.jpg")
-    dataset = opened("ade20k", tmp_path / root, train="training")
+    dataset = open_training_set("ade20k", tmp_path / root, train="training")
     assert labels(dataset) == [[4, 255, 255, 255], [255, 0, 1, 149]]
     assert dataset.name(0) == "ADE_train_00000001"
     with pytest.raises(UserError, match=r"ADE_val_00000001\.png: label file of image .* not found"):
-        opened("ade20k", tmp_path / root, train="validation")
+        open_training_set("ade20k", tmp_path / root, train="validation")
 
 
 @pytest.mark.parametrize("root", [".", "bdd100k"])
 def test_bdd100k(tmp_path, root):
     put(tmp_path / root / "images/10k/train/0a1.jpg")
     put(tmp_path / root / "labels/sem_seg/masks/train/0a1.png", [0, 18, 255, 13])
-    dataset = opened("bdd100k", tmp_path)
+    dataset = open_training_set("bdd100k", tmp_path)
     assert labels(dataset) == [[0, 18, 255, 13]]
     assert (dataset.name(0), dataset.classes[0], dataset.classes[18]) == ("0a1", "road", "bicycle")
 
 
 @pytest.mark.parametrize("root", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_voc2012_takes_vocs_own_labels_first(tmp_path, root):
+def test_voc2012_prefers_the_labels_of_voc(tmp_path, root):
     folder = tmp_path / "VOCdevkit" / "VOC2012"
     put_list(folder / "ImageSets" / "Segmentation" / "trainaug.txt", "2007_000032", "2008_000002")
     for name in ("2007_000032", "2008_000002"):
@@ -133,80 +133,85 @@ def test_voc2012_takes_vocs_own_labels_first(tmp_path, root):
     own = folder / "SegmentationClass" / "2007_000032.png"
     own.parent.mkdir()
     palette.save(own)
-    assert labels(opened("voc2012", tmp_path / root, train="trainaug")) == [[0, 1, 20, 255], [20, 20, 20, 20]]
+    assert labels(open_training_set("voc2012", tmp_path / root, train="trainaug")) == [
+        [0, 1, 20, 255],
+        [20, 20, 20, 20],
+    ]
     with pytest.raises(UserError, match=r"Segmentation/aug\.txt: cannot read this list.*make_voc_aug\.py"):
-        opened("voc2012", tmp_path / root, train="aug")
+        open_training_set("voc2012", tmp_path / root, train="aug")
 
 
 @pytest.mark.parametrize("root", [".", "VOCdevkit", "VOCdevkit/VOC2010"])
-def test_pascal_context_in_the_owners_matlab_files(tmp_path, root):
+def test_pascal_context(tmp_path, root):
     folder = tmp_path / "VOCdevkit" / "VOC2010"
     put_list(folder / "ImageSets" / "Main" / "train.txt", "2008_000002")
     put(folder / "JPEGImages" / "2008_000002.jpg")
-    put(tmp_path / "trainval" / "2008_000002.mat", LabelMap=[2, 458, 1, 459])  # aeroplane, wood and two of the others
-    assert labels(opened("pascal_context_60", tmp_path / root)) == [[1, 59, 0, 0]]
-    assert labels(opened("pascal_context_59", tmp_path / root)) == [[0, 58, 255, 255]]
+    put(tmp_path / "trainval" / "2008_000002.mat", LabelMap=[2, 458, 1, 459])  # aeroplane, wood and two other classes
+    assert labels(open_training_set("pascal_context_60", tmp_path / root)) == [[1, 59, 0, 0]]
+    assert labels(open_training_set("pascal_context_59", tmp_path / root)) == [[0, 58, 255, 255]]
     put_list(folder / "ImageSets" / "SegmentationContext" / "train.txt", "2008_000002")  # the other layout, preferred
     put(folder / "SegmentationClassContext" / "2008_000002.png", [0, 1, 59, 3])
-    assert labels(opened("pascal_context_60", tmp_path / root)) == [[0, 1, 59, 3]]
-    assert labels(opened("pascal_context_59", tmp_path / root)) == [[255, 0, 58, 2]]
+    assert labels(open_training_set("pascal_context_60", tmp_path / root)) == [[0, 1, 59, 3]]
+    assert labels(open_training_set("pascal_context_59", tmp_path / root)) == [[255, 0, 58, 2]]
 
 
 def test_lip(tmp_path):
     put(tmp_path / "TrainVal_images" / "train_images" / "77_1.jpg")
     put(tmp_path / "TrainVal_parsing_annotations" / "train_segmentations" / "77_1.png", [0, 14, 19, 5])
-    assert labels(opened("lip", tmp_path)) == [[0, 14, 19, 5]]
+    assert labels(open_training_set("lip", tmp_path)) == [[0, 14, 19, 5]]
 
 
 def test_coco_stuff_10k(tmp_path):
     put_list(tmp_path / "imageLists" / "train.txt", "COCO_train2014_000000000077")
     put(tmp_path / "images" / "COCO_train2014_000000000077.jpg")
     put(tmp_path / "annotations" / "COCO_train2014_000000000077.mat", S=[0, 1, 13, 182])
-    assert labels(opened("coco_stuff_10k", tmp_path)) == [[255, 0, 11, 170]]
+    assert labels(open_training_set("coco_stuff_10k", tmp_path)) == [[255, 0, 11, 170]]
 
 
 def test_coco_stuff_164k(tmp_path):
     put(tmp_path / "images" / "train2017" / "000000000009.jpg")
     label = put(tmp_path / "annotations" / "train2017" / "000000000009.png", [255, 0, 12, 181])
-    dataset = opened("coco_stuff_164k", tmp_path, train="train2017")
+    dataset = open_training_set("coco_stuff_164k", tmp_path, train="train2017")
     assert labels(dataset) == [[255, 0, 11, 170]]
-    put(label, [11, 0, 0, 0])  # «street sign», which the owners never labelled
-    with pytest.raises(UserError, match=r"000000000009\.png: label value 11 is none of the 171 classes"):
+    put(label, [11, 0, 0, 0])  # "street sign", which is never labelled
+    with pytest.raises(UserError, match=r"000000000009\.png: label value 11 is not one of the 171 classes"):
         dataset.read(0)
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
-def test_a_missing_folder_is_named_with_its_mend(tmp_path, name):
-    with pytest.raises(UserError, match=r"no folder .*nowhere.*data\.root / --dataset_dir") as error:
-        opened(name, tmp_path / "nowhere")
+def test_a_missing_folder_is_an_error_with_its_fix(tmp_path, name):
+    with pytest.raises(UserError, match=r"no folder .*nowhere.*data\.root \(--data_root\)") as error:
+        open_training_set(name, tmp_path / "nowhere")
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_missing_split_is_named(tmp_path):
+def test_a_missing_split_is_an_error(tmp_path):
     put(tmp_path / "images" / "training" / "a.jpg")
     with pytest.raises(UserError, match=r"no folder .*images/trainig"):
-        opened("ade20k", tmp_path, train="trainig")
+        open_training_set("ade20k", tmp_path, train="trainig")
     (tmp_path / "images" / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no images here; data\.train \(split 'empty'\) is empty"):
-        opened("ade20k", tmp_path, train="empty")
+    with pytest.raises(UserError, match=r"no images found; data\.train \(split 'empty'\) is empty"):
+        open_training_set("ade20k", tmp_path, train="empty")
 
 
-def test_matlab_files_that_are_no_labels(tmp_path):
+def test_invalid_matlab_files_are_errors(tmp_path):
     put_list(tmp_path / "imageLists" / "train.txt", "a")
     put(tmp_path / "images" / "a.jpg")
     label = put(tmp_path / "annotations" / "a.mat", other=[1, 2, 3, 4])
-    dataset = opened("coco_stuff_10k", tmp_path)
-    with pytest.raises(UserError, match=r"a\.mat: not a readable label image: holds none of GTcls"):
+    dataset = open_training_set("coco_stuff_10k", tmp_path)
+    with pytest.raises(UserError, match=r"a\.mat: not a readable label image: contains neither GTcls"):
         dataset.read(0)
-    label.write_bytes(b"MATLAB 5.0 MAT-file, cut short")
-    with pytest.raises(UserError, match=r"a\.mat: not a readable label image: damaged or cut short"):
+    label.write_bytes(b"MATLAB 5.0 MAT-file, truncated")
+    with pytest.raises(
+        UserError, match=r"a\.mat: not a readable label image: damaged, truncated, or not a MATLAB file"
+    ):
         dataset.read(0)
     put(label, S=[1, 2, 3])
     with pytest.raises(UserError, match=r"a\.mat: the label is 3 x 1 pixels"):
         dataset.read(0)
 
 
-def test_translated_class_names_keep_what_is_known_of_their_data_set(tmp_path):
+def test_translated_class_names_keep_the_data_sets_other_values(tmp_path):
     translated = [f"类别 {index}" for index in range(20)]
     plain, config = DataConfig(format="lip"), DataConfig(format="lip", classes=translated)
     assert config.classes == translated
@@ -223,39 +228,39 @@ def test_translated_class_names_keep_what_is_known_of_their_data_set(tmp_path):
     [
         (
             {"format": "lip", "classes": ["person", "background"]},
-            r"2 classes instead of the 20 of lip: give data\.label_map \(.*\) and data\.flip_pairs \(\[\] for none\)",
+            r"2 classes instead of the 20 of lip: set data\.label_map \(.*\) and data\.flip_pairs \(\[\] for none\)",
         ),
-        ({"format": "lip", "classes": ["a", "b"], "label_map": {0: 0, 1: 1}}, r"of lip: give data\.flip_pairs"),
-        ({"format": "voc2012", "classes": ["a", "b"]}, r"2 classes instead of the 21 of voc2012: give data\.label_map"),
+        ({"format": "lip", "classes": ["a", "b"], "label_map": {0: 0, 1: 1}}, r"of lip: set data\.flip_pairs"),
+        ({"format": "voc2012", "classes": ["a", "b"]}, r"2 classes instead of the 21 of voc2012: set data\.label_map"),
         (
             {"classes": ["sidewalk", "road", *DataConfig().classes[2:]]},
-            r"'sidewalk' is class 1 of cityscapes, here class 0: give data\.label_map",
+            r"'sidewalk' is class 1 of cityscapes, here class 0: set data\.label_map",
         ),
     ],
 )
-def test_another_number_or_order_of_classes_needs_its_own_label_values(data, message):
+def test_another_number_or_order_of_classes_needs_a_label_map(data, message):
     with pytest.raises(ValueError, match=message):
         DataConfig(**data)
 
 
-def test_classes_of_a_known_data_set_keep_their_colours_and_categories_by_name(tmp_path):
+def test_known_class_names_keep_their_colours_and_categories(tmp_path):
     config = DataConfig(classes=["car", "road"], label_map={26: 0, 7: 1})
     assert config.palette == [(0, 0, 142), (128, 64, 128)] and config.categories == ["vehicle", "flat"]
     assert config.label_map == {26: 0, 7: 1} and config.flip_pairs == []
     other = DataConfig(classes=["moving", "road"], label_map={26: 0, 7: 1})
     assert other.palette == [] and other.categories == []
     given = DataConfig(format="lip", classes=["a", "b"], label_map={}, flip_pairs=[])
-    assert given.label_map == {} and given.flip_pairs == []  # empty ones are given, too
+    assert given.label_map == {} and given.flip_pairs == []  # empty values are given values too
     assert DataConfig(format="lip", flip_pairs=[]).flip_pairs == []
 
 
-def test_classes_and_flip_pairs_name_each_class_once():
+def test_duplicate_classes_and_flip_pairs_are_errors():
     with pytest.raises(ValueError, match="classes: 'a' is given twice"):
         DataConfig(format="list", classes=["a", "b", "a"])
-    with pytest.raises(ValueError, match="flip_pairs: class 1 is in two places"):
+    with pytest.raises(ValueError, match="flip_pairs: class 1 is given twice"):
         DataConfig(format="list", classes=["a", "b", "c"], flip_pairs=[(0, 1), (1, 2)])
 
 
 def test_flip_pairs_must_be_classes():
-    with pytest.raises(ValueError, match=r"flip_pairs: \[\(1, 2\)\] names more than the 2 classes"):
+    with pytest.raises(ValueError, match=r"flip_pairs: \[\(1, 2\)\]: class indices must be 0 to 1"):
         DataConfig(format="list", classes=["a", "b"], flip_pairs=[(0, 1), (1, 2)])

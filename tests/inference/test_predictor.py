@@ -1,4 +1,4 @@
-"""Inference modes against what they must give on networks whose answers are known."""
+"""Inference modes on networks with known outputs."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from ocrnet.runtime import device
 
 
 class Tiled(nn.Cell):
-    """A network that mixes all pixels of each 32 x 32 tile and none of two tiles: its receptive field ends there.
+    """A network whose receptive field is a 32 x 32 tile: it mixes all pixels of a tile and none of different tiles.
 
-    Its numbers are small integers, so that sums are exact in whatever order they are made.
+    Its weights are small integers, so sums are exact in any order.
     """
 
     def __init__(self, classes: int = 5) -> None:
@@ -36,16 +36,16 @@ class Tiled(nn.Cell):
         return logits, logits
 
 
-class Mirrorable(nn.Cell):
-    """Pixel-wise logits and, for the second class, the pixel's place: so left and right are not the same to it."""
+class PositionDependent(nn.Cell):
+    """Pixel-wise logits; those of the last class depend on the column, so left and right differ."""
 
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        place = ops.zeros_like(images[:, :1]) + ops.arange(images.shape[3]).astype(images.dtype) / images.shape[3]
-        logits = ops.cat([images * 3, images[:, :1] + place], axis=1)
+        column = ops.zeros_like(images[:, :1]) + ops.arange(images.shape[3]).astype(images.dtype) / images.shape[3]
+        logits = ops.cat([images * 3, images[:, :1] + column], axis=1)
         return logits, logits
 
 
-WHOLE_NUMBERS = {"mean": (128, 128, 128), "std": (1, 1, 1)}
+INTEGER_INPUT = {"mean": (128, 128, 128), "std": (1, 1, 1)}
 
 
 def config_for(classes: int, data: dict | None = None, **evaluation) -> Config:
@@ -58,27 +58,27 @@ def image() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (64, 96, 3)).astype(np.uint8)
 
 
-def test_windows_side_by_side_equal_the_whole_image_where_the_receptive_field_ends_with_them(image):
+def test_adjacent_windows_equal_the_whole_image_if_the_receptive_field_fits(image):
     network = Tiled()
-    whole = Predictor(network, config_for(5, WHOLE_NUMBERS)).logits([image], TTAView())
-    windows = Predictor(network, config_for(5, WHOLE_NUMBERS, window=[32, 32], stride=[32, 32])).logits(
+    whole = Predictor(network, config_for(5, INTEGER_INPUT)).logits([image], TTAView())
+    windows = Predictor(network, config_for(5, INTEGER_INPUT, window=[32, 32], stride=[32, 32])).logits(
         [image], TTAView()
     )
     np.testing.assert_array_equal(windows, whole)
     assert len(np.unique(whole.argmax(1))) > 1
 
 
-def test_windows_cover_every_pixel_and_the_last_ends_with_the_image():
+def test_windows_cover_every_pixel_and_the_last_ends_at_the_border():
     assert window_slices(100, 40, 30) == [slice(0, 40), slice(30, 70), slice(60, 100)]
     assert window_slices(95, 40, 30) == [slice(0, 40), slice(30, 70), slice(55, 95)]
     assert window_slices(20, 40, 30) == [slice(0, 20)]
 
 
-def test_where_windows_overlap_their_logits_are_averaged(image):
-    network, config = Tiled(), config_for(5, WHOLE_NUMBERS, window=[64, 64], stride=[64, 32])
+def test_logits_of_overlapping_windows_are_averaged(image):
+    network, config = Tiled(), config_for(5, INTEGER_INPUT, window=[64, 64], stride=[64, 32])
     predictor = Predictor(network, config)
-    image = preprocess(image, config.data)[None]
-    parts = [network(Tensor(np.ascontiguousarray(image[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
+    inputs = preprocess(image, config.data)[None]
+    parts = [network(Tensor(np.ascontiguousarray(inputs[..., left : left + 64])))[0].asnumpy() for left in (0, 32)]
     expected = np.concatenate(
         [parts[0][..., :32], (parts[0][..., 32:] + parts[1][..., :32]) / 2, parts[1][..., 32:]], axis=3
     )
@@ -86,30 +86,30 @@ def test_where_windows_overlap_their_logits_are_averaged(image):
 
 
 @pytest.mark.parametrize("data", [{}, {"test_size": (80, 150)}])
-def test_one_ratio_of_1_without_flip_is_single_scale_exactly(image, data):
-    single = Predictor(Mirrorable(), config_for(4, data))
-    multi = Predictor(Mirrorable(), config_for(4, data, multi_scale=True, ratios=[1.0], flip=False))
+def test_ratio_1_without_flip_equals_single_scale(image, data):
+    single = Predictor(PositionDependent(), config_for(4, data))
+    multi = Predictor(PositionDependent(), config_for(4, data, multi_scale=True, ratios=[1.0], flip=False))
     np.testing.assert_array_equal(multi([image]), single([image]))
     np.testing.assert_array_equal(multi.logits([image], TTAView(1.0)), single.logits([image], TTAView()))
 
 
-def test_flip_gives_a_mirrored_image_the_mirrored_result(image):
-    flipping = Predictor(Mirrorable(), config_for(4, flip=True))
-    plain = Predictor(Mirrorable(), config_for(4))
+def test_flip_makes_predictions_equivariant(image):
+    flipping = Predictor(PositionDependent(), config_for(4, flip=True))
+    plain = Predictor(PositionDependent(), config_for(4))
     mirrored = np.ascontiguousarray(image[:, ::-1])
     np.testing.assert_array_equal(flipping.probabilities([mirrored]), flipping.probabilities([image])[..., ::-1])
-    assert (plain([mirrored]) != plain([image])[..., ::-1]).any()  # it needed the flip
+    assert (plain([mirrored]) != plain([image])[..., ::-1]).any()  # differs without the flip
 
 
 def test_flip_swaps_left_and_right_classes(image):
-    plain = Predictor(Mirrorable(), config_for(4))
-    swapping = Predictor(Mirrorable(), config_for(4, {"flip_pairs": [(1, 3)]}))
+    plain = Predictor(PositionDependent(), config_for(4))
+    swapping = Predictor(PositionDependent(), config_for(4, {"flip_pairs": [(1, 3)]}))
     logits = plain.logits([image], TTAView(mirrored=True))
     np.testing.assert_array_equal(swapping.logits([image], TTAView(mirrored=True)), logits[:, [0, 3, 2, 1]])
 
 
-def test_several_views_are_the_mean_of_their_softmax(image):
-    predictor = Predictor(Mirrorable(), config_for(4, multi_scale=True, ratios=[0.5, 1.0]))
+def test_probabilities_are_the_mean_softmax_of_the_views(image):
+    predictor = Predictor(PositionDependent(), config_for(4, multi_scale=True, ratios=[0.5, 1.0]))
     assert predictor.views == [TTAView(0.5), TTAView(0.5, True), TTAView(1.0), TTAView(1.0, True)]
     parts = [ops.softmax(Tensor(predictor.logits([image], view)), axis=1).asnumpy() for view in predictor.views]
     np.testing.assert_allclose(predictor.probabilities([image]), np.mean(parts, axis=0), atol=1e-6)
@@ -121,25 +121,25 @@ def test_a_ratio_scales_test_size():
     assert preprocess(np.zeros((50, 60, 3), np.uint8), config, 0.5).shape == (3, 50, 60)
 
 
-def test_no_more_sizes_are_compiled_than_there_is_memory_for():
+def test_the_number_of_compiled_sizes_is_limited():
     compiled = FrequentSizes(first=True, most=3)
     uses = [size for _ in range(7) for size in range(10)]
     answers = {size: [] for size in range(10)}
     for size in uses:
         answers[size].append(compiled(size))
-    assert answers[0] == [True] * 7  # the first at once, two more from their fifth time on
+    assert answers[0] == [True] * 7  # the first size immediately, two more from their fifth use on
     assert answers[1] == answers[2] == [False] * 4 + [True] * 3
     assert not any(any(answers[size]) for size in range(3, 10))
 
 
-def test_a_size_is_compiled_when_it_comes_often(monkeypatch):
+def test_frequent_sizes_are_compiled(monkeypatch):
     eager = []
 
     real = device.pynative
     monkeypatch.setattr(inference.device, "pynative", lambda: (eager.append(1), real())[1])
     small, large = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 8, 8), np.float32)
-    call = CompileFrequentSizes(inference.MainLogits(Mirrorable(), False), first=True)
+    call = CompileFrequentSizes(inference.MainLogits(PositionDependent(), False), first=True)
     for image in [small, large, small, large, large, large, large, large]:
         assert call(image, (6, 6)).shape == (1, 4, 6, 6)
-    assert len(eager) == 4  # the large size before its fifth time
+    assert len(eager) == 4  # the large size before its fifth use
     assert call.compiled.chosen == {(small.shape, (6, 6)), (large.shape, (6, 6))}

@@ -7,7 +7,7 @@ from ocrnet.models.layers import Dropout2d, draw_dropout, resize
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("size", "to"), [((4, 8), (16, 32)), ((5, 7), (33, 20)), ((12, 9), (5, 4)), ((1, 3), (4, 1))])
-def test_bilinear_resize_and_its_gradient_equal_the_frameworks(size, to, align_corners):
+def test_bilinear_resize_and_its_gradient_match_mindspore(size, to, align_corners):
     rng = np.random.default_rng(0)
     x = Tensor(rng.normal(size=(2, 3, *size)).astype(np.float32))
     weight = Tensor(rng.normal(size=(2, 3, *to)).astype(np.float32))
@@ -27,17 +27,17 @@ def test_bilinear_resize_and_its_gradient_equal_the_frameworks(size, to, align_c
 @pytest.mark.parametrize(
     ("size", "factor", "to"), [((7, 8), 2, (13, 16)), ((3, 1), 8, (17, 3)), ((1, 4), 4, (1, 15)), ((5, 3), 4, (18, 10))]
 )
-def test_a_factor_enlarges_first_and_then_resizes_what_overshoots(size, factor, to):
+def test_a_factor_upsamples_first_and_then_resizes(size, factor, to):
     x = Tensor(np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32))
     weight = Tensor(np.random.default_rng(1).normal(size=(2, 3, *to)).astype(np.float32))
-    enlarged = tuple(side * factor for side in size)
+    upsampled = tuple(side * factor for side in size)
 
     def ours(x):
         resized = resize(x, to, factor=factor)
         return (resized * weight).sum(), resized
 
     def two_steps(x):
-        resized = ops.interpolate(ops.interpolate(x, size=enlarged, mode="bilinear"), size=to, mode="bilinear")
+        resized = ops.interpolate(ops.interpolate(x, size=upsampled, mode="bilinear"), size=to, mode="bilinear")
         return (resized * weight).sum(), resized
 
     (_, found), gradient = ops.value_and_grad(ours, has_aux=True)(x)
@@ -50,7 +50,7 @@ def test_a_factor_enlarges_first_and_then_resizes_what_overshoots(size, factor, 
     np.testing.assert_allclose(half.asnumpy(), expected.asnumpy(), atol=5e-3)
 
 
-def test_a_factor_changes_no_bit_where_the_size_is_an_exact_multiple():
+def test_a_factor_is_bitwise_identical_for_exact_multiples():
     x = Tensor(np.random.default_rng(0).normal(size=(1, 3, 16, 24)).astype(np.float32))
     for factor in (2, 4, 8):
         to = (16 * factor, 24 * factor)
@@ -58,17 +58,17 @@ def test_a_factor_changes_no_bit_where_the_size_is_an_exact_multiple():
 
 
 @pytest.mark.parametrize(("factor", "to"), [(1, 9_999), (2, 9_999), (1, 20_000)])
-def test_a_wide_image_takes_no_memory_for_matrices(monkeypatch, factor, to):
-    """70,000 pixels took 10 GB and minutes."""
+def test_wide_images_are_resized_without_matrices(monkeypatch, factor, to):
+    """A width of 70,000 pixels took 10 GB and minutes with matrices."""
     x = Tensor(np.random.default_rng(0).normal(size=(1, 2, 2, 5_000)).astype(np.float32))
     expected = resize(x, (4, to), factor=factor).asnumpy()
-    monkeypatch.setattr("ocrnet.models.layers._LARGEST", 2**24)
+    monkeypatch.setattr("ocrnet.models.layers._MAX_MATRIX_SIZE", 2**24)
     monkeypatch.setattr("ocrnet.models.layers._interpolation", None)
     np.testing.assert_allclose(resize(x, (4, to), factor=factor).asnumpy(), expected, atol=2e-3)
     assert resize(x.astype(float16), (4, to), factor=factor).dtype == float16
 
 
-def test_nearest_takes_the_pixels_that_mindspore_labs_operator_takes():
+def test_nearest_resize_matches_mindspore_labs_operator():
     for fine in range(1, 90):
         for halvings in (1, 2, 3):
             coarse = -(-fine // 2**halvings)
@@ -82,7 +82,7 @@ def test_nearest_repeats_pixels():
     assert resize(x, (4, 4), "nearest").asnumpy()[0, 0, :, 0].tolist() == [0, 0, 2, 2]
 
 
-def test_dropout_belongs_to_the_sample_and_drops_whole_channels():
+def test_dropout_depends_on_the_sample_number_and_drops_whole_channels():
     layer = Dropout2d(0.25, 400, "test.dropout")
     images = Tensor(np.ones((2, 400, 3, 5), np.float32))
 
@@ -94,8 +94,8 @@ def test_dropout_belongs_to_the_sample_and_drops_whole_channels():
     first = step(10, 11)
     assert np.all((first == 0) | np.isclose(first, 1 / 0.75)) and np.all(first == first[:, :, :1, :1])
     assert np.mean(first == 0) == pytest.approx(0.25, abs=0.06)
-    np.testing.assert_array_equal(step(11, 12)[0], first[1])  # wherever in a batch the sample comes
+    np.testing.assert_array_equal(step(11, 12)[0], first[1])  # at any position in the batch
     assert not np.array_equal(step(12, 13), first) and not np.array_equal(step(10, 11, seed=8), first)
-    assert not layer.parameters_dict()  # nothing for a checkpoint
+    assert not layer.parameters_dict()  # not in checkpoints
     layer.set_train(False)
     np.testing.assert_array_equal(layer(images).asnumpy(), images.asnumpy())

@@ -1,4 +1,4 @@
-"""Shapes, published parameter counts, and the OCR head against its equations."""
+"""Shapes, published parameter counts, and the equations of the OCR head."""
 
 from typing import get_args
 
@@ -30,27 +30,27 @@ def millions(cell) -> float:
 
 
 @pytest.mark.parametrize(("backbone", "classes"), PUBLISHED)
-def test_parameter_counts_are_the_published_ones(backbone, classes):
+def test_parameter_counts_match_the_published_ones(backbone, classes):
     network = OCRNet(ModelConfig(backbone=backbone), classes)
     counts = tuple(map(millions, (network.backbone, network.aux_head, network.ocr_head, network)))
     for count, published in zip(counts, PUBLISHED[backbone, classes], strict=True):
         assert published is None or count == published
 
 
-def test_the_config_knows_every_backbone():
+def test_the_config_lists_every_backbone():
     assert {*hrnet.DEPTHS, *resnet._DEPTHS} == set(get_args(Backbone))
     wide = hrnet.HRNet("hrnet_w64")
     assert wide.out_channels == (64, 128, 256, 512)
 
 
-def test_both_heads_answer_at_a_quarter_of_the_resolution_in_float32():
+def test_both_heads_return_float32_logits_at_a_quarter_of_the_resolution():
     network = OCRNet(ModelConfig(backbone="hrnet_tiny", head_channels=16, key_channels=8, context_channels=16), 5)
     main, auxiliary = network.set_train(False)(Tensor(np.zeros((1, 3, 64, 96), np.float32)))
     assert main.shape == auxiliary.shape == (1, 5, 16, 24)
     assert main.dtype == auxiliary.dtype == Tensor(np.zeros(1, np.float32)).dtype
 
 
-def test_backbone_tensors_carry_mindcvs_names():
+def test_backbone_parameters_have_mindcvs_names():
     from mindcv.models import hrnet_w32
 
     ours = {p.name: p.shape for p in OCRNet(ModelConfig(backbone="hrnet_w32"), 2).backbone.get_parameters()}
@@ -58,7 +58,7 @@ def test_backbone_tensors_carry_mindcvs_names():
     assert {name.removeprefix("backbone."): shape for name, shape in ours.items()}.items() <= theirs.items()
 
 
-def test_object_regions_are_means_of_pixels_weighted_by_a_softmax_over_pixels():
+def test_region_features_are_softmax_weighted_means_of_pixels():
     rng = np.random.default_rng(0)
     pixels, regions = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=(2, 6, 3, 5))
     weights = np.exp(regions) / np.exp(regions).sum((2, 3), keepdims=True)

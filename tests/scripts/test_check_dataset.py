@@ -44,7 +44,7 @@ def test_every_bad_file_is_listed_with_its_kind(run_script, demo, tmp_path):
     found = dict(line.split(": ")[:2] for line in done.stdout.splitlines() if str(data) in line)
     assert found == {
         "missing": labels[0],
-        "cut short": str(images[1]),
+        "truncated": str(images[1]),
         "unreadable": str(images[2]),
         "sizes differ": labels[3],
         "values out of range": labels[4],

@@ -179,7 +179,7 @@ def test_eval_and_predict_take_an_engine(demo, untrained, run_script, tmp_path):
 def test_what_an_engine_lacks_is_said_in_one_line(untrained, demo, run_script):
     flags = ["--config", CONFIG_FILE, *untrained.flags, "--ckpt_path", untrained.path, "--dataset_dir", demo]
     done = run_script("eval.py", *flags, "--engine", "onnxruntime", "--precision", "int8")
-    assert done.returncode == 2 and "--precision int8: onnxruntime has fp32" in done.stderr
+    assert done.returncode == 2 and "--precision int8: onnxruntime supports fp32" in done.stderr
     assert "Traceback" not in done.stderr
 
 

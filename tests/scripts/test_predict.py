@@ -81,7 +81,7 @@ def test_reading_depth_alpha_and_orientation(odd_files):
 
 
 def test_inputs_are_files_folders_and_patterns(odd_files):
-    found = media.find([str(odd_files / "*.jpg"), str(odd_files / "inner"), str(odd_files / "one.png")])
+    found = media.find_inputs([str(odd_files / "*.jpg"), str(odd_files / "inner"), str(odd_files / "one.png")])
     assert {str(name) for name in found.values()} == {"turned", "plain.jpg", "plain.png", "one"}
     with pytest.raises(UserError, match="no such file, folder or pattern"):
-        media.find([str(odd_files / "*.nothing")])
+        media.find_inputs([str(odd_files / "*.nothing")])

@@ -1,4 +1,4 @@
-"""Which checkpoint a run is resumed from, and what becomes of the others. Two numbers stand for a network."""
+"""Which checkpoint a run resumes from, and what happens to the others. Two numbers replace the network."""
 
 import json
 import resource
@@ -26,7 +26,7 @@ def weights(value: float) -> dict[str, Parameter]:
 
 
 def write_run(folder: Path, scores: dict[int, float], steps: int = 8) -> CheckpointFolder:
-    """A run of so many steps whose weights after step n are n; `scores` are the mIoU of the evaluated ones."""
+    """Write a run of `steps` steps whose weights after step n are n. `scores`: mIoU of the evaluated steps."""
     run = CheckpointFolder(configuration(folder))
     progress, _ = run.open(None, {})
     for step in range(1, steps + 1):
@@ -57,7 +57,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("trouble", ["open files", "input/output"])
-def test_trouble_of_the_machine_moves_no_checkpoint_and_starts_nothing(tmp_path, trouble):
+def test_io_errors_move_no_checkpoint_and_start_no_run(tmp_path, trouble):
     run = write_run(tmp_path, {4: 0.5})
     if trouble == "input/output":
         run.latest.unlink()
@@ -77,7 +77,7 @@ def test_trouble_of_the_machine_moves_no_checkpoint_and_starts_nothing(tmp_path,
     assert before is None or before == set(files(tmp_path / "checkpoint"))
 
 
-def test_too_little_memory_is_not_taken_for_damage(tmp_path):
+def test_out_of_memory_is_not_reported_as_a_damaged_checkpoint(tmp_path):
     run = CheckpointFolder(configuration(tmp_path))
     run.open(None, {})
     large = {"weight": Parameter(Tensor(np.ones(30_000_000, np.float32)), "weight")}
@@ -93,18 +93,18 @@ def test_too_little_memory_is_not_taken_for_damage(tmp_path):
     assert type(caught.value) is UserError and "memory" in str(caught.value)
 
 
-def test_where_all_checkpoints_are_damaged_nothing_starts_and_nothing_moves(tmp_path):
+def test_with_only_damaged_checkpoints_nothing_is_started_or_moved(tmp_path):
     run = write_run(tmp_path, {4: 0.5})
     for path in (tmp_path / "checkpoint").iterdir():
         path.write_bytes(path.read_bytes()[:40])
     before = files(tmp_path / "checkpoint")
-    for _ in range(2):  # a restarted job must not begin anew either
+    for _ in range(2):  # a restarted job must not start a new run either
         with pytest.raises(UserError, match=r"none of the 6 checkpoints can be read, so nothing was started or moved"):
             reopen(tmp_path, "auto")
     assert files(tmp_path / "checkpoint") == before and run.latest.exists()
 
 
-def test_auto_brings_back_a_run_that_a_start_without_resume_had_set_aside(tmp_path):
+def test_auto_restores_a_run_that_a_start_without_resume_archived(tmp_path):
     write_run(tmp_path, {4: 0.5})
     before = {name: data for name, data in files(tmp_path).items() if name != ".lock"}
     _, _, notes, _ = reopen(tmp_path, None)
@@ -114,36 +114,36 @@ def test_auto_brings_back_a_run_that_a_start_without_resume_had_set_aside(tmp_pa
     (tmp_path / "train.log").write_text("step 1/8, loss: 9\n")
     _, progress, notes, weight = reopen(tmp_path, "auto")
     assert (progress.step, weight) == (8, 8.0)
-    assert f"an earlier run was in {tmp_path}/earlier.1: it is brought back" in notes[1]
+    assert f"an earlier run in {tmp_path}/earlier.1: it was restored" in notes[1]
     assert before.items() <= files(tmp_path).items() and not (tmp_path / "earlier.1").exists()
     assert (tmp_path / "earlier.2" / "train.log").read_text() == "step 1/8, loss: 9\n"
 
 
-def test_resuming_from_an_older_step_sets_the_later_branch_aside_and_keeps_the_best_of_its_time(tmp_path):
+def test_resuming_an_older_step_archives_later_checkpoints_and_restores_its_best(tmp_path):
     write_run(tmp_path, {2: 0.3, 4: 0.5, 8: 0.7})
     older = tmp_path / "checkpoint" / "OCRNet_hrnet_w18_small_6_rank0.ckpt"
     run, progress, notes, weight = reopen(tmp_path, str(older))
     assert (progress.step, progress.best_miou, progress.best_step, weight) == (6, 0.5, 4, 6.0)
-    assert notes[1] == f"what was saved after step 6 is now in {tmp_path}/earlier.1"
+    assert notes[1] == f"checkpoints after step 6 are now in {tmp_path}/earlier.1"
     assert (content(run.latest), content(run.best)) == (6.0, 4.0)
-    aside = tmp_path / "earlier.1"
-    assert {content(path) for path in (aside / "checkpoint").iterdir()} == {8.0}
-    assert {path.name for path in (aside / "checkpoint").iterdir()} >= {"latest.ckpt", "best.ckpt"}
-    assert "step 8/8" in (aside / "train.log").read_text()
+    archive = tmp_path / "earlier.1"
+    assert {content(path) for path in (archive / "checkpoint").iterdir()} == {8.0}
+    assert {path.name for path in (archive / "checkpoint").iterdir()} >= {"latest.ckpt", "best.ckpt"}
+    assert "step 8/8" in (archive / "train.log").read_text()
     _, progress, _, weight = reopen(tmp_path, "auto")  # killed before its first save
     assert (progress.step, weight) == (6, 6.0)
 
 
-def test_where_the_best_network_of_that_time_is_gone_the_score_begins_anew(tmp_path):
-    """A worse network must not stand for a score that it does not have, nor be kept out by one."""
+def test_a_missing_best_checkpoint_resets_the_best_score(tmp_path):
+    """`best` must not have weights with a lower score than recorded, nor may a lost score block new ones."""
     write_run(tmp_path, {3: 0.5, 7: 0.7})
     older = tmp_path / "checkpoint" / "OCRNet_hrnet_w18_small_6_rank0.ckpt"
     run, progress, notes, _ = reopen(tmp_path, str(older))
     assert (progress.best_miou, progress.best_step) == (-1, 0) and not run.best.exists()
-    assert "the network of the best mIoU before this step (50.00 %) is not there any more" in notes[-1]
+    assert "the checkpoint of the best mIoU before this step (50.00 %) no longer exists" in notes[-1]
 
 
-def test_a_checkpoint_of_another_folder_brings_its_best_network_and_sets_the_run_here_aside(tmp_path):
+def test_a_checkpoint_of_another_folder_brings_its_best_and_archives_the_local_run(tmp_path):
     other = write_run(tmp_path / "other", {4: 0.5})
     write_run(tmp_path / "here", {2: 0.9}, steps=2)
     run, progress, notes, weight = reopen(tmp_path / "here", str(other.latest))
@@ -152,18 +152,18 @@ def test_a_checkpoint_of_another_folder_brings_its_best_network_and_sets_the_run
     assert content(other.best) == 4.0
 
 
-def test_the_newest_whole_checkpoint_is_taken_and_damaged_ones_are_set_aside(tmp_path, capsys):
+def test_the_newest_intact_checkpoint_is_resumed_and_damaged_ones_are_renamed(tmp_path, capsys):
     run = write_run(tmp_path, {4: 0.5})
     whole = run.latest.read_bytes()
-    run.latest.unlink()  # a file of its own
+    run.latest.unlink()  # break the hard link
     run.latest.write_bytes(whole[:-40])
     _, progress, notes, _ = reopen(tmp_path, "auto")
     assert progress.step == 8 and "OCRNet_hrnet_w18_small_8_rank0.ckpt after step 8" in notes[0]
     assert (tmp_path / "checkpoint" / "latest.ckpt.damaged.1").read_bytes() == whole[:-40]
-    assert "trying the one before" in capsys.readouterr().err
+    assert "trying the previous checkpoint" in capsys.readouterr().err
 
 
-def test_a_checkpoint_of_a_newer_version_with_more_to_remember_is_read(tmp_path):
+def test_unknown_progress_keys_of_newer_versions_are_ignored(tmp_path):
     run = write_run(tmp_path, {})
     stored = ms.load_checkpoint(str(run.latest))
     position = json.loads(stored["ocrnet.progress"])
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_a_newer_version_with_more_to_remember_is_read(tmp_path)
         ({"seed": 7}, "seed: 1234 in the checkpoint, 7 in the configuration; set seed to 1234"),
     ],
 )  # fmt: skip
-def test_what_would_make_another_result_is_refused_on_resume_with_both_values_and_the_fix(tmp_path, changes, message):
+def test_resume_refuses_changed_keys_that_affect_results(tmp_path, changes, message):
     write_run(tmp_path, {})
     before = files(tmp_path)
     with pytest.raises(UserError) as caught:
@@ -193,7 +193,7 @@ def test_what_would_make_another_result_is_refused_on_resume_with_both_values_an
     }
 
 
-def test_what_may_differ_is_said_in_one_line(tmp_path):
+def test_harmless_config_changes_are_reported_in_one_line(tmp_path):
     write_run(tmp_path, {})
     changes = {
         "schedule": {"lr": 0.5},

@@ -1,4 +1,4 @@
-"""A cached training step trains as a compiled one does, from whatever weights, and an unlike one is not taken."""
+"""A cached training step trains like a compiled one, from any weights; a step of another config is not reused."""
 
 import shutil
 
@@ -13,7 +13,7 @@ SIZES = {"data.crop_size": "[32,64]", "model.head_channels": 16, "model.key_chan
 
 
 @pytest.mark.slow
-def test_a_resumed_run_takes_the_cached_step_and_goes_on_as_without_it(demo, run_script, tmp_path):
+def test_a_resumed_run_with_the_cached_step_has_the_same_losses(demo, run_script, tmp_path):
     flags = [
         "--config",
         CONFIG_FILE,
@@ -39,7 +39,7 @@ def test_a_resumed_run_takes_the_cached_step_and_goes_on_as_without_it(demo, run
     second = tmp_path / "plain" / "checkpoint" / "OCRNet_hrnet_tiny_2_rank0.ckpt"
     done = run_script("train.py", *flags, "--save_dir", tmp_path / "again", "--resume_ckpt", second, *cache)
     assert done.returncode == 0, done.stderr
-    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.mindir")} == graphs  # taken, not written again
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.mindir")} == graphs  # loaded, not rewritten
 
     def losses(run: str) -> list[float]:
         lines = (tmp_path / run / "train.log").read_text().splitlines()
@@ -52,12 +52,12 @@ def test_a_resumed_run_takes_the_cached_step_and_goes_on_as_without_it(demo, run
     "settings",
     [{"model": {"dropout": 0.1}}, {"train": {"accumulate_steps": 2}}, {"train": {"loss_scale": {"kind": "dynamic"}}}],
 )
-def test_a_step_whose_state_a_cached_graph_would_not_find_is_not_cached(settings, tmp_path, capsys):
+def test_a_step_with_unregistered_parameters_is_not_cached(settings, tmp_path, capsys):
     compile_cache.compile_step(None, Config(**settings), tmp_path)
-    assert "compiled anew" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert "not supported with dropout" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
-def test_the_folders_name_depends_on_the_config_but_not_on_where_its_output_goes(tmp_path, monkeypatch):
+def test_the_fingerprint_depends_on_the_config_but_not_on_save_dir(tmp_path, monkeypatch):
     def name(**settings):
         return compile_cache._fingerprint(Config(**settings))
 

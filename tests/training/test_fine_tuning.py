@@ -1,4 +1,4 @@
-"""Going on from other classes, freezing, and many small batches in the place of a large one."""
+"""Fine-tuning with other classes, freezing, and gradient accumulation."""
 
 import resource
 import subprocess
@@ -17,7 +17,7 @@ from ocrnet.models.ocrnet import OCRNet
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer, set_learning_rate
 from ocrnet.training.step import TrainOneStep
-from ocrnet.weights.ckpt import load_for_classes, save_weights
+from ocrnet.weights.ckpt import load_for_fine_tuning, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
@@ -47,19 +47,21 @@ def five(tmp_path):
     [("five", "abcde", False), ("five", "abcdf", True), ("five", "abc", True),
      ("nameless", "vwxyz", False), ("nameless", "ab", True)],
 )  # fmt: skip
-def test_only_the_classifiers_of_other_classes_start_fresh(five, file, classes, fresh):
+def test_only_classifiers_of_other_classes_are_reinitialized(five, file, classes, fresh):
     network = OCRNet(ModelConfig(**SMALL), len(classes))
     before = values(network)
-    said = load_for_classes(network, five[0].with_stem(file), configuration(classes))
+    message = load_for_fine_tuning(network, five[0].with_stem(file), configuration(classes))
     for name, value in values(network).items():
         expected = before[name] if fresh and name in CLASSIFIERS else five[1][name]
         np.testing.assert_array_equal(value, expected, err_msg=name)
     rest = len(before) - 4
-    new = f"{rest} tensors loaded; fresh for {len(classes)} classes instead of 5: {', '.join(CLASSIFIERS)}"
-    assert said.endswith(new if fresh else f"all {rest + 4} tensors loaded, the classifiers with them")
+    new = (
+        f"{rest} tensors loaded; randomly initialized for {len(classes)} classes instead of 5: {', '.join(CLASSIFIERS)}"
+    )
+    assert message.endswith(new if fresh else f"all {rest + 4} tensors loaded, including the classifiers")
 
 
-def test_another_network_is_refused_with_its_tensors(five):
+def test_a_checkpoint_of_another_network_is_refused(five):
     network = OCRNet(ModelConfig(**{**SMALL, "head_channels": 24}), 3)
     before = values(network)
     pattern = (
@@ -68,13 +70,13 @@ def test_another_network_is_refused_with_its_tensors(five):
         r"  ocr_head"
     )
     with pytest.raises(UserError, match=pattern):
-        load_for_classes(network, five[0], configuration("abc", head_channels=24))
+        load_for_fine_tuning(network, five[0], configuration("abc", head_channels=24))
     for name, value in values(network).items():
         np.testing.assert_array_equal(value, before[name])
 
 
 @pytest.mark.parametrize(("part", "norm"), [("none", False), ("backbone", False), ("none", True)])
-def test_what_is_frozen_stays_and_the_rest_learns(part, norm):
+def test_frozen_parameters_do_not_change_and_the_others_do(part, norm):
     network = OCRNet(ModelConfig(**SMALL), 3)
     freeze(network, part, norm)
     loss = OCRLoss(network, LossConfig(), 3, False)
@@ -90,7 +92,7 @@ def test_what_is_frozen_stays_and_the_rest_learns(part, norm):
     assert same == expected
 
 
-def test_frozen_statistics_give_the_gradients_of_their_formula():
+def test_gradients_with_frozen_statistics_match_the_formula():
     """y = gamma * (x - mean) / sqrt(variance + eps) + beta, with mean and variance constant."""
     norm = ms.nn.BatchNorm2d(2, moving_mean_init=Tensor([0.5, -1.0]), moving_var_init=Tensor([4.0, 0.25]))
     freeze(norm, "none", True)
@@ -108,8 +110,8 @@ def test_frozen_statistics_give_the_gradients_of_their_formula():
 
 
 @pytest.mark.slow
-def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
-    """Same images, learning rates, log and weights, where BatchNorm does not look at the batch."""
+def test_two_accumulated_batches_of_two_equal_one_batch_of_four(run_script, demo, tmp_path):
+    """Same images, learning rates, log and weights, with frozen BatchNorm statistics."""
     flags = [word for key, value in SMALL.items() for word in ("--set", f"model.{key}={value}")]
     settings = ("model.freeze_norm=True", "loss.average=all", "data.crop_size=[32,64]", "schedule.warmup_steps=0")
     flags += [word for setting in settings for word in ("--set", setting)]
@@ -134,7 +136,7 @@ def test_two_batches_of_two_are_one_step_of_four(run_script, demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_where_memory_runs_out_it_says_what_to_lower(demo, tmp_path):
+def test_out_of_memory_error_names_the_keys_to_lower(demo, tmp_path):
     command = [
         sys.executable,
         ROOT / "train.py",
@@ -152,4 +154,4 @@ def test_where_memory_runs_out_it_says_what_to_lower(demo, tmp_path):
 
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, preexec_fn=limit)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "error: memory ran out (" in done.stderr and "Lower train.batch_size" in done.stderr
+    assert "error: out of memory (" in done.stderr and "Lower train.batch_size" in done.stderr

@@ -46,7 +46,7 @@ def test_value_and_gradient_equal_the_definition(average, weights):
     np.testing.assert_allclose(gradient.asnumpy(), expected_gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_without_a_labelled_pixel_costs_nothing():
+def test_a_batch_without_labelled_pixels_has_zero_loss():
     logits, labels = example()
     value, gradient = ops.value_and_grad(CrossEntropy(3), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
     assert value.asnumpy() == 0 and not gradient.asnumpy().any()
@@ -54,7 +54,7 @@ def test_a_batch_without_a_labelled_pixel_costs_nothing():
 
 @pytest.mark.parametrize("weights", [[], WEIGHTS])
 @pytest.mark.parametrize(("threshold", "keep"), [(0.4, 5), (0.4, 20), (0.9, 5), (0.05, 0), (0.05, 1000)])
-def test_hard_examples_are_those_of_hrnet_ocr(threshold, keep, weights):
+def test_ohem_selects_the_pixels_of_hrnet_ocr(threshold, keep, weights):
     logits, labels = example()
     softmax = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(1, keepdims=True)
     pixels = [(n, labels[n, y, x], y, x) for n, y, x in np.ndindex(labels.shape) if labels[n, y, x] != 255]
@@ -72,33 +72,34 @@ def test_hard_examples_are_those_of_hrnet_ocr(threshold, keep, weights):
     np.testing.assert_allclose(measured.asnumpy(), gradient / max(1, len(hard)), rtol=1e-4, atol=1e-6)
 
 
-def test_hard_examples_of_a_batch_without_a_labelled_pixel_cost_nothing():
+def test_ohem_of_a_batch_without_labelled_pixels_is_zero():
     logits, labels = example()
     cell = OHEMCrossEntropy(3, OHEMConfig())
     value, gradient = ops.value_and_grad(cell, 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
     assert value.asnumpy() == 0 and not gradient.asnumpy().any()
 
 
-def jaccard_losses(wrong, truth):
+def jaccard_losses(wrong, target):
     """Jaccard loss of a class when the pixels in `wrong` (bool) are predicted wrongly, by counting."""
-    predicted = truth ^ wrong
-    union = (predicted | truth).sum()
-    return 1 - (predicted & truth).sum() / union if union else 0.0
+    predicted = target ^ wrong
+    union = (predicted | target).sum()
+    return 1 - (predicted & target).sum() / union if union else 0.0
 
 
 def region_definition(logits, labels, dice, lovasz):
-    """Both losses in float64; Lovász as the area under the Jaccard loss of the pixels whose error exceeds a bound."""
+    """Both losses in float64; Lovász as the integral over a threshold of the Jaccard loss of the larger errors."""
     logits = logits.astype(np.float64)
     softmax = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).transpose(1, 0, 2, 3)
     valid = labels != 255
     losses = []
     for label in np.unique(labels[valid]):
-        probabilities, truth = softmax[label][valid], labels[valid] == label
-        errors = np.abs(truth - probabilities)
+        probabilities, target = softmax[label][valid], labels[valid] == label
+        errors = np.abs(target - probabilities)
         bounds = np.concatenate([[0], np.sort(errors)])
-        area = sum((high - low) * jaccard_losses(errors > low, truth) for low, high in pairwise(bounds))
+        area = sum((high - low) * jaccard_losses(errors > low, target) for low, high in pairwise(bounds))
         losses.append(
-            dice * (1 - (2 * probabilities[truth].sum() + 1) / (probabilities.sum() + truth.sum() + 1)) + lovasz * area
+            dice * (1 - (2 * probabilities[target].sum() + 1) / (probabilities.sum() + target.sum() + 1))
+            + lovasz * area
         )
     return np.mean(losses)
 
@@ -121,7 +122,7 @@ def test_region_losses_and_their_gradients_equal_the_definition(dice, lovasz):
     np.testing.assert_allclose(gradient.asnumpy(), expected, atol=2e-6)
 
 
-def test_region_losses_without_a_labelled_pixel_cost_nothing_and_perfect_ones_neither():
+def test_region_losses_are_zero_without_labelled_pixels_and_for_perfect_predictions():
     logits, labels = example()
     value, gradient = ops.value_and_grad(DiceLovaszLoss(3, 1, 1), 0)(Tensor(logits), Tensor(np.full_like(labels, 255)))
     assert value.asnumpy() == 0 and not gradient.asnumpy().any()

@@ -6,14 +6,14 @@ from ocrnet.config import OptimizerConfig, ScheduleConfig
 from ocrnet.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 
 
-def test_poly_follows_the_published_formula_and_ends_near_its_floor():
+def test_poly_matches_the_published_formula_and_ends_near_min_lr():
     config = ScheduleConfig(kind="poly", lr=0.01, min_lr=1e-4, power=0.9)
     assert learning_rate(config, 0, 40000) == 0.01
     assert learning_rate(config, 20000, 40000) == pytest.approx(1e-4 + (0.01 - 1e-4) * 0.5**0.9)
     assert 1e-4 < learning_rate(config, 39999, 40000) < 1.01e-4
 
 
-def test_linear_warms_up_then_falls_to_its_floor():
+def test_linear_warms_up_then_decays_to_min_lr():
     config = ScheduleConfig(kind="linear", lr=0.01, min_lr=1e-6, warmup_steps=500, warmup_lr=1e-6)
     assert learning_rate(config, 0, 160000) == 1e-6
     assert learning_rate(config, 250, 160000) == pytest.approx((0.01 + 1e-6) / 2)
@@ -29,7 +29,7 @@ class Layer(nn.Cell):
 
 
 @pytest.mark.parametrize("decay_bias", [True, False])
-def test_momentum_and_weight_decay_are_those_of_pytorch(decay_bias):
+def test_momentum_and_weight_decay_match_pytorch(decay_bias):
     layer = Layer()
     config = OptimizerConfig(momentum=0.9, weight_decay=0.1, decay_norm_and_bias=decay_bias)
     optimizer = make_optimizer(config, layer)
@@ -55,7 +55,7 @@ class Branch(nn.Cell):
 
 
 @pytest.mark.parametrize("decay_bias", [True, False])
-def test_backbone_and_heads_learn_by_their_factors(decay_bias):
+def test_backbone_and_heads_use_their_learning_rate_factors(decay_bias):
     network = Branch()
     config = OptimizerConfig(
         momentum=0.9,

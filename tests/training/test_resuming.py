@@ -1,4 +1,4 @@
-"""Runs that are stopped, resumed and started twice, as a user does it with train.py."""
+"""Runs of train.py that are stopped, resumed and started twice."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def logged_steps(folder: Path) -> list[int]:
     return [int(step) for step in re.findall(r"^step (\d+)/", (folder / "train.log").read_text(), re.MULTILINE)]
 
 
-def test_a_damaged_validation_image_costs_no_step_and_the_evaluation_is_repeated(train, demo, tmp_path):
+def test_a_damaged_validation_image_loses_no_step_and_resume_repeats_the_evaluation(train, demo, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(demo, data)
     image = sorted((data / "leftImg8bit" / "val").rglob("*.png"))[2]
@@ -69,7 +69,7 @@ def test_a_damaged_validation_image_costs_no_step_and_the_evaluation_is_repeated
 
 
 @pytest.mark.parametrize(("best_so_far", "improved"), [(0.99, False), (-1.0, True)])
-def test_only_a_better_score_makes_best_ckpt(demo, tmp_path, best_so_far, improved):
+def test_only_a_better_score_writes_best_ckpt(demo, tmp_path, best_so_far, improved):
     flags = [*TINY, "--batch_size", "2", "--total_step", "1", "--dataset_dir", str(demo), "--save_dir", str(tmp_path)]
     _, config = command_line.parse(command_line.config_parser(""), ["--config", str(ROOT / CONFIG_FILE), *flags])
     loss_network = OCRLoss(OCRNet(config.model, 19), config.loss, 19, False)
@@ -84,19 +84,19 @@ def test_only_a_better_score_makes_best_ckpt(demo, tmp_path, best_so_far, improv
     assert 0 < last["best_miou"] < 0.5 if improved else last["best_miou"] == 0.99
 
 
-def test_epochs_are_completed_whatever_the_batch_size_and_a_shorter_run_is_done(train, tmp_path):
+def test_epochs_complete_after_a_batch_size_change_and_a_shorter_total_step_ends_the_run(train, tmp_path):
     first = train("--batch_size", "2", "--set", "train.epochs=1", "--run_eval", "False")
     assert first.returncode == 0 and logged_steps(tmp_path) == [1, 2, 3, 4, 5, 6]
     flags = ["--batch_size", "6", "--run_eval", "False", "--resume_ckpt", "auto"]
     second = train(*flags, "--set", "train.epochs=3")
     assert second.returncode == 0, second.stderr
     assert "train.batch_size 2 -> 6, train.epochs 1 -> 3" in second.stdout
-    assert "a step has 6 samples; total_step counts steps of 2, as the run began" in second.stdout
+    assert "a step has 6 samples; total_step counts steps of 2, the size at the start of the run" in second.stdout
     assert logged_steps(tmp_path) == list(range(1, 11)) and "10 steps done" in second.stdout
     assert position(tmp_path / "checkpoint" / "latest.ckpt")["samples"] == 36
     third = train(*flags, "--total_step", "4")
     assert third.returncode == 0, third.stderr
-    assert "nothing is left to train: the run has 10 steps, 3 epochs" in third.stdout
+    assert "nothing left to train: the run has 10 steps, 3 epochs" in third.stdout
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_leaves_no_lock(train, demo, tmp_path):
@@ -134,7 +134,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_leaves_no_l
         ("data.classes", "reversed", "data.classes: 'bicycle' has index 18 in the checkpoint, 0 in the configuration"),
     ],
 )  # fmt: skip
-def test_a_network_is_not_evaluated_with_another_configuration_than_it_was_trained_with(untrained, key, value, message):
+def test_evaluation_refuses_a_config_that_differs_from_training(untrained, key, value, message):
     flags = untrained.flags
     small = {name: (int(size), "") for name, size in (flag.split("=") for flag in flags[1::2])}
     changes = {key: (value, "")}
@@ -147,7 +147,7 @@ def test_a_network_is_not_evaluated_with_another_configuration_than_it_was_train
     assert message in str(caught.value)
 
 
-def test_other_names_for_the_same_classes_are_said(untrained, capsys):
+def test_renamed_classes_are_reported(untrained, capsys):
     names = [f"类别{index}" for index in range(19)]
     changes = {"data.classes": (names, ""), "data.label_map": (untrained.config.data.label_map, "")}
     small = {name: (int(size), "") for name, size in (flag.split("=") for flag in untrained.flags[1::2])}
@@ -155,7 +155,7 @@ def test_other_names_for_the_same_classes_are_said(untrained, capsys):
     assert capsys.readouterr().out == f"changed since {untrained.path} was written: data.classes (other names)\n"
 
 
-def test_a_class_that_no_label_has_is_named_once_with_what_the_label_values_mean(train, demo, tmp_path):
+def test_missing_classes_are_reported_once_with_the_label_map(train, demo, tmp_path):
     label_map = {value: 0 if value == 7 else 255 for value in range(34)}
     flags = ["--batch_size", "4", "--total_step", "4", "--run_eval", "False", "--set", f"data.label_map={label_map}"]
     done = train(*flags)

@@ -1,4 +1,4 @@
-"""A folder of results has one owner at a time, and a process that dies owns nothing."""
+"""One run at a time locks `save_dir`, and a killed process leaves no lock."""
 
 import os
 import subprocess
@@ -28,9 +28,9 @@ def holder(folder: Path) -> subprocess.Popen:
     return process
 
 
-def test_a_second_run_is_refused_and_told_who_has_the_folder_and_a_killed_one_leaves_no_lock(tmp_path):
+def test_a_second_run_is_refused_with_the_lock_holder_and_a_killed_run_leaves_no_lock(tmp_path):
     with holder(tmp_path) as process:
-        for _ in range(2):  # being refused changes nothing
+        for _ in range(2):  # a refused run changes nothing
             with pytest.raises(UserError, match=rf"in use by another run \(process {process.pid} on .*, started 20"):
                 lock(tmp_path)
         process.kill()
@@ -39,6 +39,6 @@ def test_a_second_run_is_refused_and_told_who_has_the_folder_and_a_killed_one_le
     lock(tmp_path).close()
 
 
-def test_a_folder_that_cannot_be_written_is_named():
+def test_an_unwritable_folder_is_named():
     with pytest.raises(UserError, match="save_dir /proc/run: cannot write here"):
         lock(Path("/proc/run"))

@@ -1,4 +1,4 @@
-"""train.log and TensorBoard's events: nothing twice, nothing half."""
+"""train.log and TensorBoard events have no duplicate and no incomplete entries after a resume."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from ocrnet.training.run_log import RunLog
 def write(folder, first, last, after):
     log = RunLog(folder, after, 0)
     for step in range(first, last + 1):
-        log.line(f"step {step}/9, loss: {step / 10}")
-        log.scalars(step, {"loss/total": step / 8})
+        log.write_line(f"step {step}/9, loss: {step / 10}")
+        log.add_scalars(step, {"loss/total": step / 8})
     log.close()
 
 
-def test_a_resumed_run_cuts_what_comes_after_its_step(tmp_path):
+def test_a_resumed_run_truncates_the_logs_after_its_step(tmp_path):
     write(tmp_path, 1, 6, 0)
     write(tmp_path, 5, 7, 4)
     write(tmp_path, 6, 9, 5)
@@ -26,15 +26,15 @@ def test_a_resumed_run_cuts_what_comes_after_its_step(tmp_path):
 
 
 @pytest.mark.parametrize("evaluated", [2, 4])
-def test_an_evaluation_that_will_be_repeated_is_cut_and_its_step_is_kept(tmp_path, evaluated):
-    """A kill between the checkpoint of a step and the one with its score left the evaluation's events in the log."""
+def test_an_evaluation_that_will_be_repeated_is_truncated_and_its_step_is_kept(tmp_path, evaluated):
+    """A kill between the two checkpoints of an evaluated step leaves events of the evaluation in the log."""
     log = RunLog(tmp_path, 0, 0)
     for step in (2, 4):
-        log.line(f"step {step}/9, loss: 1.0")
-        log.scalars(step, {"loss/total": 1.0})
-        log.image(step, "image_label_prediction/a", np.zeros((2, 2, 3), np.uint8))
-        log.scalars(step, {"val/miou": 0.5, "val_iou/road": 0.5})
-        log.line(f"step {step}: mIoU 50.00 %")
+        log.write_line(f"step {step}/9, loss: 1.0")
+        log.add_scalars(step, {"loss/total": 1.0})
+        log.add_image(step, "image_label_prediction/a", np.zeros((2, 2, 3), np.uint8))
+        log.add_scalars(step, {"val/miou": 0.5, "val_iou/road": 0.5})
+        log.write_line(f"step {step}: mIoU 50.00 %")
     log.close()
     RunLog(tmp_path, 4, evaluated).close()
     steps = ["step 2/9", "step 2: ", "step 4/9", "step 4: "]
@@ -45,7 +45,7 @@ def test_an_evaluation_that_will_be_repeated_is_cut_and_its_step_is_kept(tmp_pat
     assert [entry[:2] for entry in tensorboard(tmp_path / "tensorboard")] == expected
 
 
-def test_a_line_and_an_event_that_a_kill_cut_short_go(tmp_path):
+def test_incomplete_lines_and_events_are_truncated(tmp_path):
     write(tmp_path, 1, 3, 0)
     (tmp_path / "train.log").open("a").write("step 4/9, lo")
     (events,) = (tmp_path / "tensorboard").iterdir()
@@ -56,7 +56,7 @@ def test_a_line_and_an_event_that_a_kill_cut_short_go(tmp_path):
     assert [entry[0] for entry in tensorboard(tmp_path / "tensorboard")] == [1, 2, 4]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "tensorboard").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write train\.log and tensorboard here"):
         RunLog(tmp_path, 0, 0)

@@ -1,4 +1,4 @@
-"""Steps, epochs and the schedule follow from the samples that a run has seen, whatever its batch sizes were."""
+"""Steps, epochs and the schedule derive from the samples that a run has seen, for any sequence of batch sizes."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def whole_run(config: TrainConfig, images: int, step_samples: int) -> int:
     return progress.steps_left(config, step_samples)
 
 
-def test_epochs_leave_out_the_incomplete_last_step_of_all_devices():
+def test_epochs_drop_the_incomplete_last_step():
     config = TrainConfig(epochs=3, batch_size=4)
     assert [whole_run(config, *sizes) for sizes in ((23, 4), (24, 4), (24, 8))] == [15, 18, 9]
     with pytest.raises(UserError, match=r"7 training images are fewer than a step of 8: lower train\.batch_size"):
@@ -34,17 +34,18 @@ def test_epochs_leave_out_the_incomplete_last_step_of_all_devices():
 
 
 def test_epochs_left_do_not_depend_on_the_batch_size_of_the_epochs_before():
-    """`epochs: 3` after one epoch at batch 2, resumed at batch 6: two epochs are left."""
+    """`epochs: 3` after one epoch at batch size 2, resumed at batch size 6: two epochs are left."""
     progress = Progress()
     progress.start(12, 2)
     for _ in range(6):
         progress.advance(2)
     assert (progress.epoch, progress.epoch_samples) == (1, 0)
-    assert progress.start(12, 6) == "a step has 6 samples; total_step counts steps of 2, as the run began"
+    expected = "a step has 6 samples; total_step counts steps of 2, the size at the start of the run"
+    assert progress.start(12, 6) == expected
     assert progress.steps_left(TrainConfig(epochs=3), 6) == 4
 
 
-def test_total_step_counts_steps_of_the_size_that_the_run_began_with():
+def test_total_step_counts_steps_of_the_initial_size():
     progress = Progress()
     progress.start(100, 16)
     for _ in range(20):
@@ -55,13 +56,13 @@ def test_total_step_counts_steps_of_the_size_that_the_run_began_with():
     assert progress.steps_left(TrainConfig(total_step=21), 12) == 2
 
 
-def test_the_position_of_an_older_checkpoint_follows_from_its_steps():
+def test_the_position_of_an_older_checkpoint_is_derived_from_its_steps():
     progress = Progress.from_dict({"step": 7, "samples": 28, "best_miou": 0.5, "of_another_version": 1})
     assert progress.start(10, 4) == ""
     assert (progress.epoch, progress.epoch_samples, progress.step_samples) == (3, 4, 4)
 
 
-def test_another_training_split_begins_a_new_epoch():
+def test_a_changed_training_split_starts_a_new_epoch():
     progress = Progress()
     progress.start(10, 4)
     progress.advance(4)
@@ -70,8 +71,8 @@ def test_another_training_split_begins_a_new_epoch():
 
 
 @given(images=st.integers(1, 40), step=st.integers(1, 8), total=st.integers(1, 60), by_epochs=st.booleans())
-def test_without_a_change_a_run_is_what_it_was_before_positions_were_stored(images, step, total, by_epochs):
-    """Sample n is image n % size of epoch n // size, and the learning rate is that of step / total_step, to the bit."""
+def test_an_unchanged_run_equals_earlier_versions_without_stored_positions(images, step, total, by_epochs):
+    """Sample n is image n % size of epoch n // size; the learning rate is bitwise that of step / total_step."""
     if images < step:
         return
     config = TrainConfig(epochs=total) if by_epochs else TrainConfig(total_step=total)
@@ -107,8 +108,8 @@ plans = st.lists(
 
 @settings(max_examples=300)
 @given(images=st.integers(1, 30), plan=plans)
-def test_any_sequence_of_resumes_shows_every_image_once_an_epoch(images, plan):
-    """But for fewer than a step, where steps do not divide the images."""
+def test_any_sequence_of_resumes_shows_every_image_once_per_epoch(images, plan):
+    """Except for the incomplete last step of an epoch."""
     now, seen, numbers = Progress(), Counter(), Counter()
     for batch, ranks, accumulated, (unit, length), survives in plan:
         step = batch * ranks * accumulated
@@ -120,7 +121,7 @@ def test_any_sequence_of_resumes_shows_every_image_once_an_epoch(images, plan):
             continue
         epoch = now.epoch
         now.start(images, step)
-        assert now.epoch == epoch or images - shown(seen, epoch) <= images % step  # what is left is left out
+        assert now.epoch == epoch or images - shown(seen, epoch) <= images % step  # the rest is dropped
         left = now.steps_left(config, step)
         if unit == "epochs":
             assert (left == 0) == (now.epoch >= length)

@@ -1,4 +1,4 @@
-"""One training step: the update, the overflow check, the scale, in graph and PyNative mode."""
+"""One training step: update, overflow check and loss scale, in graph and PyNative mode."""
 
 import mindspore as ms
 import numpy as np
@@ -20,7 +20,7 @@ def in_mode(request):
 
 
 class Product(nn.Cell):
-    """Loss = weight * mean(images): its gradient is mean(images), and overflows when asked to."""
+    """Loss = weight * mean(images). The gradient is mean(images) and overflows for large images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_an_overflowed_step_changes_no_weight(in_mode, kind):
     for _ in range(2):
         assert step(*batch(1.0))[2].asnumpy()
     assert step.loss_network.weight.asnumpy() == 0.0
-    assert step.loss_scale() == 1024  # dynamic: back after `window` good steps
+    assert step.loss_scale() == 1024  # dynamic: doubled after `window` finite steps
     expected = {"loss_scale.scale_value"} | ({"loss_scale.counter"} if kind == "dynamic" else set())
     assert set(step.loss_scale_parameters()) == expected
 
@@ -85,7 +85,7 @@ def test_gradients_are_clipped_by_their_global_norm_after_unscaling(in_mode):
 def test_accumulated_batches_make_one_update_with_their_mean(in_mode, kind):
     step = make_step(kind, accumulate_steps=3, momentum=0.5, window=2)
     weight, velocity = 1.0, 0.0
-    assert not any("accumulated" in name for name in step.parameters_dict())  # nothing that a checkpoint would ask for
+    assert not any("accumulated" in name for name in step.parameters_dict())  # not in checkpoints
     for lr, values in ((0.5, (1.0, 2.0, 6.0)), (0.25, (4.0, 0.0, -1.0))):
         set_learning_rate(step.optimizer, lr)
         for number, value in enumerate(values):
@@ -96,11 +96,11 @@ def test_accumulated_batches_make_one_update_with_their_mean(in_mode, kind):
         velocity = 0.5 * velocity + sum(values) / 3
         weight -= lr * velocity
     assert step.loss_network.weight.asnumpy() == pytest.approx(weight, rel=1e-6)
-    assert step.loss_scale() == (1 if kind == "none" else 512)  # two good steps, not six
+    assert step.loss_scale() == (1 if kind == "none" else 512)  # two finite steps, not six
 
 
 @pytest.mark.parametrize("in_mode", MODES, indirect=True)
-def test_an_overflow_in_one_of_the_batches_skips_the_step_and_is_forgotten(in_mode):
+def test_an_overflow_in_one_accumulated_batch_skips_only_that_step(in_mode):
     step = make_step("dynamic", accumulate_steps=2, value=1024)
     set_learning_rate(step.optimizer, 0.5)
     step(*batch(1e36))

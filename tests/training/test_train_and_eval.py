@@ -1,4 +1,4 @@
-"""The entry scripts as a user runs them, on a tiny network and drawn scenes of 128 x 64."""
+"""train.py and eval.py with a tiny network on synthetic images of 128 x 64."""
 
 import json
 import re
@@ -22,7 +22,7 @@ TINY = _TINY.split()
 
 
 def losses(folder) -> dict[int, str]:
-    """{step: its losses and learning rate, as logged}"""
+    """Returns {step: logged losses and learning rate}."""
     lines = (folder / "train.log").read_text().splitlines()
     return {int(m[1]): m[2] for line in lines if (m := re.match(r"step (\d+)/\d+, (.*), cost", line))}
 
@@ -43,14 +43,14 @@ def train(run_script, demo):
 
 @pytest.fixture(scope="module")
 def straight(train, tmp_path_factory):
-    """A run of 8 steps in graph mode with a dynamic loss scale, evaluated at its end."""
+    """A run of 8 steps in graph mode with a dynamic loss scale, evaluated at the end."""
     folder = tmp_path_factory.mktemp("straight")
     done = train(folder, "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3", "--run_eval", "True")
     assert done.returncode == 0, done.stderr
     return folder, done
 
 
-def test_training_writes_checkpoints_log_and_config_and_says_little(straight):
+def test_training_writes_checkpoints_log_and_config_without_warnings(straight):
     folder, done = straight
     assert {file.name for file in (folder / "checkpoint").iterdir()} == {
         "latest.ckpt", "best.ckpt", "OCRNet_hrnet_tiny_4_rank0.ckpt", "OCRNet_hrnet_tiny_8_rank0.ckpt",
@@ -64,7 +64,7 @@ def test_training_writes_checkpoints_log_and_config_and_says_little(straight):
 
 
 @pytest.mark.slow
-def test_evaluating_sizes_that_are_not_compiled_leaves_training_alone(train, straight, tmp_path):
+def test_evaluating_uncompiled_sizes_does_not_affect_training(train, straight, tmp_path):
     flags = "--ms_loss_scaler dynamic --set train.loss_scale.window=3 --run_eval True --set eval.batch_size=2"
     done = train(tmp_path, *flags.split(), "--set", "eval.interval=4")  # the fifth image is a batch of its own
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ def test_mixed_precision_trains_within_rounding_of_float32(train, straight, tmp_
     assert mixed == pytest.approx(full, rel=5e-3) and mixed != full
 
 
-def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, straight, demo, tmp_path):
+def test_evaluation_counts_every_pixel_once_and_writes_its_scores(run_script, straight, demo, tmp_path):
     folder, done = straight
     result, base = tmp_path / "result.json", ["--config", CONFIG_FILE, "--dataset_dir", demo, *TINY]
     evaluated = run_script(
@@ -146,7 +146,7 @@ def test_evaluation_counts_every_pixel_once_and_writes_what_it_says(run_script, 
     assert len(list((tmp_path / "images").glob("*.png"))) == 3
 
 
-def test_a_damaged_pair_does_not_cost_the_evaluation_of_the_others(run_script, untrained, demo, tmp_path):
+def test_a_damaged_pair_is_skipped_in_evaluation(run_script, untrained, demo, tmp_path):
     data, result = tmp_path / "data", tmp_path / "result.json"
     shutil.copytree(demo, data)
     images = sorted((data / "leftImg8bit" / "val").rglob("*.png"))
@@ -154,12 +154,12 @@ def test_a_damaged_pair_does_not_cost_the_evaluation_of_the_others(run_script, u
     base = ["--config", CONFIG_FILE, "--dataset_dir", data, *untrained.flags, "--ckpt_path", untrained.path]
     done = run_script("eval.py", *base, "--result_json", result, "--save_predictions", tmp_path / "png")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "1 of 5 pairs failed, the results are of the others" in done.stderr
+    assert "1 of 5 pairs failed and are not in the results" in done.stderr
     assert str(images[1]) in done.stderr
     assert json.loads(result.read_text())["images"] == 4 and len(list((tmp_path / "png").glob("*.png"))) == 4
 
 
-def test_a_fresh_run_sets_an_earlier_one_aside(train, straight, tmp_path):
+def test_a_new_run_archives_an_earlier_one(train, straight, tmp_path):
     shutil.copytree(straight[0], tmp_path / "run")
     done = train(tmp_path / "run", "--total_step", "1", "--ms_mode", "1")
     assert done.returncode == 0 and "an earlier run was here" in done.stdout
@@ -169,7 +169,7 @@ def test_a_fresh_run_sets_an_earlier_one_aside(train, straight, tmp_path):
 
 
 @pytest.mark.slow
-def test_resume_auto_goes_on_or_starts(train, straight, tmp_path):
+def test_resume_auto_resumes_or_starts_a_run(train, straight, tmp_path):
     shutil.copytree(straight[0], tmp_path / "run")
     flags = ["--resume_ckpt", "auto", "--ms_loss_scaler", "dynamic", "--ms_mode", "1"]
     assert "after step 8" in train(tmp_path / "run", *flags).stdout

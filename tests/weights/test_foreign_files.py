@@ -20,7 +20,7 @@ from peers import DATA
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
 def test_pytorch_files_are_read_without_pytorch(name: str) -> None:
-    """Written by PyTorch 2.13: {meta, state_dict, optimizer}, new and old format, seed 0."""
+    """The files were written by PyTorch 2.13: {meta, state_dict, optimizer}, new and old format, seed 0."""
     tensors, others = read_tensors(DATA / name)
     assert others == ["meta", "optimizer"]
     weight = tensors["conv.weight"]
@@ -53,24 +53,24 @@ def _write_zip(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_no_code_in_a_pickle_is_run(tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    content = pickle.dumps({"state_dict": OrderedDict(weight=_Attack(trap))}, protocol=2)
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    created = tmp_path / "created"
+    content = pickle.dumps({"state_dict": OrderedDict(weight=_Attack(created))}, protocol=2)
     with pytest.raises(UserError, match="no tensors"):
         read_tensors(_write_zip(tmp_path / "attack.pth", content))
-    assert not trap.exists()
-    pickle.loads(content)  # the attack is real
-    assert trap.exists()
+    assert not created.exists()
+    pickle.loads(content)  # with Python's pickle, the attack works
+    assert created.exists()
 
 
 class _Tensor:
-    """Pickles as PyTorch's tensors do."""
+    """Is pickled like a PyTorch tensor."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
 
     def __reduce__(self):
-        return foreign_files._rebuild_tensor, self.arguments
+        return foreign_files.rebuild_tensor, self.arguments
 
 
 class _FloatStorage:
@@ -93,12 +93,12 @@ class _Pickler(pickle.Pickler):
         (3, (2,), (-1,), False),
     ],
 )
-def test_tensors_stay_inside_their_storage(tmp_path: Path, offset, shape, strides, good: bool) -> None:
+def test_tensors_beyond_their_storage_are_errors(tmp_path: Path, offset, shape, strides, good: bool) -> None:
     content = io.BytesIO()
     _Pickler(content, 2).dump({"w": _Tensor(_FloatStorage(), offset, shape, strides)})
     renamed = (
         content.getvalue()
-        .replace(b"cocrnet.weights.foreign_files\n_rebuild_tensor\n", b"ctorch._utils\n_rebuild_tensor_v2\n")
+        .replace(b"cocrnet.weights.foreign_files\nrebuild_tensor\n", b"ctorch._utils\n_rebuild_tensor_v2\n")
         .replace(f"c{__name__}\n_FloatStorage\n".encode(), b"ctorch\nFloatStorage\n")
     )
     file = _write_zip(tmp_path / "view.pth", renamed)
@@ -111,7 +111,7 @@ def test_tensors_stay_inside_their_storage(tmp_path: Path, offset, shape, stride
 
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
-def test_a_file_cut_short_is_named(tmp_path: Path, name: str) -> None:
+def test_truncated_files_are_errors(tmp_path: Path, name: str) -> None:
     whole = (DATA / name).read_bytes()
     cut = tmp_path / "cut.pth"
     for length in range(2, len(whole), 97):
@@ -120,12 +120,12 @@ def test_a_file_cut_short_is_named(tmp_path: Path, name: str) -> None:
             read_tensors(cut)
 
 
-def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+def test_missing_and_other_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no\.pth: weight file not found"):
         read_tensors(tmp_path / "no.pth")
     foreign = tmp_path / "foreign.pth"
     foreign.write_bytes(pickle.dumps({"weight": 1}))
-    with pytest.raises(UserError, match="not PyTorch's"):
+    with pytest.raises(UserError, match="not a PyTorch file"):
         read_tensors(foreign)
     foreign = tmp_path / "foreign.safetensors"
     foreign.write_bytes(b"no such thing")
@@ -141,7 +141,7 @@ def test_safetensors(tmp_path: Path) -> None:
 
 
 def safetensors_with_header(path: Path, length: int) -> Path:
-    """A file of one tensor whose header is padded with spaces to `length` bytes, as the format allows."""
+    """Writes a file with one tensor whose header is padded with spaces to `length` bytes, as the format allows."""
     header = b'{"w":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'.ljust(length)
     path.write_bytes(length.to_bytes(8, "little") + header + np.arange(3, dtype="<f4").tobytes())
     return path
@@ -149,21 +149,21 @@ def safetensors_with_header(path: Path, length: int) -> Path:
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.ckpt"])
 @pytest.mark.parametrize("length", [0x80, 0x0280, 0x4B50, 0x0A0A, 0x7B])
-def test_a_header_of_any_length_is_no_pickle_zip_archive_or_checkpoint(tmp_path: Path, name: str, length: int) -> None:
-    """0x80 begins a pickle, 0x4B50 is the zip archives' PK, 0x0A begins a checkpoint."""
+def test_safetensors_with_a_header_of_any_length(tmp_path: Path, name: str, length: int) -> None:
+    """Pickles start with 0x80, zip archives with 0x4B50 (PK), checkpoints with 0x0A."""
     tensors, others = read_tensors(safetensors_with_header(tmp_path / name, length))
     assert tensors["w"].tolist() == [0, 1, 2] and others == []
 
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin", ".pt"])
-def test_pytorch_files_are_known_by_their_content_whatever_they_are_called(tmp_path: Path, name, suffix) -> None:
+def test_pytorch_files_are_detected_by_their_content(tmp_path: Path, name, suffix) -> None:
     file = tmp_path / f"weights{suffix}"
     file.write_bytes((DATA / name).read_bytes())
     assert read_tensors(file)[0]["bn.weight"].tolist() == [0, 1, 2, 3]
 
 
-def test_a_header_longer_than_its_file_is_named(tmp_path: Path) -> None:
+def test_a_header_longer_than_its_file_is_an_error(tmp_path: Path) -> None:
     file = safetensors_with_header(tmp_path / "cut.safetensors", 0x280)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match=r"cut\.safetensors: not a readable weight file"):
@@ -171,7 +171,7 @@ def test_a_header_longer_than_its_file_is_named(tmp_path: Path) -> None:
 
 
 def test_training_checkpoints_of_mindspore_lab(tmp_path: Path) -> None:
-    """The optimizer's entries and the unused 1000-class head are listed with a reason."""
+    """The entries of the optimizer and of the 1000-class head are listed as unused, with a reason."""
     file = tmp_path / "train.ckpt"
     names = [
         "backbone.conv1.weight",

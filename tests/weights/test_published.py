@@ -1,4 +1,4 @@
-"""Same weights and input, same logits; same batch, same losses, gradients and running statistics as the peers."""
+"""With the same weights, logits, losses, gradients and running statistics equal those of the published projects."""
 
 from functools import cache
 
@@ -28,7 +28,7 @@ from peers import (
 
 SMALL = sorted(DATA.glob("golden_*.npz"))
 WHOLE = sorted(SHARED.glob("*.json")) if SHARED.is_dir() else []
-needs_shared = pytest.mark.skipif(not WHOLE, reason="the whole goldens lie beside the repository")
+needs_shared = pytest.mark.skipif(not WHOLE, reason="the complete reference files are not in the repository")
 
 
 def check_logits(golden: Golden) -> None:
@@ -36,13 +36,13 @@ def check_logits(golden: Golden) -> None:
     converted(network, golden.source, golden.tensors())
     network.set_train(False)
     main, auxiliary = network(Tensor(golden_input()))
-    limit = 5 * golden.error  # the peer's own float32 against its float64
+    limit = 5 * golden.error  # the error of the other project's float32 against its float64
     assert np.abs(main.asnumpy()[:, :, golden.rows] - golden.main).max() <= limit[0]
     assert np.abs(auxiliary.asnumpy()[:, :, golden.auxiliary_rows] - golden.auxiliary).max() <= limit[1]
     if golden.final_argmax is not None:
         final = resize(main, (128, 256), "bilinear", golden.model.align_corners).asnumpy()
         first, second = np.sort(final, axis=1)[:, -1], np.sort(final, axis=1)[:, -2]
-        # the classes are the peer's but where the best two are closer than rounding, which differs between processors
+        # classes may differ only if the best two logits are closer than rounding errors, which depend on the processor
         clear = first - second > 2 * golden.error[0]
         assert (final.argmax(axis=1) == golden.final_argmax)[clear].all() and clear.mean() > 0.99
         step = 256 // golden.final_row64.shape[2]
@@ -50,25 +50,25 @@ def check_logits(golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
-def test_logits_are_the_peers(path) -> None:
+def test_logits_equal_the_reference(path) -> None:
     check_logits(Golden(path))
 
 
 @pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
-def test_all_logits_are_the_peers(path) -> None:
+def test_all_logits_equal_the_reference(path) -> None:
     check_logits(Golden(path))
 
 
-ODD = dict(np.load(DATA / "odd_sizes.npz"))  # by compare_with_peers.py --write
-FAST = ("mmseg_hr18s", "ssseg16_w18s")  # ssseg16: sssegmentation 1.6.0, whose stem lacks a ReLU
+ODD = dict(np.load(DATA / "odd_sizes.npz"))  # written by compare_with_peers.py --write
+FAST = ("mmseg_hr18s", "ssseg16_w18s")  # ssseg16: sssegmentation 1.6.0, whose stem has no ReLU
 ODD_CASES = sorted({tuple(key.split("/")[:2]) for key in ODD})
 
 
 @cache
 def published(model: str) -> tuple[Golden, OCRNet]:
-    """A golden and its network; one for all sizes, in evaluation only."""
+    """Returns the reference of a model and our network with its weights, in evaluation mode."""
     golden = Golden(DATA / f"golden_{model.replace('ssseg16', 'ssseg')}.npz")
     network = OCRNet(model_config(model)[1], 19)
     converted(network, golden.source, golden.tensors())
@@ -79,10 +79,10 @@ def published(model: str) -> tuple[Golden, OCRNet]:
     ("model", "size"),
     [pytest.param(*case, marks=[] if case[0] in FAST else [pytest.mark.slow]) for case in ODD_CASES],
 )
-def test_logits_are_the_peers_at_sizes_that_are_no_multiple_of_32(model: str, size: str) -> None:
+def test_logits_equal_the_reference_at_sizes_that_are_not_multiples_of_32(model: str, size: str) -> None:
     golden, network = published(model)
     shape = tuple(map(int, size.split("x")))
-    images = np.concatenate([odd_input(shape), odd_input(shape)[..., ::-1]])  # in a batch each image is on its own
+    images = np.concatenate([odd_input(shape), odd_input(shape)[..., ::-1]])  # the images of a batch are independent
     main, auxiliary = network(Tensor(images))
     expected = {part: ODD[f"{model}/{size}/{part}"] for part in ("main", "auxiliary", "classes")}
     limit = 1e-4 * np.abs(expected["main"]).max()
@@ -95,7 +95,7 @@ def test_logits_are_the_peers_at_sizes_that_are_no_multiple_of_32(model: str, si
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["tta", "slide"])
 @pytest.mark.parametrize("size", ["33x33", "125x251"])
-def test_other_modes_of_evaluation_find_mmsegmentations_classes(mode: str, size: str) -> None:
+def test_tta_and_sliding_window_equal_mmsegmentation(mode: str, size: str) -> None:
     golden, network = published("mmseg_hr18s")
     found = predict(network, golden.model, tuple(map(int, size.split("x"))), mode)
     assert (at_places(size, found, CLASS_PLACES) == ODD[f"mmseg_hr18s/{size}/{mode}"]).mean() >= 0.998
@@ -106,19 +106,19 @@ BOTH_MEANS = pytest.mark.parametrize(("key", "average"), [("avg0", "all"), ("avg
 
 @pytest.mark.slow
 @BOTH_MEANS
-def test_gradients_are_mmsegmentations(key: str, average: str) -> None:
+def test_gradients_equal_mmsegmentation(key: str, average: str) -> None:
     check_gradients(dict(np.load(DATA / "gradients_mmseg_hr18s.npz")), key, average)
 
 
 @needs_shared
 @BOTH_MEANS
-def test_all_gradients_are_mmsegmentations(key: str, average: str) -> None:
+def test_all_gradients_equal_mmsegmentation(key: str, average: str) -> None:
     data = dict(np.load(SHARED / "grad_mmseg_hr18s.npz"))
     check_gradients({**data, "names": "\n".join(data["names"])}, key, average)
 
 
 def check_gradients(data: dict[str, np.ndarray], key: str, average: str) -> None:
-    """Losses, gradients and BatchNorm's running statistics of one training step; `key` chooses the mean."""
+    """Compares losses, gradients and BatchNorm's running statistics of one training step; `key` selects the mean."""
     network = OCRNet(ModelConfig(), 19)
     conversion = converted(network, "mmseg", Golden(DATA / "golden_mmseg_hr18s.npz").tensors())
     parameters = network.parameters_dict()
@@ -167,7 +167,9 @@ HRNET_OCR = dict(align_corners=True, conv_bias=True)
         ("hrnet_w48", HRNET_OCR, {19: 70.373, 21: 70.375, 150: 70.534}),
     ],
 )
-def test_parameters_are_the_published_ones(backbone: str, options: dict, millions: dict[int, float]) -> None:
+def test_number_of_parameters_equals_the_published_one(
+    backbone: str, options: dict, millions: dict[int, float]
+) -> None:
     for classes, expected in millions.items():
         network = OCRNet(ModelConfig(backbone=backbone, **options), classes)
         assert round(count_parameters(network) / 1e6, 3) == expected
@@ -177,6 +179,6 @@ def test_parameters_are_the_published_ones(backbone: str, options: dict, million
     ("backbone", "options", "gflops"),
     [("hrnet_w18_small", {}, 177.7), ("hrnet_w18", {}, 213.0), ("resnet50_v1c_d8", MMSEG_RESNET, 611.5)],
 )
-def test_flops_are_the_published_ones(backbone: str, options: dict, gflops: float) -> None:
+def test_flops_equal_the_published_ones(backbone: str, options: dict, gflops: float) -> None:
     flops = count_flops(OCRNet(ModelConfig(backbone=backbone, **options), 19), 512, 1024)
     assert round(flops / 1e9, 1) == gflops

@@ -1,8 +1,7 @@
-"""Folders to and from a bucket, `obs://bucket/folder` or `s3://`: with bucket_client.py the only file that knows OBS.
-Nothing of training.
+"""Downloads and uploads folders from and to a bucket, `obs://bucket/folder` or `s3://`. Independent of training.
 
-The bucket itself is the record of what was done: its listing tells sizes and MD5s, an unfinished multipart upload its
-parts. A transfer that was killed at any moment is simply begun again and sends what is missing.
+The state is in the bucket only: the listing has sizes and MD5s, an unfinished multipart upload its parts. A killed
+transfer resumes when it is started again. Only this file and bucket_client.py use the OBS SDK.
 """
 
 import hashlib
@@ -20,16 +19,16 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from ocrnet.cloud.bucket_client import Client, Refused, TransientError
+from ocrnet.cloud.bucket_client import Client, RequestRefused, TransientError
 from ocrnet.errors import UserError
 from ocrnet.runtime import device, progress
 
 PART = 8 << 20
-"""Bytes. A larger file is sent in parts of this size."""
+"""Part size in bytes; larger files use multipart uploads."""
 _workers = 8
-_rate = 0.0  # bytes a second of each worker; 0: as fast as it goes
+_rate = 0.0  # bytes per second of each worker; 0: unlimited
 _SCRATCH = ".fetching"
-_MD5 = "md5chksum"  # the metadata that Huawei's own tools write
+_MD5 = "md5chksum"  # metadata key of Huawei's tools
 
 T = TypeVar("T")
 Outdated = Callable[[set[str]], Iterable[str]]
@@ -43,30 +42,34 @@ class ObjectInfo(NamedTuple):
 
 
 def throttle() -> None:
-    """From now on read and send with one worker and 4 MB/s for each core: 2 % of what a training could use."""
+    """Limit reading and uploading to one worker and 4 MB/s per core, about 2 % of the CPU time of a training."""
     global _workers, _rate
     _workers, _rate = 1, 4e6 * device.cores()
 
 
 def is_url(place: str | None) -> bool:
-    """Whether it is in a bucket; anything else is a path on this machine."""
+    """Returns whether `place` is a bucket URL; anything else is a local path."""
     return bool(place) and place.startswith(("obs://", "s3://"))
 
 
-def names(url: str) -> set[str]:
-    """What lies under a URL, relative to it. Raises UserError: no access, or the server cannot be reached."""
+def list_files(url: str) -> set[str]:
+    """Returns the object names under a URL, relative to it.
+
+    Raises:
+        UserError: no access, or the server cannot be reached.
+    """
     if mox := _moxing():
         return set(mox.list_directory(url, recursive=True)) if mox.exists(url) else set()
     return set(_Bucket(url).objects())
 
 
-def fetch(url: str, folder: Path) -> None:
-    """Bring all that lies under `url`, or the one object that it names, into `folder`.
+def download(url: str, folder: Path) -> None:
+    """Download all objects under `url`, or the single object `url`, into `folder`.
 
-    Files that are the same already are left alone; others get their name when they are whole and their MD5 is right.
+    Skips identical files. A file gets its name after it is complete and its MD5 was verified.
 
     Raises:
-        UserError: nothing there, no room, no access, or the server cannot be reached.
+        UserError: no objects, not enough space, no access, or the server cannot be reached.
     """
     scratch = folder / _SCRATCH
     try:
@@ -79,21 +82,23 @@ def fetch(url: str, folder: Path) -> None:
             for file in [file for file in scratch.rglob("*") if file.is_file()]:
                 _move(file, folder / file.relative_to(scratch))
         else:
-            _Bucket(url).fetch(folder, scratch)
+            _Bucket(url).download(folder, scratch)
         shutil.rmtree(scratch)
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: cannot write what comes from {url}: {error.strerror or error}. Mend "
-            "this and start again: what has come is not fetched twice."
+            f"{error.filename or folder}: cannot write files from {url}: {error.strerror or error}. Fix this and start "
+            "again: completed downloads are kept."
         ) from None
 
 
-def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated: Outdated = lambda stored: ()) -> None:
-    """Send files of `folder`, by their names relative to it, to `url`; what is there already is left alone.
+def upload(
+    folder: Path, files: Iterable[str], url: str, last: str = "", outdated: Outdated = lambda stored: ()
+) -> None:
+    """Upload files of `folder`, given relative to it, to `url`. Skips identical objects.
 
     Args:
-        last: a file that is opened first and sent when all others are there: what it stands for is never missing.
-        outdated: names the objects to remove, among all that lie under `url`.
+        last: a file that is opened first and uploaded after all others, so that the files it refers to exist.
+        outdated: returns which of the object names under `url` to delete.
 
     Raises:
         UserError: a file cannot be read, no access, or the server cannot be reached.
@@ -101,14 +106,14 @@ def push(folder: Path, files: Iterable[str], url: str, last: str = "", outdated:
     others = sorted(set(files) - {last})
     try:
         if mox := _moxing():
-            _each(lambda name: mox.copy(str(folder / name), f"{url}/{name}"), others)
+            _parallel_map(lambda name: mox.copy(str(folder / name), f"{url}/{name}"), others)
             if last and (folder / last).exists():
                 mox.copy(str(folder / last), f"{url}/{last}")
-            _each(lambda name: mox.remove(f"{url}/{name}"), outdated(names(url)))
+            _parallel_map(lambda name: mox.remove(f"{url}/{name}"), outdated(list_files(url)))
         else:
-            _Bucket(url).push(folder, others, last, outdated)
+            _Bucket(url).upload(folder, others, last, outdated)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: cannot send this to {url}: {error.strerror or error}") from None
+        raise UserError(f"{error.filename or folder}: cannot upload this to {url}: {error.strerror or error}") from None
 
 
 class _Bucket:
@@ -121,11 +126,11 @@ class _Bucket:
         self.moved, self.lock = 0, Lock()
 
     def objects(self) -> dict[str, ObjectInfo]:
-        """{name under the URL: object}; the one object that the URL itself names has the name ""."""
+        """Returns {name under the URL: object}. An object with exactly this URL has the name ""."""
         found: dict[str, ObjectInfo] = {}
         start, more = None, True
         while more:
-            page = self.client.ask("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
+            page = self.client.call("listObjects", prefix=self.prefix, marker=start, max_keys=1000).body
             for entry in page.contents:
                 name = entry.key.removeprefix(self.prefix)
                 if not entry.key.endswith("/") and (not self.prefix or not name or name[0] == "/"):
@@ -134,39 +139,45 @@ class _Bucket:
             more = page.is_truncated
         return found
 
-    def fetch(self, folder: Path, scratch: Path) -> None:
+    def download(self, folder: Path, scratch: Path) -> None:
         stored = self.objects()
         if not stored:
-            raise UserError(f"{self.url}: nothing is there")
+            raise UserError(f"{self.url}: no objects found")
         if "" in stored:
             self.prefix, _, name = self.prefix.rpartition("/")
             stored = {name: stored[""]}
         if bad := [name for name in stored if name[0] == "/" or ".." in PurePosixPath(name).parts]:
-            raise UserError(f"{self.url}/{bad[0]}: this name leads out of the folder; rename the object")
+            raise UserError(f"{self.url}/{bad[0]}: this name points outside the folder; rename the object")
 
-        same = _each(lambda name: self._same(folder / name, name, stored[name]), stored)
-        wanted = [name for name in stored if not same[name]]
-        size = sum(stored[name].size for name in wanted)
+        same = _parallel_map(lambda name: self._same(folder / name, name, stored[name]), stored)
+        downloads = [name for name in stored if not same[name]]
+        size = sum(stored[name].size for name in downloads)
         room = shutil.disk_usage(folder).free + sum(file.stat().st_size for file in scratch.iterdir())
         if size > room:
-            raise UserError(f"{folder}: {self.url} needs {size / 1e9:.2f} GB, there is room for {room / 1e9:.2f} GB")
-        self._begin(size)
-        _each(lambda name: self._get(name, stored[name], folder, scratch), wanted)
-        self._end(f"{len(wanted)} of {len(stored)} files fetched")
-        here = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-        if more := {name for name in here - stored.keys() if not name.startswith(_SCRATCH)}:
-            print(f"warning: {folder} has {len(more)} files that are not there, such as {min(more)}", file=sys.stderr)
+            raise UserError(f"{folder}: {self.url} needs {size / 1e9:.2f} GB, {room / 1e9:.2f} GB are free")
+        self._open_bar(size)
+        _parallel_map(lambda name: self._get(name, stored[name], folder, scratch), downloads)
+        self._close_bar(f"{len(downloads)} of {len(stored)} files downloaded")
+        local = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+        if more := {name for name in local - stored.keys() if not name.startswith(_SCRATCH)}:
+            print(
+                f"warning: {folder} has {len(more)} files that are not in the bucket, such as {min(more)}",
+                file=sys.stderr,
+            )
 
-    def push(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
-        stored, unfinished = self.objects(), self._unfinished()
-        self._begin(0)
+    def upload(self, folder: Path, others: list[str], last: str, outdated: Outdated) -> None:
+        stored, unfinished = self.objects(), self._unfinished_uploads()
+        self._open_bar(0)
         sent: list[bool] = []
 
         def send(name: str, file: BinaryIO) -> None:
             sent.append(self._put(name, file, stored.get(name), unfinished.get(name, [])))
 
         def send_if_small(name: str) -> bool:
-            with suppress(FileNotFoundError), (folder / name).open("rb") as file:  # old checkpoints go meanwhile
+            with (
+                suppress(FileNotFoundError),
+                (folder / name).open("rb") as file,
+            ):  # old checkpoints may be deleted meanwhile
                 if os.fstat(file.fileno()).st_size > PART:
                     return False
                 send(name, file)
@@ -174,20 +185,20 @@ class _Bucket:
 
         with ExitStack() as opened:
             final = opened.enter_context((folder / last).open("rb")) if (folder / last).is_file() else None
-            for name, done in sorted(_each(send_if_small, others).items()):
-                if not done:  # one after the other, the parts of each in parallel
+            for name, done in sorted(_parallel_map(send_if_small, others).items()):
+                if not done:  # large files one by one, with parallel parts
                     with suppress(FileNotFoundError), (folder / name).open("rb") as file:
                         send(name, file)
             if final:
                 send(last, final)
         for name in outdated(set(stored)):
-            self.client.ask("deleteObject", self._key(name))
-        for name, uploads in unfinished.items():  # of files that are no more, or that are there already
+            self.client.call("deleteObject", self._key(name))
+        for name, uploads in unfinished.items():  # of deleted files, or files already in the bucket
             for upload in uploads:
                 self._abort(name, upload)
-        self._end(f"{sum(sent)} of {len(sent)} files sent")
+        self._close_bar(f"{sum(sent)} of {len(sent)} files uploaded")
 
-    def _begin(self, size: int) -> None:
+    def _open_bar(self, size: int) -> None:
         self.bar = progress.bar(total=size, desc=self.url, unit="B", unit_scale=True, leave=False)
 
     def _count(self, size: int) -> None:
@@ -195,27 +206,27 @@ class _Bucket:
             self.moved += size
             self.bar.update(size)
 
-    def _end(self, done: str) -> None:
+    def _close_bar(self, done: str) -> None:
         self.bar.close()
-        progress.say(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others were the same")
+        progress.write(f"{self.url}: {done} ({self.moved / 1e6:.1f} MB), the others are unchanged")
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def _md5(self, name: str, stored: ObjectInfo | None = None) -> str:
-        """MD5 of an object's content; "" when whoever sent it in parts did not write it down."""
+        """Returns the MD5 of an object; "" if it was uploaded in parts without MD5 metadata."""
         if stored and re.fullmatch("[0-9a-f]{32}", stored.etag):
             return stored.etag
-        return dict(self.client.ask("getObjectMetadata", self._key(name)).header).get(_MD5, "")
+        return dict(self.client.call("getObjectMetadata", self._key(name)).header).get(_MD5, "")
 
     def _same(self, file: Path, name: str, stored: ObjectInfo) -> bool:
         if not file.is_file() or file.stat().st_size != stored.size:
             return False
         with file.open("rb") as content:
-            return self._md5(name, stored) in ("", _digest(content, stored.size))
+            return self._md5(name, stored) in ("", _file_md5(content, stored.size))
 
     def _get(self, name: str, stored: ObjectInfo, folder: Path, scratch: Path) -> None:
-        """Fetch one object. What an earlier try or run has brought of the same content is kept."""
+        """Download one object. Continues a partial download of the same content."""
         part = scratch / hashlib.md5(f"{name} {stored}".encode()).hexdigest()
         expected = self._md5(name, stored)
 
@@ -225,7 +236,7 @@ class _Bucket:
                     start = self.client.sdk.GetObjectHeader(range=f"{file.tell()}-")
                     stream = self.client.request("getObject", self._key(name), headers=start).body
                     if stream.etag.strip('"') != stored.etag:
-                        raise UserError(f"{self.url}/{name}: was changed while it was fetched; start again")
+                        raise UserError(f"{self.url}/{name}: changed during the download; start again")
                     try:
                         while block := self.client.read(stream.response):
                             file.write(block)
@@ -233,18 +244,18 @@ class _Bucket:
                     finally:
                         stream.response.close()
                     file.flush()
-                if file.tell() == stored.size and expected in ("", _digest(file, stored.size)):
+                if file.tell() == stored.size and expected in ("", _file_md5(file, stored.size)):
                     return
             part.unlink()
-            raise TransientError("what came has not the size and MD5 of what lies there")
+            raise TransientError("size or MD5 of the download does not match the object")
 
         self.client.retry(attempt)
         _move(part, folder / name)
 
     def _put(self, name: str, file: BinaryIO, stored: ObjectInfo | None, unfinished: list[str]) -> bool:
-        """Send a file as it is now (it may grow meanwhile); False when the same lies there."""
+        """Upload a file at its current size (it may grow meanwhile). Returns False if the object is identical."""
         size = os.fstat(file.fileno()).st_size
-        md5 = _digest(file, size)
+        md5 = _file_md5(file, size)
         if stored and stored.size == size and self._md5(name, stored) == md5:
             return False
         self.bar.total += size
@@ -262,7 +273,7 @@ class _Bucket:
             return os.pread(file.fileno(), min(length, size - (number - 1) * length), (number - 1) * length)
 
         upload, there = "", {}
-        for candidate in unfinished:  # is one of them the beginning of this file?
+        for candidate in unfinished:  # look for an upload of this file's first parts
             parts = self._parts(key, candidate)
             equal = (n in numbers and hashlib.md5(block(n)).hexdigest() == parts[n] for n in parts)
             if parts and not upload and all(equal):
@@ -270,62 +281,62 @@ class _Bucket:
             else:
                 self._abort(name, candidate)
         if not upload:
-            upload = self.client.ask("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
+            upload = self.client.call("initiateMultipartUpload", key, metadata={_MD5: md5}).body.uploadId
 
         def send(number: int) -> str:
             return self._put_block("uploadPart", key, block(number), {"partNumber": number, "uploadId": upload})
 
-        there |= _each(send, [number for number in numbers if number not in there])
+        there |= _parallel_map(send, [number for number in numbers if number not in there])
         parts = [self.client.sdk.CompletePart(number, there[number]) for number in numbers]
         try:
-            self.client.ask(
+            self.client.call(
                 "completeMultipartUpload", key, upload, self.client.sdk.CompleteMultipartUploadRequest(parts)
             )
-        except Refused as error:  # it may have been heard at an earlier try whose answer was lost
+        except RequestRefused as error:  # an earlier try may have succeeded without its response arriving
             if name not in self.objects() or self._md5(name) != md5:
                 raise error from None
         if self._md5(name) != md5 and unfinished:
-            # begun when the file was shorter, with the MD5 that it had then
+            # the upload was started with the MD5 of an earlier, shorter file
             self._put_parts(name, file, size, md5, [])
 
     def _put_block(self, method: str, key: str, data: bytes, options: dict[str, Any]) -> str:
-        """Send bytes; the server refuses them when their MD5, which is returned, is wrong."""
+        """Upload bytes. The server verifies their MD5, which is returned."""
         digest = hashlib.md5(data)
         check = b64encode(digest.digest()).decode()
         whole = {"headers": self.client.sdk.PutObjectHeader(md5=check, contentLength=len(data))}
         options |= whole if method == "putContent" else {"md5": check, "partSize": len(data)}
-        # a stream, because the SDK makes a text for its log of bytes
+        # a stream, because the SDK converts bytes to text for its log
         self.client.retry(lambda: self.client.request(method, key, content=BytesIO(data), **options))
         self._count(len(data))
         _pause(len(data))
         return digest.hexdigest()
 
-    def _unfinished(self) -> dict[str, list[str]]:
-        """{name: ids of multipart uploads that nobody has completed}."""
+    def _unfinished_uploads(self) -> dict[str, list[str]]:
+        """Returns {name: ids of unfinished multipart uploads}."""
         found: dict[str, list[str]] = {}
         prefix = self._key("")
         request = self.client.sdk.ListMultipartUploadsRequest(prefix=prefix)
-        for entry in self.client.ask("listMultipartUploads", multipart=request).body.upload:
+        for entry in self.client.call("listMultipartUploads", multipart=request).body.upload:
             found.setdefault(entry.key.removeprefix(prefix), []).append(entry.uploadId)
         return found
 
     def _parts(self, key: str, upload: str) -> dict[int, str]:
-        """{number: MD5} of the parts that a multipart upload has."""
+        """Returns {number: MD5} of the parts of a multipart upload."""
         found: dict[int, str] = {}
         more = True
         while more:
-            page = self.client.ask("listParts", key, upload, partNumberMarker=max(found, default=None)).body
+            page = self.client.call("listParts", key, upload, partNumberMarker=max(found, default=None)).body
             found |= {part.partNumber: part.etag.strip('"') for part in page.parts}
             more = page.isTruncated
         return found
 
     def _abort(self, name: str, upload: str) -> None:
-        with suppress(Refused):  # it is done or gone
-            self.client.ask("abortMultipartUpload", self._key(name), upload)
+        with suppress(RequestRefused):  # completed or aborted already
+            self.client.call("abortMultipartUpload", self._key(name), upload)
 
 
 def _moxing() -> Any:
-    """ModelArts' own file functions, which have the job's credentials; PyPI's package of this name is another one."""
+    """Returns ModelArts' file module, which has the job's credentials, or None. PyPI's moxing is another package."""
     try:
         import moxing
     except ImportError:
@@ -333,8 +344,8 @@ def _moxing() -> Any:
     return getattr(moxing, "file", None)
 
 
-def _each(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
-    """{item: function(item)}, in parallel; the first error ends it."""
+def _parallel_map(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
+    """Returns {item: function(item)}, computed in parallel. The first error cancels the rest."""
     with ThreadPoolExecutor(_workers) as pool:
         futures = {pool.submit(function, item): item for item in items}
         try:
@@ -344,8 +355,8 @@ def _each(function: Callable[[Any], T], items: Iterable) -> dict[Any, T]:
             raise
 
 
-def _digest(file: BinaryIO, size: int) -> str:
-    """MD5 of the first `size` bytes."""
+def _file_md5(file: BinaryIO, size: int) -> str:
+    """Returns the MD5 of the first `size` bytes."""
     digest = hashlib.md5()
     for start in range(0, size, 1 << 20):
         digest.update(os.pread(file.fileno(), min(1 << 20, size - start), start))

@@ -1,4 +1,4 @@
-"""Work that one process of each machine does for the others, such as fetching a data set."""
+"""Runs a task, such as a download, in one process per machine."""
 
 import hashlib
 import os
@@ -10,67 +10,67 @@ from contextlib import contextmanager, suppress
 from ocrnet.distributed.launcher import job_id, ranks
 from ocrnet.errors import UserError
 
-_PATIENCE = 50  # seconds until the process that does the work must have begun
+_TIMEOUT = 50  # seconds to wait for local rank 0 to start the task
 
 
 @contextmanager
 def once_per_node(fetch: Callable[[], None], inputs: tuple) -> Iterator[None]:
-    """Local rank 0 calls `fetch`; the other processes wait for it, and fail with it.
+    """Local rank 0 calls `fetch`; the other processes wait for it, and fail if it fails.
 
-    Sockets in Linux's abstract namespace tell them: one is there while it lives, another when it is done. They go with
-    their process, however that ends, so a later job finds nothing of this one's; and nothing has to be answered, which
-    MindSpore, waiting for the other ranks with Python's lock in its hands, would not allow.
+    The state is signalled by sockets in Linux's abstract namespace: one exists while local rank 0 is alive, another one
+    once it is done. The system removes them with the process, so a later job never finds old ones. Rank 0 need not
+    answer, which it could not do while MindSpore holds the GIL and waits for the other ranks.
 
     Raises:
-        UserError: as `fetch`; in the others when it fails, dies, or does not begin.
+        UserError: as `fetch`; in the other processes if local rank 0 fails, dies, or does not start.
     """
     if ranks().size == 1:
         fetch()
         yield
         return
     job_name = hashlib.sha256(repr((os.getuid(), os.getcwd(), job_id(), inputs)).encode()).hexdigest()
-    lives, is_done = f"\0ocrnet-{job_name}", f"\0ocrnet-{job_name}-done"
+    alive_name, done_name = f"\0ocrnet-{job_name}", f"\0ocrnet-{job_name}-done"
     with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as done:
         if ranks().local_rank:
-            _wait(alive, lives, is_done)
+            _wait(alive, alive_name, done_name)
             yield
             return
         try:
-            alive.bind(lives)
+            alive.bind(alive_name)
         except OSError:
-            raise UserError("another job with the same inputs and outputs runs on this machine") from None
+            raise UserError("another job with the same inputs and outputs is running on this machine") from None
         alive.listen(128)
         try:
             fetch()
         except BaseException as error:
-            alive.settimeout(2)  # for those who come late
+            alive.settimeout(2)  # for processes that connect late
             with suppress(OSError):
                 while True:
                     with alive.accept()[0] as other:
                         other.sendall(str(error).encode())
             raise
-        done.bind(is_done)
+        done.bind(done_name)
         done.listen(128)
         yield
 
 
-def _wait(alive: socket.socket, lives: str, is_done: str) -> None:
-    last = time.monotonic() + _PATIENCE
-    while not _connects(alive, lives):
-        if time.monotonic() > last:
-            raise UserError(f"local rank 0 of this machine did not begin to fetch within {_PATIENCE} s")
+def _wait(alive: socket.socket, alive_name: str, done_name: str) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while not _connects(alive, alive_name):
+        if time.monotonic() > deadline:
+            raise UserError(f"local rank 0 of this machine did not start to download within {_TIMEOUT} s")
         time.sleep(0.2)
     alive.settimeout(0.2)
     while True:
         with socket.socket(socket.AF_UNIX) as done:
-            if _connects(done, is_done):
+            if _connects(done, done_name):
                 return
         with suppress(TimeoutError):
             try:
-                said = alive.recv(1 << 16).decode()
+                message = alive.recv(1 << 16).decode()
             except ConnectionError:
-                said = ""
-            raise UserError(f"local rank 0 of this machine could not fetch the inputs: {said or 'it was killed'}")
+                message = ""
+            raise UserError(f"local rank 0 of this machine could not download the inputs: {message or 'it was killed'}")
 
 
 def _connects(channel: socket.socket, address: str) -> bool:

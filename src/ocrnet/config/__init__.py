@@ -1,6 +1,7 @@
 """The configuration: its keys (`schema`), files (`loading`) and flags (`flags`, `command_line`).
 
-It is frozen once resolved. Uses `formats`, for the classes of public data sets, and `distributed`, for the rank.
+A resolved configuration is immutable. Uses `formats`, for the classes of public data sets, and `distributed`, for the
+rank.
 """
 
 from ocrnet.config.loading import load_config

@@ -1,6 +1,6 @@
-"""Combinations of keys: which have no effect and are named, and which spoil a training and are refused.
+"""Rules for combinations of keys: a note is printed for keys without effect, harmful combinations are errors.
 
-Both are tables. A key that is in neither has an effect whatever the others say.
+Both rule sets are tables. A key that is in neither table always has an effect.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from ocrnet.config.schema import Config
 from ocrnet.errors import UserError
 from ocrnet.formats.known import FORMATS
 
-IMAGENET = {  # backbone: (--source, --input) of scripts/convert_weights.py --backbone
+IMAGENET_WEIGHTS = {  # backbone: (--source, --input) of scripts/convert_weights.py --backbone
     "hrnet_w18_small": ("mmseg", "hrnetv2_w18_small"),
     "hrnet_w18": ("mmseg", "hrnetv2_w18"),
     "hrnet_w32": ("mindcv", "hrnet_w32"),
@@ -20,21 +20,21 @@ IMAGENET = {  # backbone: (--source, --input) of scripts/convert_weights.py --ba
     "resnet50_v1c_d8": ("mmseg", "resnet50_v1c"),
     "resnet101_v1c_d8": ("mmseg", "resnet101_v1c"),
 }
-"""Where the ImageNet weights of a backbone come from. Nobody publishes any for the others."""
+"""The source of each backbone's ImageNet weights. There are no published weights for the other backbones."""
 
 
 class NoEffect(NamedTuple):
-    """Keys that have no effect where `applies`; `why` continues the sentence «no effect ...»."""
+    """Keys that have no effect if `applies(config)`; `reason` completes the sentence "no effect ..."."""
 
     keys: tuple[str, ...]
     applies: Callable[[Config], bool]
-    why: str
-    training: bool = True
-    """Whether it is about training alone."""
+    reason: str
+    training_only: bool = True
+    """Whether the keys matter for training only."""
 
 
 class Harmful(NamedTuple):
-    """Keys whose combination spoils a training where `applies` (configuration, whether weights are random)."""
+    """Keys whose combination makes a training fail if `applies(config, whether the weights are random)`."""
 
     keys: tuple[str, ...]
     applies: Callable[[Config, bool], bool]
@@ -45,7 +45,7 @@ NO_EFFECT = (
     NoEffect(
         ("model.fuse", "model.stem_relu"),
         lambda c: c.model.backbone.startswith("resnet"),
-        "with a ResNet: it is about HRNet",
+        "with a ResNet: it is for HRNet",
         False,
     ),
     NoEffect(
@@ -65,7 +65,7 @@ NO_EFFECT = (
     NoEffect(("data.rare_crop",), lambda c: not c.data.rare_classes, "without data.rare_classes"),
     NoEffect(("data.rare_classes",), lambda c: not c.data.rare_crop, "with data.rare_crop 0"),
     NoEffect(
-        ("data.on_bad_sample",), lambda c: c.data.packed is not None, "with data.packed, whose pairs were all read"
+        ("data.on_bad_sample",), lambda c: c.data.packed is not None, "with data.packed, whose pairs were all checked"
     ),
     NoEffect(
         tuple(f"data.photometric.{key}" for key in ("brightness", "contrast", "saturation", "hue")),
@@ -102,67 +102,69 @@ HARMFUL = (
     Harmful(
         ("train.amp", "train.loss_scale.kind"),
         lambda c, _: c.train.amp != "none" and c.train.loss_scale.kind == "none",
-        "gradients in float16 underflow to 0 without a loss scale. Leave train.loss_scale.kind out (--loss_scale): "
-        "it is dynamic then",
+        "gradients in float16 underflow to 0 without a loss scale. Remove train.loss_scale.kind (--loss_scale); the "
+        "default is dynamic",
     ),
     Harmful(
         ("model.freeze",),
-        lambda c, fresh: fresh and c.model.freeze == "backbone",
-        "a backbone of random weights would stay as it is. Give model.pretrained or model.checkpoint",
+        lambda c, from_scratch: from_scratch and c.model.freeze == "backbone",
+        "the backbone has random weights and would not be trained. Set model.pretrained or model.checkpoint",
     ),
     Harmful(
         ("model.freeze_norm",),
-        lambda c, fresh: fresh and c.model.freeze_norm,
-        "BatchNorm has no statistics yet that it could keep. Give model.pretrained or model.checkpoint",
+        lambda c, from_scratch: from_scratch and c.model.freeze_norm,
+        "BatchNorm has no stored statistics yet. Set model.pretrained or model.checkpoint",
     ),
     Harmful(
         ("schedule.lr", "schedule.min_lr"),
         lambda c, _: c.schedule.kind != "constant" and c.schedule.min_lr > c.schedule.lr,
-        "the learning rate would grow to the end. Lower schedule.min_lr",
+        "the learning rate would increase until the last step. Lower schedule.min_lr",
     ),
     Harmful(
         ("schedule.lr", "schedule.warmup_lr"),
         lambda c, _: c.schedule.warmup_steps > 0 and c.schedule.warmup_lr > c.schedule.lr,
-        "the learning rate would fall in the warm-up. Lower schedule.warmup_lr",
+        "the learning rate would decrease during the warm-up. Lower schedule.warmup_lr",
     ),
 )
 
 
-def notes(config: Config, given: Mapping[str, str], training: bool, fresh: bool = False) -> list[str]:
-    """A line for each given key that has no effect, and for what else a user should know before the program starts.
+def notes(config: Config, given: Mapping[str, str], training: bool, from_scratch: bool = False) -> list[str]:
+    """Returns one line for each given key that has no effect, and for other settings that may be unintended.
 
     Args:
-        given: {dotted key: file or flag that gave it}.
-        training: whether the program trains; otherwise what is about training alone is left out.
-        fresh: whether the network would start from random weights.
+        given: {dotted key: file or flag that sets it}.
+        training: whether the program trains; if not, notes that concern training only are omitted.
+        from_scratch: whether the network starts from random weights.
     """
     lines = [
-        f"{key} ({given[key]}): no effect {rule.why}"
+        f"{key} ({given[key]}): no effect {rule.reason}"
         for rule in NO_EFFECT
         for key in rule.keys
-        if key in given and (training or not rule.training) and rule.applies(config)
+        if key in given and (training or not rule.training_only) and rule.applies(config)
     ]
     if config.data.format in FORMATS and not config.data.palette:
         lines.append(
-            f"data.palette, data.categories: left out, and data.classes are not those of {config.data.format}: colours "
-            "are made from the names, and categories get no scores"
+            f"data.palette, data.categories: not set, and data.classes are not those of {config.data.format}: colours "
+            "are derived from the names, and there are no category scores"
         )
-    return [*lines, *(_training_remarks(config, fresh) if training else ())]
+    return [*lines, *(_training_notes(config, from_scratch) if training else ())]
 
 
-def _training_remarks(config: Config, fresh: bool) -> list[str]:
-    """What is no mistake, and yet may not be meant."""
+def _training_notes(config: Config, from_scratch: bool) -> list[str]:
+    """Returns notes on settings that are valid but may be unintended."""
     lines = []
     backbone = config.model.backbone
-    if fresh and backbone != "hrnet_tiny":
-        how = ""
-        if backbone in IMAGENET:
-            source, name = IMAGENET[backbone]
-            how = (
+    if from_scratch and backbone != "hrnet_tiny":
+        command = ""
+        if backbone in IMAGENET_WEIGHTS:
+            source, name = IMAGENET_WEIGHTS[backbone]
+            command = (
                 f" Its ImageNet weights: python scripts/convert_weights.py --source {source} --backbone --input {name} "
                 f"--config FILE.yml --output {backbone}.ckpt, then --set model.pretrained={backbone}.ckpt"
             )
-        lines.append(f"model.pretrained: left out: {backbone} starts from random weights, published runs do not.{how}")
+        lines.append(
+            f"model.pretrained: not set: {backbone} starts from random weights, unlike the published runs.{command}"
+        )
     steps, warmup = config.train.total_step, config.schedule.warmup_steps
     if steps and warmup >= steps:
         lines.append(
@@ -170,18 +172,18 @@ def _training_remarks(config: Config, fresh: bool) -> list[str]:
             "(train.total_step)"
         )
     if config.loss.ohem and config.loss.average == "all" and config.loss.auxiliary_weight:
-        lines.append("loss.average: all is for the auxiliary loss alone; loss.ohem averages over the hard pixels")
+        lines.append("loss.average: all applies to the auxiliary loss only; loss.ohem averages over the hard pixels")
     return lines
 
 
-def refuse_harmful(config: Config, given: Mapping[str, str], fresh: bool) -> None:
-    """Raise UserError when the configuration would spoil a training, with all that does; arguments as in `notes`."""
+def reject_harmful(config: Config, given: Mapping[str, str], from_scratch: bool) -> None:
+    """Raises UserError with all harmful combinations of the configuration, if any. For the arguments see `notes`."""
     problems = []
     for rule in HARMFUL:
-        if rule.applies(config, fresh):
-            places = "; ".join(f"{key}: {given.get(key, 'default')}" for key in rule.keys)
-            problems.append(f"{', '.join(rule.keys)}: {rule.problem} ({places})")
+        if rule.applies(config, from_scratch):
+            sources = "; ".join(f"{key}: {given.get(key, 'default')}" for key in rule.keys)
+            problems.append(f"{', '.join(rule.keys)}: {rule.problem} ({sources})")
     if len(problems) == 1:
         raise UserError(problems[0])
     if problems:
-        raise UserError(f"{len(problems)} combinations of keys spoil this training", problems)
+        raise UserError(f"{len(problems)} combinations of keys would make this training fail", problems)

@@ -1,4 +1,4 @@
-"""Command-line flags of train.py and eval.py. A flag overrides the config only when it is given."""
+"""Command-line flags of train.py and eval.py. A flag overrides the config only if it is given."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ocrnet.config import combinations
-from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, FLAGS, PROGRAM_FLAGS, WITHOUT_EFFECT, Flag
+from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, FLAGS, IGNORED_FLAGS, PROGRAM_FLAGS, Flag
 from ocrnet.config.loading import Resolved, parse_value, resolve
 from ocrnet.config.schema import Config
 from ocrnet.config.types import choices
@@ -23,8 +23,8 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def boolean(text: str) -> bool:
-    """True or False, as the seeds write it."""
+def parse_bool(text: str) -> bool:
+    """Parses True or False, as mindspore-lab's flags write them."""
     if text.lower() in ("true", "1", "yes"):
         return True
     if text.lower() in ("false", "0", "no"):
@@ -33,7 +33,7 @@ def boolean(text: str) -> bool:
 
 
 class _Override(argparse.Action):
-    """A flag that sets a key: (the flag as it was written, its value) goes into `overrides` under the key."""
+    """Action of a flag that sets a key: appends (key, the flag as written, its value) to `overrides`."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, option: Any) -> None:
         key = FLAGS[self.dest].key
@@ -41,18 +41,20 @@ class _Override(argparse.Action):
 
 
 def config_parser(description: str, training: bool = False, uses: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """A parser with --config, --set, --print_config, the flags that set keys, and those of cloud platforms.
+    """Returns a parser with --config, --set, --print_config, the flags that set keys, and the flags of cloud platforms.
 
-    The help shows the flags that the program uses: those of training alone only with `training` or when `uses` names
+    The help shows only the flags that the program uses: training flags are shown if `training` is True or `uses` names
     them.
     """
     parser = _Parser(description=description, allow_abbrev=False)
     parser.set_defaults(overrides=[], uses=tuple(uses))
     parser.add_argument("--config", required=True, metavar="FILE.yml", help="config file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
-    parser.add_argument("--print_config", type=boolean, default=False, help="True: print the resolved config and exit")
+    parser.add_argument(
+        "--print_config", type=parse_bool, default=False, help="True: print the resolved config and exit"
+    )
     for title, flags in CONFIG_FLAGS.items():
-        shown = {name: flag for name, flag in flags.items() if training or not flag.training or name in uses}
+        shown = {name: flag for name, flag in flags.items() if training or not flag.training_only or name in uses}
         group = parser.add_argument_group(title) if shown else parser
         for name, flag in flags.items():
             group.add_argument(
@@ -63,10 +65,10 @@ def config_parser(description: str, training: bool = False, uses: Sequence[str] 
                 metavar=_metavar(flag.key),
                 help=f"{flag.help} (sets {flag.key}{_default(flag.key)})" if name in shown else argparse.SUPPRESS,
             )
-    for flag in WITHOUT_EFFECT:
+    for flag in IGNORED_FLAGS:
         parser.add_argument(f"--{flag}", metavar="VALUE", help=argparse.SUPPRESS)
     cloud = parser.add_argument_group("ModelArts and OpenI")
-    cloud.add_argument("--enable_modelarts", type=boolean, help="True: use the flags below")
+    cloud.add_argument("--enable_modelarts", type=parse_bool, help="True: use the flags below")
     for flag, text in CLOUD_FLAGS.items():
         cloud.add_argument(f"--{flag}", metavar="URL", help=text)
     cloud.add_argument("--data_dir", metavar="DIR", help=f"destination of data from a bucket, {DATA_DIR} by default")
@@ -74,7 +76,7 @@ def config_parser(description: str, training: bool = False, uses: Sequence[str] 
 
 
 def _metavar(key: str) -> str:
-    """The choices of a key, or what kind of value it takes."""
+    """Returns the choices of a key as {A,B}, or VALUE."""
     field = Config.field(key)
     options = choices(field.annotation) if field else ()
     return "{" + ",".join(map(str, options)) + "}" if options else "VALUE"
@@ -87,7 +89,7 @@ def _default(key: str) -> str:
 
 
 def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
-    """--ckpt_path of the programs that use a trained network."""
+    """Adds --ckpt_path, for programs that use a trained network."""
     parser.add_argument(
         "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the config's save_dir"
     )
@@ -96,23 +98,23 @@ def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
 def parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, training: bool = False
 ) -> tuple[argparse.Namespace, Config]:
-    """Flags and the configuration that they resolve to. With --print_config True it is shown and the program ends.
+    """Returns the flags and the resolved configuration. With --print_config True, prints the configuration and exits.
 
-    Rank 0 names on stderr the keys that have no effect.
+    Rank 0 prints a note on stderr for each key that has no effect.
 
     Args:
-        training: whether the program trains, so that what concerns training alone is looked at.
+        training: whether the program trains; if so, the rules for training are checked too.
 
     Raises:
-        UserError: an unknown flag or key, a wrong value, an unreadable config file, or with `training` a combination of
-            keys that would spoil it.
+        UserError: an unknown flag or key, an invalid value, an unreadable config file, or, with `training`, a harmful
+            combination of keys.
     """
     args, unknown = parser.parse_known_args(argv)
     resolved = resolve(args.config, _overrides(args))
-    _take_flags(args, resolved)
+    _set_program_flags(args, resolved)
     if args.enable_modelarts:
-        if unknown and ranks().first:
-            print(f"ignored, the platform's own: {' '.join(unknown)}")
+        if unknown and ranks().is_main:
+            print(f"ignored flags of the platform: {' '.join(unknown)}")
     elif unknown:
         flags = [string for action in parser._actions for string in action.option_strings]
         raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see {parser.prog} --help)")
@@ -127,11 +129,11 @@ def parse(
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
-    """{key: (value, the flag that gave it)}; --set wins over the flags of its own name."""
+    """Returns {key: (value, the flag that sets it)}; --set KEY=VALUE overrides the flag of the same key."""
     overrides: dict[str, tuple[Any, str]] = {}
     for key, option, text in args.overrides:
         if key in overrides:
-            raise UserError(f"{overrides[key][1]} and {option} both give {key}. Keep one of them.")
+            raise UserError(f"{overrides[key][1]} and {option} both set {key}. Keep one of them.")
         overrides[key] = _value(text, key, option)
     for entry in args.set:
         key, equals, text = entry.partition("=")
@@ -142,7 +144,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
 
 
 def _flag(option: str) -> Flag:
-    """The flag that is written as `option`."""
+    """Returns the flag with the name or alias `option`."""
     return next(flag for name, flag in FLAGS.items() if option[2:] in (name, *flag.aliases))
 
 
@@ -150,22 +152,23 @@ def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: 
     config, given = resolved.config, resolved.given
     resumes = training and args.resume_ckpt not in (None, "auto")  # auto may find nothing
     platform = args.ckpt_url if args.enable_modelarts else ""
-    fresh = not (config.model.pretrained or config.model.checkpoint or platform or resumes)
+    from_scratch = not (config.model.pretrained or config.model.checkpoint or platform or resumes)
     lines = [
-        f"{flag} ({f'--{flag}' if from_flag else resolved.flags[flag][1]}): no effect: {why}"
-        for flag, why in WITHOUT_EFFECT.items()
+        f"{flag} ({f'--{flag}' if from_flag else resolved.flags[flag][1]}): no effect: {reason}"
+        for flag, reason in IGNORED_FLAGS.items()
         if (from_flag := getattr(args, flag) is not None) or flag in resolved.flags
     ]
     lines += resolved.notices
     if not training:
-        unused = [option for _, option, _ in args.overrides if _flag(option).training and option[2:] not in args.uses]
-        lines += [f"{option}: no effect: it is about training" for option in unused]
-    lines += combinations.notes(config, given, training, fresh)
-    if ranks().first and not is_scheduler():
+        used = args.uses
+        unused = [option for _, option, _ in args.overrides if _flag(option).training_only and option[2:] not in used]
+        lines += [f"{option}: no effect: it is for training" for option in unused]
+    lines += combinations.notes(config, given, training, from_scratch)
+    if ranks().is_main and not is_scheduler():
         for line in lines:
             print(f"note: {line}", file=sys.stderr)
     if training:
-        combinations.refuse_harmful(config, given, fresh)
+        combinations.reject_harmful(config, given, from_scratch)
 
 
 def _value(text: str, key: str, flag: str) -> tuple[Any, str]:
@@ -175,11 +178,11 @@ def _value(text: str, key: str, flag: str) -> tuple[Any, str]:
         raise UserError(f"{flag}: {error}") from None
 
 
-def _take_flags(args: argparse.Namespace, resolved: Resolved) -> None:
-    """Fill in the flags that are no keys of the configuration: the command line wins over the config files.
+def _set_program_flags(args: argparse.Namespace, resolved: Resolved) -> None:
+    """Sets the flags that are not config keys. The command line overrides the config files.
 
     Raises:
-        UserError: a value in a file is not one that the flag takes.
+        UserError: a config file has a value of the wrong type for a flag.
     """
     defaults = {"enable_modelarts": False, "data_dir": DATA_DIR}
     for flag in PROGRAM_FLAGS:
@@ -189,6 +192,6 @@ def _take_flags(args: argparse.Namespace, resolved: Resolved) -> None:
         if flag == "multi_data_url" and isinstance(value, list):
             value = json.dumps(value)
         elif value is not None and not isinstance(value, bool if flag == "enable_modelarts" else str):
-            wanted = "True or False" if flag == "enable_modelarts" else "a URL or path in quotes"
-            raise UserError(f"{file}: {flag}: write {wanted}, got {value!r}")
+            expected = "True or False" if flag == "enable_modelarts" else "a URL or path in quotes"
+            raise UserError(f"{file}: {flag}: write {expected}, got {value!r}")
         setattr(args, flag, defaults.get(flag, "") if value is None else value)

@@ -1,4 +1,4 @@
-"""What a checkpoint was trained with against today's configuration: what may differ, and what makes another result."""
+"""Compares the configuration in a checkpoint with the current one: which keys may differ and which must match."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -29,13 +29,13 @@ _NETWORK = {
 }
 _INPUT = {"data.mean", "data.std"}
 _LABELS = {"data.label_map", "data.ignore_index"}
-_REFUSED: dict[Use, set[str]] = {
-    # fine-tuning begins a run of its own, on classes of its own
+_MUST_MATCH: dict[Use, set[str]] = {
+    # fine-tuning starts a new run, with its own classes
     "resume": {*_NETWORK, *_INPUT, *_LABELS, "seed"},
     "fine-tune": _NETWORK,
     "evaluate": {*_NETWORK, *_INPUT},
 }
-_SILENT = {  # neither the network nor its training depends on these
+_IRRELEVANT = {  # neither the network nor its training depends on these
     "save_dir",
     "device_target",
     "ms_mode",
@@ -48,50 +48,53 @@ _SILENT = {  # neither the network nor its training depends on these
 
 
 def compare(path: Path, stored: str, config: Config, use: Use) -> tuple[list[str], str]:
-    """Compare the configuration in a checkpoint with today's.
+    """Compares the configuration in a checkpoint with the current one.
 
     Args:
-        stored: the YAML in the checkpoint; "" of a file that has none.
+        stored: the YAML in the checkpoint; "" if the file has none.
 
     Returns:
-        (what makes another result and must not differ: a line each with both values and the fix,
-        what may differ and does: one line, or "").
+        (problems: one line for each key that must match and differs, with both values and the fix,
+        note: one line with the other keys that differ, or "").
     """
     try:
-        then = yaml.load(stored, Loader)  # refuses aliases, which would make a file of some bytes endless
+        saved = yaml.load(stored, Loader)  # the Loader rejects nested aliases, which could fill the memory
     except (yaml.YAMLError, ValueError, RecursionError):
-        then = None
-    changes = _changes(then if isinstance(then, dict) else {}, yaml.load(config.to_yaml(), Loader))
+        saved = None
+    changes = _changes(saved if isinstance(saved, dict) else {}, yaml.load(config.to_yaml(), Loader))
     problems, notes = [], []
-    refused = set(_REFUSED[use])
+    must_match = set(_MUST_MATCH[use])
     if use == "evaluate" and changes.keys().isdisjoint({"data.root", "data.format"}):
-        refused |= _LABELS  # of other files they are another matter
+        must_match |= _LABELS  # another data set may have other label values
     for key, (before, now) in changes.items():
         text = f"{key}: {_short(before)} in the checkpoint, {_short(now)} in the configuration"
         if key == "data.classes":
-            if use != "fine-tune" and (moved := _moved(before, now)):
-                problems.append(f"data.classes: {moved}; write them in the checkpoint's order: {_short(before)}")
+            if use != "fine-tune" and (reordered := _reordered_class(before, now)):
+                problems.append(f"data.classes: {reordered}; write them in the checkpoint's order: {_short(before)}")
             elif use != "fine-tune":
                 notes.append("data.classes (other names)" if len(before) == len(now) else "data.classes")
-        elif key in refused:
+        elif key in must_match:
             problems.append(f"{text}; set {key} to {_short(before)}")
-        elif (use == "resume" and key not in _SILENT) or (use == "evaluate" and key in _LABELS):
+        elif (use == "resume" and key not in _IRRELEVANT) or (use == "evaluate" and key in _LABELS):
             notes.append(f"{key} {_short(before)} -> {_short(now)}")
     return problems, f"changed since {path} was written: {', '.join(notes)}" if notes else ""
 
 
-def _changes(then: Any, now: Any, path: tuple[str, ...] = ()) -> dict[str, tuple[Any, Any]]:
-    """{dotted key: (value then, value now)} of the keys that both have; a key of another version is passed over."""
-    if not (isinstance(then, dict) and isinstance(now, dict)) or path == ("data", "label_map"):
-        return {} if then == now else {".".join(path): (then, now)}
+def _changes(saved: Any, current: Any, path: tuple[str, ...] = ()) -> dict[str, tuple[Any, Any]]:
+    """Returns {dotted key: (saved value, current value)} of the keys that both have and that differ.
+
+    Keys that only one version of the program knows are skipped.
+    """
+    if not (isinstance(saved, dict) and isinstance(current, dict)) or path == ("data", "label_map"):
+        return {} if saved == current else {".".join(path): (saved, current)}
     found: dict[str, tuple[Any, Any]] = {}
-    for key in then.keys() & now.keys():
-        found |= _changes(then[key], now[key], (*path, str(key)))
+    for key in saved.keys() & current.keys():
+        found |= _changes(saved[key], current[key], (*path, str(key)))
     return dict(sorted(found.items()))
 
 
-def _moved(before: list[str], now: list[str]) -> str:
-    """The first class that has another index today; "" when there is none, as where all names are translated."""
+def _reordered_class(before: list[str], now: list[str]) -> str:
+    """Describes the first class whose index has changed; "" if there is none, e.g. if all names are translated."""
     for index, name in enumerate(now):
         if name in before and (index >= len(before) or before[index] != name):
             return f"{name!r} has index {before.index(name)} in the checkpoint, {index} in the configuration"

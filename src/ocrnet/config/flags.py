@@ -1,21 +1,21 @@
-"""The command-line flags that set keys of the configuration, and those of cloud platforms.
+"""The command-line flags that set config keys, and the flags of cloud platforms.
 
-A config file may have them at its top level as well, as those of earlier MindSpore repositories do.
+A config file may contain them at its top level too, as the config files of mindspore-lab do.
 """
 
 from typing import NamedTuple
 
 
 class Flag(NamedTuple):
-    """A command-line flag that sets a key of the configuration."""
+    """A command-line flag that sets a config key."""
 
     key: str
-    """Dotted."""
+    """Dotted name of the key."""
     help: str
     aliases: tuple[str, ...] = ()
     """Other names of the flag: those of mindspore-lab."""
-    training: bool = False
-    """Whether it is about training alone: other programs accept it and say that it has no effect."""
+    training_only: bool = False
+    """Whether it matters for training only: other programs accept it and print a note that it has no effect."""
 
 
 DEVICE, DATA, TRAINING, EVALUATION = "device and output", "data", "training", "evaluation"
@@ -40,7 +40,7 @@ CONFIG_FLAGS = {
         "prefetch_size": Flag("data.prefetch_size", "batches to prepare ahead", (), True),
     },
     TRAINING: {
-        "seed": Flag("seed", "seed of weights, image order and augmentation", (), True),
+        "seed": Flag("seed", "random seed of weights, image order and augmentation", (), True),
         "batch_size": Flag("train.batch_size", "images per device and batch", (), True),
         "total_step": Flag("train.total_step", "steps of the whole run", (), True),
         "lr": Flag("schedule.lr", "learning rate after the warm-up", ("lr_init",), True),
@@ -48,31 +48,31 @@ CONFIG_FLAGS = {
             "train.loss_scale.kind", "loss scale; null: dynamic with --amp, none without", ("ms_loss_scaler",), True
         ),
         "loss_scale_value": Flag(
-            "train.loss_scale.value", "static loss scale, or start of the dynamic one", ("ms_loss_scaler_value",), True
+            "train.loss_scale.value", "static or initial dynamic loss scale", ("ms_loss_scaler_value",), True
         ),
         "clip_grad": Flag("train.clip_grad", "largest global gradient norm; True is 1, False is no clipping", (), True),
         "log_interval": Flag("train.log_interval", "steps between log lines", (), True),
         "run_eval": Flag("eval.run_eval", "evaluate during training", (), True),
     },
     EVALUATION: {
-        "multi_scale": Flag("eval.multi_scale", "average over eval.ratios and the mirrored image"),
+        "multi_scale": Flag("eval.multi_scale", "average over eval.ratios and the flipped image"),
     },
 }
-"""{group in the help: {flag: what it sets}}"""
+"""{group in the help: {name: flag}}"""
 
 FLAGS = {name: flag for group in CONFIG_FLAGS.values() for name, flag in group.items()}
 
 CLOUD_FLAGS = {
-    "data_url": "data set: obs://, s3://, or a path that the platform has filled",
+    "data_url": "data set: obs://, s3://, or a local path that the platform provides",
     "multi_data_url": "OpenI's JSON list of data sets",
     "ckpt_url": "train.py: weights of the backbone (model.pretrained); eval.py: the checkpoint",
     "train_url": "destination of everything that a run writes",
 }
 
 PROGRAM_FLAGS = ("enable_modelarts", "data_dir", *CLOUD_FLAGS)
-"""Flags that set no key of the configuration but may stand in a config file."""
+"""Flags that are not config keys but may be in a config file."""
 
-WITHOUT_EFFECT = {
+IGNORED_FLAGS = {
     "max_rowsize": "the data threads share the program's memory, so no row has to fit into a buffer",
 }
-"""{flag of earlier repositories that is read and has no effect: why}"""
+"""{flag of mindspore-lab that is accepted and ignored: reason}"""

@@ -1,14 +1,14 @@
-"""Keys and config files that had other names in earlier versions; both still work, and a notice names the new one."""
+"""Keys and config files that had other names in earlier versions. The old names work; a notice gives the new name."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 Key = tuple[str, ...]
-"""The names of the sections that lead to a key, and its own."""
+"""Path of a key: the names of its sections, then its own name."""
 
 Entries = dict[Key, tuple[Any, str]]
-"""{key: (value, where it was written)}: flat, so that a later entry wins key by key."""
+"""{key: (value, file or flag that sets it)}: flat, so that a later entry overrides an earlier one key by key."""
 
 
 class _Renamed(NamedTuple):
@@ -40,12 +40,12 @@ _AMP_OF_LEVEL = {"O0": "none", "O2": "convolutions", "O3": "all"}  # mindspore-l
 
 
 def new_path(path: Path) -> Path:
-    """The path of a shipped config under its present name."""
+    """Returns the path of a shipped config under its current name."""
     return path.with_name(f"{_FILES[path.stem]}{path.suffix}") if path.stem in _FILES else path
 
 
 def rename(entries: Entries, notices: list[str]) -> Entries:
-    """`entries` of one file or flag under their present names. `notices` takes a line for each that was renamed."""
+    """Returns the entries of one file or flag under their current names. `notices` gets a line for each renamed key."""
     found: Entries = {}
     for key, (value, source) in entries.items():
         if key in _KEYS:
@@ -59,7 +59,7 @@ def rename(entries: Entries, notices: list[str]) -> Entries:
 
 
 def split_amp(entries: Entries) -> None:
-    """Replace train.amp by mindspore-lab's two keys of the same meaning, so that one of these can override it."""
+    """Replaces train.amp by mindspore-lab's two keys of the same meaning, so that one of these can override it."""
     value, source = entries.pop(AMP, (None, ""))
     levels = {amp: level for level, amp in _AMP_OF_LEVEL.items()}
     if isinstance(value, str) and value in levels:
@@ -69,10 +69,10 @@ def split_amp(entries: Entries) -> None:
 
 
 def join_amp(entries: Entries, notices: list[str]) -> None:
-    """Replace mindspore-lab's `mix` and `amp_level` by train.amp.
+    """Replaces mindspore-lab's `mix` and `amp_level` by train.amp.
 
     Raises:
-        ValueError: one of them has another value than mindspore-lab's.
+        ValueError: one of them has an invalid value.
     """
     (mix, mix_source), (level, level_source) = entries.pop(MIX, (None, "")), entries.pop(LEVEL, (None, ""))
     if mix not in (None, True, False):

@@ -1,4 +1,4 @@
-"""The YAML of config files: what is read as a number, and that what is written reads back as itself."""
+"""The YAML dialect of config files: floats as in YAML 1.2, and a dump that is read back as the same values."""
 
 import re
 from typing import Any
@@ -11,13 +11,13 @@ _STARTS = list("-+0123456789")
 
 
 class Loader(yaml.SafeLoader):
-    """1e-4 is a number, as in YAML 1.2; a date is text, for no key is one; a key given twice is an error."""
+    """SafeLoader with changes: 1e-4 is a number, as in YAML 1.2; a date is text; a duplicate key is an error."""
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
         alias = self.check_event(yaml.AliasEvent)
         mark = self.peek_event().start_mark
         node = super().compose_node(parent, index)
-        # an alias of an alias of ... doubles with every line: ten lines fill the memory. __BASE__ does the honest part.
+        # nested aliases grow exponentially: a few lines could fill the memory. __BASE__ is the way to share values.
         if alias and not isinstance(node, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="an alias (*) of more than a plain value", problem_mark=mark)
         return node
@@ -38,7 +38,7 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes text that Loader would take for a number; writes a value that two keys share twice."""
+    """SafeDumper that quotes text that Loader would read as a number, and writes shared values without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -53,5 +53,5 @@ for kind in (Loader, Dumper):
 
 
 def dump(value: Any, **style: Any) -> str:
-    """`value` as the YAML that Loader reads; `style` as of yaml.dump."""
+    """Dumps `value` as YAML for Loader. `style` are the arguments of yaml.dump."""
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, **style)

@@ -1,4 +1,4 @@
-"""From files to training samples: the image reader, labels, data sets, splits, transforms, the loader.
+"""From files to training samples: image reader, labels, data sets, splits, transforms and data loader.
 
 Uses `config`, `formats` and `runtime`.
 """

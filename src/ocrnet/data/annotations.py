@@ -1,7 +1,7 @@
-"""What annotation programs have drawn: outlines, lines and masks of the objects of an image.
+"""Reads the files of annotation tools: polygons, lines and masks of the objects of an image.
 
-Read are Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, as CVAT exports
-it. Files come from elsewhere: nothing in them is run, and no name in them may lead out of its folder.
+Supported formats: Cityscapes' polygons.json, LabelMe, COCO (instances and panoptic), VIA, and Datumaro's JSON, as
+exported by CVAT. The files are not trusted: no code in them is run, and file names in them must stay in their folder.
 """
 
 import base64
@@ -20,24 +20,24 @@ from ocrnet.errors import UserError
 from ocrnet.runtime import device
 
 Points = list[tuple[float, float]]
-_FAR = 1e6  # pixels; what lies beyond is moved here, before the painter's integers overflow
+_MAX_COORDINATE = 1e6  # pixels; coordinates are clipped to this, because the drawing functions' integers overflow
 
 
 @dataclass
 class Shape:
-    """One object: an outline, with holes or without, a line, or a mask. Points are (x, y) in pixels."""
+    """One object: a polygon, with or without holes, a line, or a mask. Points are (x, y) in pixels."""
 
     label: str
     outline: Points = field(default_factory=list)
     holes: list[Points] = field(default_factory=list)
     is_line: bool = False
     mask: Callable[[], np.ndarray] | None = None
-    """Makes (h, w) bool, when it is needed."""
+    """Returns (h, w) bool; decoded on demand."""
     corner: tuple[int, int] = (0, 0)
     """(x, y) of the mask's top left pixel."""
 
     def area(self) -> float:
-        """Pixels inside the outline (of a line none) or of the mask."""
+        """Returns the area of the polygon or mask in pixels; 0 for a line."""
         if self.mask:
             return float(self.mask().sum())
         x, y = np.array(self.outline, np.float64).reshape(-1, 2).T
@@ -45,30 +45,30 @@ class Shape:
 
 
 class Annotation(NamedTuple):
-    """The objects of one image; later ones lie over earlier ones."""
+    """The objects of one image; later objects cover earlier ones."""
 
     name: str
-    """Of the label image, without its ending; may lie in folders."""
+    """Name of the label image, without its suffix; may contain folders."""
     width: int
     height: int
     shapes: list[Shape]
 
 
 def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
-    """What a file of any of the formats says, told by its content.
+    """Reads an annotation file. The format is detected by the content.
 
     Args:
-        name: of the label image where the file is about one image, without its ending.
-        images: folder of the images, for formats that do not say their size.
+        name: name of the label image, without its suffix, if the file describes a single image.
+        images: folder of the images, for formats that do not store the image size.
 
     Raises:
-        UserError: the file cannot be read, is of another format, or holds something impossible.
+        UserError: the file cannot be read, has an unknown format, or contains invalid values.
     """
-    most = device.available_memory() or 2**34
+    limit = device.available_memory() or 2**34
     try:
-        data = files.read_bytes(path, most // 4)
-        if (needed := 2 * len(data) + 64 * sum(map(data.count, (b"[", b"{", b",")))) > most:  # an object each
-            raise ValueError(f"it would take {needed:,} bytes of memory, {most:,} are free: split it")
+        data = files.read_bytes(path, limit // 4)
+        if (needed := 2 * len(data) + 64 * sum(map(data.count, (b"[", b"{", b",")))) > limit:  # one object for each
+            raise ValueError(f"it needs {needed:,} bytes of memory, {limit:,} are free: split the file")
         tree = json.loads(data)
     except OSError as error:
         raise UserError(f"{path}: not a readable JSON file: {error.strerror}") from None
@@ -88,29 +88,29 @@ def read_annotations(path: Path, name: str, images: Path) -> list[Annotation]:
             entries = tree.get("_via_img_metadata", tree).values()
             found = [_via(entry, images) for entry in entries]
         else:
-            raise ValueError("none of Cityscapes' polygons, LabelMe, COCO, VIA or Datumaro (CVAT)")
+            raise ValueError("unknown format; supported: Cityscapes' polygons, LabelMe, COCO, VIA, Datumaro (CVAT)")
         for annotation in found:
             _check(annotation)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        reason = f"without {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{path}: not an annotation file, or a damaged one: {reason}") from None
+        reason = f"key {error} is missing" if isinstance(error, KeyError) else error
+        raise UserError(f"{path}: not a valid annotation file: {reason}") from None
     return found
 
 
 def _check(annotation: Annotation) -> None:
     name, width, height, shapes = annotation
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 < height <= MAX_PIXELS // width):
-        raise ValueError(f"{name} is {width!r} x {height!r} pixels; an image has 1 to {MAX_PIXELS:,}")
-    _inside(Path(), name)
+        raise ValueError(f"{name} is {width!r} x {height!r} pixels; an image must have 1 to {MAX_PIXELS:,}")
+    _join(Path(), name)
     for shape in shapes:
         for ring in (shape.outline, *shape.holes):
             points = np.array(ring, np.float64)
             if not np.isfinite(points).all():
                 raise ValueError(f"a point of a {shape.label} in {name} is not finite")
-            if np.abs(points).max(initial=0) > _FAR:
-                ring[:] = map(tuple, points.clip(-_FAR, _FAR))
+            if np.abs(points).max(initial=0) > _MAX_COORDINATE:
+                ring[:] = map(tuple, points.clip(-_MAX_COORDINATE, _MAX_COORDINATE))
 
 
 def _cityscapes(tree: dict, name: str) -> Annotation:
@@ -150,14 +150,14 @@ def _labelme(tree: dict, name: str, images: Path) -> Annotation:
 
 
 def _coco(tree: dict, images: Path) -> list[Annotation]:
-    """Instances, the largest first, as COCO has no order; or panoptic segments, whose PNGs are in `images`."""
+    """Reads instances, largest first, because COCO has no order; or panoptic segments, whose PNGs are in `images`."""
     names = {category["id"]: str(category["name"]) for category in tree["categories"]}
     shapes: dict[Any, list[tuple[float, Shape]]] = {image["id"]: [] for image in tree["images"]}
     for item in tree["annotations"]:
         found = shapes[item["image_id"]]
         for segment in item.get("segments_info", ()):
-            inside = partial(_panoptic_mask, _inside(images, item["file_name"]), segment["id"])
-            found.append((0.0, Shape(names[segment["category_id"]], mask=inside)))
+            mask = partial(_panoptic_mask, _join(images, item["file_name"]), segment["id"])
+            found.append((0.0, Shape(names[segment["category_id"]], mask=mask)))
         outlines = item.get("segmentation", ())
         area, label = float(item.get("area", 0)), names[item["category_id"]] if "category_id" in item else ""
         if isinstance(outlines, dict):
@@ -195,11 +195,14 @@ def _datumaro(item: dict, labels: list[dict]) -> Annotation:
 def _via(entry: dict, images: Path) -> Annotation:
     regions = entry["regions"]
     shapes = []
-    for region in regions.values() if isinstance(regions, dict) else regions:  # VIA 1 numbers them
-        about, outline = region["region_attributes"], region["shape_attributes"]
-        if len(about) != 1 and "label" not in about:
-            raise ValueError(f"a region of {entry['filename']} has attributes {list(about)}: name the class's «label»")
-        label, kind = str(about.get("label", next(iter(about.values())))), outline["name"]
+    for region in regions.values() if isinstance(regions, dict) else regions:  # VIA 1 has a dict {number: region}
+        attributes, outline = region["region_attributes"], region["shape_attributes"]
+        if len(attributes) != 1 and "label" not in attributes:
+            raise ValueError(
+                f"a region of {entry['filename']} has the attributes {list(attributes)}: name the attribute of the "
+                "class 'label'"
+            )
+        label, kind = str(attributes.get("label", next(iter(attributes.values())))), outline["name"]
         if kind in ("polygon", "polyline"):
             points = list(zip(outline["all_points_x"], outline["all_points_y"], strict=True))
             shapes.append(Shape(label, points, is_line=kind == "polyline"))
@@ -212,7 +215,7 @@ def _via(entry: dict, images: Path) -> Annotation:
         else:
             shapes.append(Shape(label))
     return Annotation(
-        str(Path(entry["filename"]).with_suffix("")), *_image_size(_inside(images, entry["filename"])), shapes
+        str(Path(entry["filename"]).with_suffix("")), *_image_size(_join(images, entry["filename"])), shapes
     )
 
 
@@ -225,47 +228,51 @@ def _box(left: float, top: float, right: float, bottom: float) -> Points:
 
 
 def _ellipse(x: float, y: float, rx: float, ry: float, theta: float = 0.0) -> Points:
-    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    across, down = rx * np.cos(turn), ry * np.sin(turn)
-    xs, ys = x + across * np.cos(theta) - down * np.sin(theta), y + across * np.sin(theta) + down * np.cos(theta)
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    dx, dy = rx * np.cos(angles), ry * np.sin(angles)
+    xs, ys = x + dx * np.cos(theta) - dy * np.sin(theta), y + dx * np.sin(theta) + dy * np.cos(theta)
     return list(zip(xs.tolist(), ys.tolist(), strict=True))
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _join(folder: Path, name: str) -> Path:
+    """Returns the path of a file name in `folder`. Raises ValueError if it would be outside the folder."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"the name {name!r} leaves the folder")
+        raise ValueError(f"the file name {name!r} is outside the folder")
     return folder / name
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the image as annotation programs and `read_image` show it: turned as EXIF says."""
+    """Returns (width, height) after applying the EXIF orientation, as annotation tools and `read_image` do."""
     try:
         return image_size(path)
     except UserError as error:
-        raise UserError(f"{error} (this image's size is needed; --images names its folder)") from None
+        raise UserError(f"{error} (the size of this image is needed; set its folder with --images)") from None
 
 
 def _base64_mask(text: str) -> np.ndarray:
     try:
         return np.asarray(open_image(Path("a mask"), base64.b64decode(text))[0]) > 0
-    except UserError as error:  # whoever draws it knows the file
+    except UserError as error:  # the caller adds the file name
         raise ValueError(str(error)) from None
 
 
-def _panoptic_mask(path: Path, number: int) -> np.ndarray:
-    return _panoptic_numbers(path) == number
+def _panoptic_mask(path: Path, segment_id: int) -> np.ndarray:
+    return _panoptic_ids(path) == segment_id
 
 
 @lru_cache(1)
-def _panoptic_numbers(path: Path) -> np.ndarray:
-    """(H, W) int32 of COCO's panoptic PNG: red + 256 green + 65536 blue."""
+def _panoptic_ids(path: Path) -> np.ndarray:
+    """Returns the segment ids (H, W) int32 of COCO's panoptic PNG: red + 256 green + 65536 blue."""
     return read_image(path).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
 
 
-def _run_length_mask(coded: dict) -> np.ndarray:
-    """COCO's run lengths: pixels outside and inside in turn, column by column; a list, or a string of 5-bit digits in
-    which each number from the fourth on is the difference to the last but one."""
-    (height, width), counts = coded["size"], coded["counts"]
+def _run_length_mask(rle: dict) -> np.ndarray:
+    """Decodes COCO's run-length encoding: alternating counts of background and foreground pixels, column by column.
+
+    The counts are a list, or a string of 5-bit digits in which each count from the fourth on is the difference to the
+    count before the previous one.
+    """
+    (height, width), counts = rle["size"], rle["counts"]
     if isinstance(counts, str):
         numbers, value, shift = [], 0, 0
         for digit in counts.encode("ascii"):
@@ -273,12 +280,12 @@ def _run_length_mask(coded: dict) -> np.ndarray:
             value |= (digit & 31) << shift
             shift += 5
             if shift > 60:
-                raise ValueError("a mask's run is longer than any image")
+                raise ValueError("a count of a run-length mask is larger than any image")
             if not digit & 32:
                 value -= (digit & 16) and 1 << shift
                 numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
                 value = shift = 0
         counts = numbers
     if min(counts, default=0) < 0 or sum(counts) != height * width or height * width > MAX_PIXELS:
-        raise ValueError(f"a mask's runs have {sum(counts)} pixels, not {width} x {height}")
+        raise ValueError(f"a run-length mask has {sum(counts)} pixels, not {width} x {height}")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T

@@ -1,4 +1,4 @@
-"""Pairs of image and label, and how they are read."""
+"""Segmentation data sets: pairs of image and label files."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ Pairs = list[tuple[Path, Path | None]]
 
 
 class SegmentationDataset:
-    """One split: images as (H, W, 3) uint8 RGB, labels as (H, W) uint8 with classes 0.. and 255 for ignored.
+    """One split: images (H, W, 3) uint8 RGB, labels (H, W) uint8 with class indices 0, 1, ... and 255 for ignored.
 
-    `class_table`, (256,) uint8, has the class index of each value in its label files; see `label_values.class_table`.
+    `class_table`, (256,) uint8, maps label values to class indices; see `label_values.class_table`.
     """
 
     def __init__(self, pairs: Pairs, config: DataConfig) -> None:
@@ -26,29 +26,29 @@ class SegmentationDataset:
         self.config = config
         self.classes = config.classes
         self.class_table = class_table(config.label_map, config.ignore_index, config.classes)
-        self.names = _names([image for image, _ in pairs])
+        self.names = image_names([image for image, _ in pairs])
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def name(self, index: int) -> str:
-        """File name of the image, without its ending; with its folders where file names alone repeat."""
+        """Returns the image's file name without its suffix; with its folders if file names are not unique."""
         return self.names[index]
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """WindowedImage and label; a split without labels has None.
+        """Returns the image and the label; the label is None if the split has no labels.
 
         Raises:
-            BadFile: a file is missing or unreadable, the sizes differ, or a label value is no class.
+            BadFile: a file is missing or unreadable, the sizes differ, or a label value is not a class.
         """
         image, label = self.open(index)
         return image[:, :], label
 
     def open(self, index: int, seen: np.ndarray | None = None) -> tuple[WindowedImage, np.ndarray | None]:
-        """As `read`, with an image that is decoded no further than the windows that are asked for.
+        """Like `read`, but only the requested windows of the image are decoded.
 
         Args:
-            seen: (256,) bool, which becomes True at the values that the label file has.
+            seen: (256,) bool, set to True at the values in the label file.
         """
         image_path, label_path = self.pairs[index]
         image = ImageFile(image_path)
@@ -66,7 +66,7 @@ class SegmentationDataset:
             values = np.unique(raw[label == INVALID])
             raise BadFile(
                 "values out of range",
-                f"{label_path}: label value {', '.join(map(str, values[:8]))} is none of the "
+                f"{label_path}: label value {', '.join(map(str, values[:8]))} is not one of the "
                 f"{len(self.classes)} classes and not ignore_index "
                 f"{'null' if self.config.ignore_index is None else self.config.ignore_index}. "
                 "Map it in data.label_map, or fix the file.",
@@ -76,31 +76,31 @@ class SegmentationDataset:
         return image, label
 
 
-def _names(images: list[Path]) -> list[str]:
-    """The same name for the same file, another one for every other."""
+def image_names(images: list[Path]) -> list[str]:
+    """Returns a unique name for each file; a file that occurs several times has the same name each time."""
     files = list(dict.fromkeys(images))
     root = os.path.commonpath([path.parent for path in files]) if files else ""
     if len({path.stem for path in images}) == len(images):
-        wishes = [[Path(path.stem)] for path in files]
+        candidates = [[Path(path.stem)] for path in files]
     else:
-        inside = [path.relative_to(root) for path in files]
-        wishes = [["_".join(path.with_suffix("").parts), "_".join(path.parts)] for path in inside]
-    wishes = [list(map(Path, names)) for names in wishes]
-    names = dict(zip(files, map(str, unique_names(files, wishes)), strict=True))
+        relative = [path.relative_to(root) for path in files]
+        candidates = [["_".join(path.with_suffix("").parts), "_".join(path.parts)] for path in relative]
+    candidates = [list(map(Path, names)) for names in candidates]
+    names = dict(zip(files, map(str, unique_names(files, candidates)), strict=True))
     return [names[path] for path in images]
 
 
 def mark_values(label: np.ndarray, seen: np.ndarray) -> None:
-    """Set `seen`, (256,) bool, at the values of `label`, (H, W) uint8. Several threads may share `seen`."""
-    counts = cv2.calcHist([label], [0], None, [256], [0, 256])  # without Python's lock, unlike np.bincount
+    """Sets `seen`, (256,) bool, to True at the values in `label`, (H, W) uint8. Several threads may share `seen`."""
+    counts = cv2.calcHist([label], [0], None, [256], [0, 256])  # releases Python's lock, unlike np.bincount
     seen[counts[:, 0] > 0] = True
 
 
 def palette(config: DataConfig) -> np.ndarray:
-    """(classes, 3) uint8 RGB. Without a palette in the config: a colour made from each class's name."""
+    """Returns the palette, (classes, 3) uint8 RGB. Without one in the config, colours are derived from class names."""
     return np.array(config.palette or [generated_colour(name) for name in config.classes], np.uint8)
 
 
 def generated_colour(name: str) -> tuple[int, int, int]:
-    """The RGB colour of a class that nobody gave one."""
+    """Returns an RGB colour derived from a class name."""
     return tuple(hashlib.md5(name.encode()).digest()[:3])

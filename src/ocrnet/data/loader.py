@@ -1,6 +1,6 @@
-"""MindSpore data pipelines. Sample number n of a run decides its own image and its own augmentation.
+"""The training data loader. The image and the augmentation of sample n of a run depend on n and the seed only.
 
-Nothing depends on the worker that makes a sample, on the rank that wants it, or on where a run was interrupted.
+They do not depend on the worker, the rank or the step at which a run was resumed.
 """
 
 from collections.abc import Iterator
@@ -12,24 +12,25 @@ from numpy.random import Generator, Philox
 from ocrnet.config import DataConfig
 from ocrnet.data import transforms
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.distributed.launcher import ALONE, Ranks
+from ocrnet.distributed.launcher import SINGLE_PROCESS, Ranks
 from ocrnet.errors import UserError
 from ocrnet.formats.label_values import missing_classes
 from ocrnet.runtime import device
 
-_NEIGHBOURS = 20  # so many bad pairs in a row are no accident
-_WATCHED = 300  # samples whose labels are searched for each class
+_MAX_BAD_PAIRS = 20  # consecutive bad pairs; if there are more, something else is wrong
+WATCHED_SAMPLES = 300
+"""Number of samples whose labels are checked for missing classes."""
 
 
 class TrainingSamples:
-    """What this rank sees of the samples `first` .. `last` - 1 of a run: (3, h, w) float32 and (h, w) int32 labels.
+    """The samples of this rank among `first` .. `last` - 1 of a run: images (3, h, w) float32, labels (h, w) int32.
 
-    A step takes `batch` samples for each rank: rank 0 the first of them, and so on. An epoch shows every image once,
-    in an order of its own; those that would make an incomplete last step are left out of that epoch. Where steps had
-    another size before `first`, a step may begin in one epoch and end in the next.
+    A step has `batch` samples per rank: the first `batch` samples for rank 0, and so on. Each epoch is a new
+    permutation of the images; the incomplete last step of an epoch is dropped. If the samples before `first` had
+    another step size, a step may start in one epoch and end in the next.
 
     Args:
-        position: (epoch, samples that it has shown) of sample `first`; default: as if all steps had this size.
+        position: (epoch, samples done in this epoch) of sample `first`; default: as if all steps had this size.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class TrainingSamples:
         batch: int,
         first: int,
         last: int,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         position: tuple[int, int] | None = None,
     ) -> None:
         step = batch * ranks.size
         if len(dataset) < step:
             raise UserError(
                 f"{len(dataset)} training images (data.train {config.train!r} in {config.root}) are fewer than a "
-                f"batch of {step}: lower train.batch_size"
+                f"batch of {step}: reduce train.batch_size"
             )
         self.dataset, self.config, self.seed, self.first, self.last = dataset, config, seed, first, last
         self.batch, self.step, self.rank, self.ranks = batch, step, ranks.rank, ranks.size
@@ -56,49 +57,51 @@ class TrainingSamples:
         self._offset = epoch * self.epoch_size + shown - first
         self.error: UserError | None = None
         self.bad: list[tuple[int, str]] = []
-        """(sample number, problem) of the pairs that a neighbour replaced."""
-        self.watched = min(_WATCHED, len(dataset), last - first)
-        """So many samples of the run, from `first` on and over all ranks, have their labels' values noted."""
+        """(sample number, problem) of the bad pairs that were replaced by the next pair."""
+        self.watched = min(WATCHED_SAMPLES, len(dataset), last - first)
+        """Number of samples, from `first` on and over all ranks, whose label values are recorded in `seen`."""
         self.seen = np.zeros(256, bool)
-        """Values that the label files of this rank's watched samples have; in a packed data set, class indices."""
-        self._order = (-1, np.empty(0, np.int64))  # (epoch, its order)
+        """Label values in the watched samples of this rank; class indices for a packed data set."""
+        self._order = (-1, np.empty(0, np.int64))  # (epoch, permutation of the images)
 
     def __len__(self) -> int:
         return (self.last - self.first) // self.ranks
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        steps, place = divmod(int(index), self.batch)
-        number = self.first + steps * self.step + self.rank * self.batch + place
+        steps, offset = divmod(int(index), self.batch)
+        number = self.first + steps * self.step + self.rank * self.batch + offset
         try:
-            return self._make(number)
+            return self._load(number)
         except UserError as error:
-            self.error = error  # MindSpore hands on a long text only; see `batches`
+            self.error = error  # MindSpore raises its own exception with a long text; see `training_batches`
             raise
 
-    def _make(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """A sample of its pair or, with `on_bad_sample: skip`, of the next readable one of the data set."""
+    def _load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns sample `number`. With `on_bad_sample: skip`, a bad pair is replaced by the next readable pair."""
         index = self.image_index(number)
         seen = self.seen if number < self.first + self.watched else None
-        for place in range(index, index + min(len(self.dataset), _NEIGHBOURS)):
+        for candidate in range(index, index + min(len(self.dataset), _MAX_BAD_PAIRS)):
             rng = Generator(Philox(key=np.array([self.seed, number], np.uint64)))
             try:
-                pair = self.dataset.open(place % len(self.dataset), seen)
-                return transforms.training_pair(*pair, self.config, rng)
+                pair = self.dataset.open(candidate % len(self.dataset), seen)
+                return transforms.training_transform(*pair, self.config, rng)
             except UserError as error:
                 if self.config.on_bad_sample == "stop":
                     raise
                 self.bad.append((number, str(error)))
                 problem = error
-        raise UserError(f"{problem} (and so are {_NEIGHBOURS} pairs in a row: data.on_bad_sample is for single ones)")
+        raise UserError(
+            f"{problem} (data.on_bad_sample skips single bad pairs; here are {_MAX_BAD_PAIRS} consecutive bad pairs)"
+        )
 
     def missing_classes_note(self, seen: np.ndarray | None = None) -> str:
-        """A message that names the classes without a pixel in the watched labels, or "" when all of them occur.
+        """Returns a message with the classes that have no pixel in the watched labels, or "" if there are none.
 
-        Whole labels count, not the crops of them. To be called once, when the run has done the sample number
-        `first + watched`: by then the data threads of all ranks have made the watched samples.
+        The whole labels are checked, not their crops. Call it once, after sample `first + watched`: then the data
+        threads of all ranks have read the watched samples.
 
         Args:
-            seen: `self.seen` of all ranks, joined by logical or; left out: of this rank alone.
+            seen: `self.seen` of all ranks, combined by logical or; default: of this rank only.
         """
         found = missing_classes(self.seen if seen is None else seen, self.dataset.class_table, self.dataset.classes)
         if not found:
@@ -106,28 +109,28 @@ class TrainingSamples:
         return f"not in the labels of the first {self.watched} samples: {found}. See data.label_map and data.classes."
 
     def image_index(self, number: int) -> int:
-        """Index in the data set of sample `number` of the run, which is not before `first`."""
-        epoch, place = divmod(number + self._offset, self.epoch_size)
-        order = self._order  # one read: another thread may replace it
+        """Returns the data set index of sample `number` of the run, which must be `first` or later."""
+        epoch, position = divmod(number + self._offset, self.epoch_size)
+        order = self._order  # read once, because another thread may replace it
         if order[0] != epoch:
-            # a key that no sample has: sample numbers stay far below 2**63
+            # a key that no sample has, because sample numbers are far below 2**63
             rng = Generator(Philox(key=np.array([self.seed, 2**63 + epoch], np.uint64)))
             self._order = order = (epoch, rng.permutation(len(self.dataset)))
-        return int(order[1][place])
+        return int(order[1][position])
 
 
 def training_batches(samples: TrainingSamples, batch_size: int) -> Iterator[tuple]:
-    """(N, 3, h, w) float32 and (N, h, w) int32 tensors, sample by sample in order.
+    """Yields batches of tensors, (N, 3, h, w) float32 and (N, h, w) int32, in the order of the samples.
 
-    The data threads share the program's memory, so nothing is copied between processes and MindSpore's `max_rowsize`
-    has nothing to bound; `data.prefetch_size` bounds the batches that wait.
+    The workers are threads that share the program's memory: nothing is copied between processes, and MindSpore's
+    `max_rowsize` does not apply. `data.prefetch_size` limits the number of waiting batches.
 
     Raises:
-        UserError: an image or label of the batch is unusable; the file is named.
+        UserError: an image or label file cannot be used; the message names the file.
     """
     config = samples.config
     ds.config.set_prefetch_size(config.prefetch_size)
-    ds.config.set_enable_watchdog(False)  # its "taking a long time" notes are about big images, not about faults
+    ds.config.set_enable_watchdog(False)  # its "taking a long time" warnings are caused by large images, not by errors
     pipeline = ds.GeneratorDataset(
         samples,
         ["image", "label"],
@@ -143,12 +146,12 @@ def training_batches(samples: TrainingSamples, batch_size: int) -> Iterator[tupl
         raise
 
 
-def worker_threads(wanted: int) -> int:
-    """`data.workers`, never more than the machine's cores; 0: half of the cores, 8 at most."""
+def worker_threads(workers: int) -> int:
+    """Returns the number of data threads: `workers`, at most the CPU cores; for 0 half of the cores, at most 8."""
     cores = device.cores()
-    return min(wanted, cores) if wanted else max(1, min(8, cores // 2))
+    return min(workers, cores) if workers else max(1, min(8, cores // 2))
 
 
 def epoch_size(images: int, step_samples: int) -> int:
-    """Samples of an epoch: every image once, but for those that are left over where steps do not divide the images."""
+    """Returns the samples per epoch: the number of images, rounded down to a multiple of `step_samples`."""
     return images // step_samples * step_samples

@@ -1,4 +1,4 @@
-"""Label images of annotations: which class each label means, and what is painted over what."""
+"""Draws label images from annotations: the class of each label, and the drawing order."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,27 +13,26 @@ from ocrnet.errors import UserError
 from ocrnet.formats.cityscapes import LABELS
 from ocrnet.formats.label_values import IGNORED, MAX_CLASSES
 
-_MOST = 2**20
-"""Bytes of a file of class names."""
-_WIDEST = 10_000  # pixels
+_MAX_BYTES = 2**20  # of a file of class names
+_MAX_WIDTH = 10_000  # pixels, of a line
 
 
 @dataclass
 class ClassTable:
-    """What becomes of each label."""
+    """The classes of labels, and how they are drawn."""
 
     values: dict[str, int | None]
     """{label: value in the label image, or None: not drawn}"""
     background: int = IGNORED
-    """Value of what no object covers."""
+    """Value of the pixels that no object covers."""
     colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     widths: dict[str, float] = field(default_factory=dict)
-    """Of lines, in pixels; 1 where nothing is said."""
+    """{label: line width in pixels}; default 1."""
     suffix: str = ""
-    """Ends the names of the label images."""
+    """Appended to the names of the label images."""
 
     def name(self, label: str) -> str | None:
-        """The class that a label means, Cityscapes' «cargroup» a car; None when it is unknown."""
+        """Returns the class of a label (e.g. "car" for Cityscapes' "cargroup"), or None if it is unknown."""
         return next((name for name in (label, label.removesuffix("group")) if name in self.values), None)
 
 
@@ -46,57 +45,61 @@ CITYSCAPES_TABLES = {"labelIds": _cityscapes_table("id", 0), "labelTrainIds": _c
 
 
 def read_classes(path: str) -> ClassTable:
-    """Classes in the order of their label values: a name a line, or YAML with `wire: {color: [255, 80, 0], width: 2}`.
+    """Reads class names in the order of their label values, from a file with one name per line, or from YAML with
+    entries such as `wire: {color: [255, 80, 0], width: 2}`.
 
-    What no object covers is of the class «background», ignored where there is none. Instead of a file: labelIds or
-    labelTrainIds, Cityscapes' own tables.
+    Pixels that no object covers belong to the class "background"; without this class they are ignored.
+
+    Args:
+        path: the file; or labelIds or labelTrainIds for Cityscapes' own tables.
 
     Raises:
-        UserError: no such file, or something else is in it.
+        UserError: the file cannot be read or has other content.
     """
     if path in CITYSCAPES_TABLES:
         return CITYSCAPES_TABLES[path]
     try:
-        text = files.read_text(Path(path), _MOST)
+        text = files.read_text(Path(path), _MAX_BYTES)
         tree = yaml.safe_load(text)
-        if isinstance(tree, str):  # to YAML, names in lines are one string
+        if isinstance(tree, str):  # YAML reads lines of names as one string
             tree = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
         known = {"color", "width"}
         entries = [(_text(name), (tree[name] if isinstance(tree, dict) else None) or {}) for name in tree]
-        for name, about in entries:
-            if not isinstance(about, dict):
-                raise ValueError(f"{name}: a class has color and width, in braces")
-            if wrong := about.keys() - known:
-                raise ValueError(f"{', '.join(map(_text, wrong))}: a class has color and width ({name})")
+        for name, options in entries:
+            if not isinstance(options, dict):
+                raise ValueError(f"{name}: write its color and width in braces")
+            if wrong := options.keys() - known:
+                raise ValueError(f"{', '.join(map(_text, wrong))}: unknown; {name} may have color and width")
         if not 0 < len(dict(entries)) == len(entries) <= MAX_CLASSES:
             raise ValueError(
-                f"{len(entries)} names, of which {len(dict(entries))} differ; 1 to {MAX_CLASSES} are needed"
+                f"{len(entries)} names, {len(dict(entries))} of them different; 1 to {MAX_CLASSES} different names "
+                "are needed"
             )
         table = ClassTable({name: value for value, (name, _) in enumerate(entries)})
-        for name, about in entries:
-            red, green, blue = bytes([*about.get("color", generated_colour(name))])  # refuses what is no colour
+        for name, options in entries:
+            red, green, blue = bytes([*options.get("color", generated_colour(name))])  # raises if it is not a colour
             table.colours[name] = red, green, blue
-            table.widths[name] = float(about.get("width", 1))
-            if not 0 <= table.widths[name] <= _WIDEST:
-                raise ValueError(f"width {table.widths[name]} of {name}: a number of pixels up to {_WIDEST:,}")
+            table.widths[name] = float(options.get("width", 1))
+            if not 0 <= table.widths[name] <= _MAX_WIDTH:
+                raise ValueError(f"width {table.widths[name]} of {name}: must be 0 to {_MAX_WIDTH:,} pixels")
     except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: cannot read class names here: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: cannot read class names: {' '.join(str(error).split())}") from None
     table.background = table.values.get("background", IGNORED)
     return table
 
 
 def _text(name: object) -> str:
-    """A name in YAML as text. Lists are refused: aliases of aliases would make them endless."""
+    """Converts a YAML name to text. Raises ValueError for lists: nested aliases could make them huge."""
     if isinstance(name, list | dict | tuple | set):
-        raise ValueError("a class name is a word, this one is a list")
+        raise ValueError("a class name must be text, not a list")
     return str(name)
 
 
-def draw(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
-    """A grey image of label values, and how many objects had nothing to draw. All labels must be in the table.
+def draw_mask(annotation: Annotation, table: ClassTable) -> tuple[Image.Image, int]:
+    """Returns the label image (grey, label values) and the number of objects without area, which are not drawn.
 
-    Objects are painted one over another, in their order, as Cityscapes' own program does (Pillow's polygon: a pixel on
-    the outline belongs to the object).
+    All labels must be in the table. Objects are drawn in their order, later ones over earlier ones, as Cityscapes'
+    scripts do (Pillow's polygon: pixels on the outline belong to the object).
     """
     image = Image.new("L", (annotation.width, annotation.height), table.background)
     pen, empty = ImageDraw.Draw(image), 0

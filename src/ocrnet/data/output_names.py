@@ -1,4 +1,4 @@
-"""A name of its own for the results of every file, readable and the same in every run over the same files."""
+"""Chooses a unique output name for every input file: readable, and the same in every run over the same files."""
 
 import os
 import unicodedata
@@ -7,43 +7,44 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-_ENDINGS = (".png", ".jpg", ".mp4")  # of the results, which are called NAME.png and so on
+_SUFFIXES = (".png", ".jpg", ".mp4")  # of the outputs, e.g. NAME.png
 
 
 def unique_names(
-    paths: Sequence[Path], wishes: Sequence[Sequence[Path]], has_frames: Callable[[Path], bool] = lambda path: False
+    paths: Sequence[Path], candidates: Sequence[Sequence[Path]], has_frames: Callable[[Path], bool] = lambda path: False
 ) -> list[Path]:
-    """Names without ending: for NAME the files NAME.png, NAME.jpg, NAME.mp4, of a video the frames NAME/000000.png, ...
+    """Returns a unique name without suffix for each file.
 
-    A file gets the first of its wishes that no other file has or wants. Where all wishes are taken its name is made
-    from its path, at last with a number. Names that differ in upper and lower case alone count as equal.
+    A file with the name NAME has the outputs NAME.png, NAME.jpg and NAME.mp4; a video also has NAME/000000.png, ...
+    Each file gets its first candidate that no other file has or could get. If there is none, the name is derived from
+    its path, if necessary with a number. Names that differ in case only are regarded as equal.
 
     Args:
-        paths: of the files, all different.
-        wishes: for each file the names it may get, the best first; the same number for all.
-        has_frames: whether a file is a video; asked where that matters alone.
+        paths: paths of the files, all different.
+        candidates: for each file the names to try, the best first; the same number for all files.
+        has_frames: whether a file is a video; called only if it matters.
     """
     absolute = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in absolute]) if absolute else ""
     from_root = [path.relative_to(root) for path in absolute]
     names: list[Path | None] = [None] * len(paths)
-    taken = _Taken(has_frames)
-    levels = [*zip(*wishes, strict=True), [path.with_suffix("") for path in from_root], from_root]
+    used = _UsedNames(has_frames)
+    levels = [*zip(*candidates, strict=True), [path.with_suffix("") for path in from_root], from_root]
     for level in levels:
-        waiting = [number for number, name in enumerate(names) if name is None]
-        wanted = Counter(_key(level[number]) for number in waiting)
-        for number in waiting:
-            if wanted[_key(level[number])] == 1 and taken.add(level[number], paths[number]):
-                names[number] = level[number]
-    for number, name in enumerate(names):
+        unnamed = [index for index, name in enumerate(names) if name is None]
+        counts = Counter(_key(level[index]) for index in unnamed)
+        for index in unnamed:
+            if counts[_key(level[index])] == 1 and used.add(level[index], paths[index]):
+                names[index] = level[index]
+    for index, name in enumerate(names):
         if name is None:
-            possible = _numbered(from_root[number].with_suffix(""))
-            names[number] = next(name for name in possible if taken.add(name, paths[number]))
+            options = _numbered(from_root[index].with_suffix(""))
+            names[index] = next(name for name in options if used.add(name, paths[index]))
     return names
 
 
 def _numbered(name: Path) -> Iterator[Path]:
-    """The name itself, then its folders joined to one word, then that with the numbers 2, 3, ..."""
+    """Yields the name itself, the name with its folders joined by "_", and that with the numbers 2, 3, ..."""
     flat = "_".join(name.parts)
     yield name
     yield Path(flat)
@@ -54,8 +55,8 @@ def _key(name: Path) -> str:
     return unicodedata.normalize("NFC", name.as_posix()).casefold()
 
 
-class _Taken:
-    """The files and folders that the names so far will need."""
+class _UsedNames:
+    """The output files and folders of the names chosen so far."""
 
     def __init__(self, has_frames: Callable[[Path], bool]) -> None:
         self.has_frames = has_frames
@@ -63,12 +64,12 @@ class _Taken:
         self.files: set[str] = set()
         self.folders: set[str] = set()
         self.numbered: set[str] = set()
-        """Folders with a file that is called like a frame."""
+        """Folders with an output file whose name looks like a frame number."""
 
     def add(self, name: Path, path: Path) -> bool:
-        """Take a name for the results of `path`, unless it, one of its files or one of its folders is taken."""
+        """Reserves a name for the outputs of `path`. Returns False if the name, a file or a folder of it is in use."""
         key, folders = _key(name), {_key(folder) for folder in name.parents}
-        files = {key + ending for ending in _ENDINGS}
+        files = {key + suffix for suffix in _SUFFIXES}
         numbered = {_key(name.parent)} if name.name.isdigit() and len(name.name) >= 6 else set()
         if key in self.names or files & self.folders or folders & self.files:
             return False

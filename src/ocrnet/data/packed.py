@@ -1,7 +1,7 @@
-"""A data set's training pairs in one file, decoded, from which crops are read without touching the rest.
+"""Packed data sets: all training pairs decoded in one file, so that a crop is read without decoding the whole image.
 
-The file: `_MAGIC`, for each pair its image (H x W x 3 bytes) and its label (H x W class indices), then the index as
-JSON, and in the last 8 bytes where that begins. It is mapped into memory, so all data threads share the system's cache.
+File format: `_MAGIC`; image (H x W x 3 bytes) and label (H x W class indices) of each pair; the index as JSON; the
+offset of the index in the last 8 bytes. The file is memory-mapped, so all data threads share the system's page cache.
 """
 
 import json
@@ -19,26 +19,26 @@ from ocrnet.errors import UserError
 _MAGIC = b"ocrnet-packed-1\n"
 
 
-def _meaning(config: DataConfig) -> dict:
-    """What the class indices in a packed file depend on."""
-    meaning = config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
+def _label_settings(config: DataConfig) -> dict:
+    """Returns the settings that the class indices in a packed file depend on."""
+    settings = config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
     if config.ignore_index is not None and config.ignore_index < len(config.classes):
-        meaning["version"] = 2  # before, `label_map` meant ignored where it named a class of this number
-    return meaning
+        settings["version"] = 2  # before, a target of `label_map` equal to ignore_index meant ignored
+    return settings
 
 
 def pack(dataset: SegmentationDataset, path: Path, order: Iterable[int]) -> None:
-    """Write the pairs of `dataset` whose numbers are in `order`, whole or not at all.
+    """Writes the pairs of `dataset` with the indices `order` to a packed file. The file is replaced atomically.
 
     Raises:
         BadFile: a pair cannot be read.
         UserError: the file cannot be written.
     """
-    scratch = path.with_name(f"{path.name}.writing")
+    temporary = path.with_name(f"{path.name}.writing")
     entries = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(_MAGIC)
             for number in order:
                 image, label = dataset.read(number)
@@ -46,48 +46,48 @@ def pack(dataset: SegmentationDataset, path: Path, order: Iterable[int]) -> None
                 entries.append([*names, *label.shape, file.tell()])
                 file.write(np.ascontiguousarray(image).data)
                 file.write(np.ascontiguousarray(label).data)
-            place = file.tell()
-            file.write(json.dumps({"meaning": _meaning(dataset.config), "pairs": entries}).encode())
-            file.write(struct.pack("<Q", place))
+            offset = file.tell()
+            file.write(json.dumps({"meaning": _label_settings(dataset.config), "pairs": entries}).encode())
+            file.write(struct.pack("<Q", offset))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
+        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot write this file: {error.strerror}") from None
     finally:
-        scratch.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 class PackedDataset(SegmentationDataset):
-    """The pairs of a packed file, in its order.
+    """A data set that reads its pairs from a packed file.
 
     Raises:
-        UserError: the file is missing, cut short or packed with other classes than `config` has.
+        UserError: the file is missing, truncated, or packed with other classes than those of `config`.
     """
 
     def __init__(self, path: Path, config: DataConfig) -> None:
         fix = f"write it with scripts/pack_dataset.py --output {path}"
         try:
             self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
-            (place,) = struct.unpack("<Q", self._bytes[-8:].tobytes())
-            index = json.loads(self._bytes[place:-8].tobytes())
+            (offset,) = struct.unpack("<Q", self._bytes[-8:].tobytes())
+            index = json.loads(self._bytes[offset:-8].tobytes())
             if self._bytes[: len(_MAGIC)].tobytes() != _MAGIC:
                 raise ValueError
         except OSError as error:
             raise UserError(f"data.packed {path}: cannot read it: {error.strerror}; {fix}") from None
         except (ValueError, struct.error):
-            raise UserError(f"data.packed {path}: no packed data set, or cut short; {fix}") from None
-        if index["meaning"] != json.loads(json.dumps(_meaning(config))):
+            raise UserError(f"data.packed {path}: not a packed data set, or truncated; {fix}") from None
+        if index["meaning"] != json.loads(json.dumps(_label_settings(config))):
             raise UserError(f"data.packed {path}: was packed with other classes or another data.label_map; {fix}")
         super().__init__([(config.root / image, config.root / label) for image, label, *_ in index["pairs"]], config)
-        self._places = [entry[2:] for entry in index["pairs"]]
+        self._entries = [entry[2:] for entry in index["pairs"]]  # (height, width, offset) of each pair
         self.class_table = np.arange(256, dtype=np.uint8)  # the file's labels are class indices
 
     def open(self, index: int, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """As a data set of files, with arrays that are views of the mapped file."""
-        height, width, place = self._places[index]
-        middle, end = place + 3 * height * width, place + 4 * height * width
-        image, label = self._bytes[place:middle].reshape(height, width, 3), self._bytes[middle:end]
+        """See `SegmentationDataset.open`; the arrays are views of the memory-mapped file."""
+        height, width, offset = self._entries[index]
+        middle, end = offset + 3 * height * width, offset + 4 * height * width
+        image, label = self._bytes[offset:middle].reshape(height, width, 3), self._bytes[middle:end]
         label = label.reshape(height, width)
         if seen is not None:
             mark_values(label, seen)

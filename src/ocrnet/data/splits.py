@@ -1,4 +1,4 @@
-"""The pairs of a split: of a data set as its owners lay it out, of a list, or of a packed file."""
+"""Finds the image and label files of a split: in the layout of a public data set, in a list, or in a packed file."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ from ocrnet.formats.known import FORMATS
 
 
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
-    """The pairs of `split` ("train", "val", or "test", which has no labels).
+    """Opens a split: "train", "val", or "test", which has no labels.
 
     Raises:
-        UserError: the folder or list is missing, the split is empty, or an image has no label. With
-            `on_bad_sample: skip`, training pairs whose files are missing are left to the loader.
+        UserError: the folder or list is missing, the split is empty, or a file is missing. With `on_bad_sample: skip`,
+            missing training files are not checked here; the loader skips them.
     """
     if split == "train" and config.packed:
         return PackedDataset(config.packed, config)
@@ -27,14 +27,14 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
         missing = [pair for pair in dataset.pairs if pair[position] and not pair[position].is_file()]
         if missing:
             kind = ("image", "label")[position]
-            of = f" of image {missing[0][0]}" if position else ""
-            more = f" ({len(missing)} of {len(dataset)} {kind}s are missing)" if len(missing) > 1 else ""
-            raise UserError(f"{missing[0][position]}: {kind} file{of} not found{more}")
+            image = f" of image {missing[0][0]}" if position else ""
+            count = f" ({len(missing)} of {len(dataset)} {kind}s are missing)" if len(missing) > 1 else ""
+            raise UserError(f"{missing[0][position]}: {kind} file{image} not found{count}")
     return dataset
 
 
 def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:
-    """As `open_dataset`, without a look at whether each file is there."""
+    """Like `open_dataset`, but does not check that the files exist."""
     source = getattr(config, split)
     if config.format == "list":
         where = config.root / source
@@ -48,21 +48,21 @@ def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:
     if split == "test":
         pairs = [(image, None) for image, _ in pairs]
     if not pairs:
-        raise UserError(f"{where}: no images here; data.{split} (split {source!r}) is empty")
+        raise UserError(f"{where}: no images found; data.{split} (split {source!r}) is empty")
     return SegmentationDataset(pairs, config)
 
 
 def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
-    """Pairs of a .lst file: `image label` a line, separated by blanks, relative to `root`. # starts a comment.
+    """Reads a .lst file: `image label` per line, separated by spaces, relative to `root`. # starts a comment.
 
-    A list that is not `labelled` may have the image alone on a line. A list may come from elsewhere, so neither `..`
-    nor a link may lead it out of `root`.
+    If `labelled` is False, a line may have the image only. Lists are not trusted: neither `..` nor a symbolic link may
+    lead outside `root`.
     """
     real_root = os.path.realpath(root)
     try:
         text = files.read_text(path, errors="surrogateescape")  # file names keep their bytes
     except OSError as error:
-        raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root / --dataset_dir.") from None
+        raise UserError(f"{path}: cannot read this list: {error.strerror}. Set data.root (--data_root).") from None
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
@@ -76,15 +76,15 @@ def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:
             raise UserError(f"{path}:{number}: expected `image label`, got {line.strip()!r}")
         for field in fields:
             if Path(field).is_absolute() or ".." in Path(field).parts:
-                raise UserError(f"{path}:{number}: {field!r} leaves the data root {root}")
+                raise UserError(f"{path}:{number}: {field!r} is outside the data root {root}")
             try:
                 real = os.path.realpath(root / field)
             except ValueError as error:
-                raise UserError(f"{path}:{number}: {field!r} is no file name: {error}") from None
+                raise UserError(f"{path}:{number}: {field!r} is not a file name: {error}") from None
             if os.path.commonpath([real, real_root]) != real_root:
                 raise UserError(
-                    f"{path}:{number}: {field!r} is a link that leaves the data root {root}: it leads to {real}. "
-                    "Set data.root to a folder that holds both."
+                    f"{path}:{number}: {field!r} is a link to {real}, which is outside the data root {root}. "
+                    "Set data.root to a folder that contains both."
                 )
         pairs.append((root / fields[0], root / fields[-1]))
     return pairs

@@ -1,6 +1,6 @@
-"""Paired changes of image and label: plain functions of NumPy arrays and a random generator.
+"""Joint transforms of image and label: functions of NumPy arrays and a random generator.
 
-image: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and the numbers are those of
+image: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and the parameters are those of
 mmsegmentation's OCRNet configs: random resize, random crop, flip, photometric distortion, normalise, pad.
 """
 
@@ -14,21 +14,21 @@ from ocrnet.config import DataConfig, PhotometricConfig
 from ocrnet.data.images import WindowedImage
 from ocrnet.formats.label_values import IGNORED
 
-cv2.setNumThreads(0)  # the data threads are the parallelism
+cv2.setNumThreads(0)  # the data threads run in parallel
 
 Pair = tuple[np.ndarray, np.ndarray]
 Window = tuple[slice, slice]
 
 
-def training_pair(image: WindowedImage, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
-    """The whole training pipeline: (3, h, w) float32 and (h, w) int32, h and w of `config.crop_size`.
+def training_transform(image: WindowedImage, label: np.ndarray, config: DataConfig, rng: Generator) -> Pair:
+    """Applies the training pipeline. Returns (3, h, w) float32 and (h, w) int32, with h and w of `config.crop_size`.
 
-    The resized label decides what is cut out; of the image nothing else is read, resized or changed.
+    The crop is chosen by the resized label. Only this part of the image is read, resized and transformed.
     """
     size = random_size(label.shape, config.base_size, config.scale_range, rng, config.keep_ratio)
     label = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
     rare = [config.classes.index(name) for name in config.rare_classes]
-    window = random_window(label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
+    window = random_crop_window(label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
     label, crop = label[window], resize_window(image, size, window)
     if rng.random() < config.flip:
         crop, label = cv2.flip(crop, 1), swap_classes(label[:, ::-1], config.flip_pairs)
@@ -38,11 +38,11 @@ def training_pair(image: WindowedImage, label: np.ndarray, config: DataConfig, r
     return pad(normalise(crop, config.mean, config.std), label.astype(np.int32), config.crop_size, fill)
 
 
-def fit(size: tuple[int, int], box: tuple[int, int], keep_ratio: bool = True) -> tuple[int, int]:
-    """(height, width) of an image of (height, width) `size` brought to the largest size that fits `box`.
+def rescale_size(size: tuple[int, int], box: tuple[int, int], keep_ratio: bool = True) -> tuple[int, int]:
+    """Returns the largest (height, width) with the aspect ratio of `size` that fits into `box` (height, width).
 
-    As mmcv's rescale: the box's longer side bounds the image's longer side, whichever way they lie. Without
-    `keep_ratio` the size is the box.
+    As in mmcv's rescale_size, the longer side of the box limits the longer side of the image, in either orientation.
+    Without `keep_ratio`, the result is the box.
     """
     if not keep_ratio:
         return max(1, box[0]), max(1, box[1])
@@ -57,15 +57,15 @@ def random_size(
     rng: Generator,
     keep_ratio: bool = True,
 ) -> tuple[int, int]:
-    """(height, width) that an image of (height, width) `shape` is resized to: it is fitted into `base` (height, width;
-    the image's own size if None) times a ratio drawn from `scale_range`.
+    """Returns the random (height, width) that an image of `shape` (height, width) is resized to: `rescale_size` with
+    the box `base` (height, width; `shape` if None) times a ratio drawn uniformly from `scale_range`.
     """
     ratio = rng.uniform(*scale_range)
     height, width = base or shape
-    return fit(shape, (int(height * ratio), int(width * ratio)), keep_ratio)
+    return rescale_size(shape, (int(height * ratio), int(width * ratio)), keep_ratio)
 
 
-def random_window(
+def random_crop_window(
     label: np.ndarray,
     size: tuple[int, int],
     cat_max_ratio: float,
@@ -73,53 +73,56 @@ def random_window(
     rare: Sequence[int] = (),
     rare_probability: float = 0.0,
 ) -> Window:
-    """Where to cut out (height, width) `size`, or less where the image is smaller.
+    """Returns a random crop window of `size` (height, width), or smaller if the image is smaller.
 
-    With `cat_max_ratio` below 1, up to 10 more places are tried until there are two classes and none covers more than
-    that share of the labelled pixels. With `rare_probability` the place is one that holds a certain pixel, drawn among
-    those of the `rare` classes if there are any, and no other is tried.
+    With `cat_max_ratio` below 1, up to 10 more windows are drawn until the crop has at least two classes and none
+    covers more than this share of the labelled pixels. With probability `rare_probability`, the window contains a
+    random pixel of the `rare` classes, if the image has any, and `cat_max_ratio` is not applied.
     """
     height, width = min(size[0], label.shape[0]), min(size[1], label.shape[1])
 
-    def place(row: int | None = None, column: int | None = None) -> Window:
-        top, left = start(label.shape[0], height, row), start(label.shape[1], width, column)
+    def draw_window(row: int | None = None, column: int | None = None) -> Window:
+        top, left = draw_start(label.shape[0], height, row), draw_start(label.shape[1], width, column)
         return slice(top, top + height), slice(left, left + width)
 
-    def start(whole: int, part: int, held: int | None) -> int:
-        low, high = (0, whole - part) if held is None else (max(0, held - part + 1), min(held, whole - part))
+    def draw_start(length: int, part: int, included: int | None) -> int:
+        if included is None:
+            low, high = 0, length - part
+        else:
+            low, high = max(0, included - part + 1), min(included, length - part)
         return int(rng.integers(low, high + 1))
 
     if rare and rng.random() < rare_probability:
         rows, columns = np.isin(label, rare).nonzero()
         if len(rows):
             chosen = rng.integers(len(rows))
-            return place(rows[chosen], columns[chosen])
-    window = place()
+            return draw_window(rows[chosen], columns[chosen])
+    window = draw_window()
     for _ in range(10 if cat_max_ratio < 1 else 0):
-        # not np.bincount, which holds the other data threads up
+        # not np.bincount, which blocks the other data threads
         counts = cv2.calcHist([label[window]], [0], None, [256], [0, 256])[:IGNORED]
-        if counts.max() < cat_max_ratio * counts.sum():  # so there are two classes at least
+        if counts.max() < cat_max_ratio * counts.sum():  # implies at least two classes
             break
-        window = place()
+        window = draw_window()
     return window
 
 
 def resize_window(image: WindowedImage, size: tuple[int, int], window: Window) -> np.ndarray:
-    """`window` of `image` resized to (height, width) `size`, made of the pixels around it alone.
+    """Returns `window` of `image` resized to `size` (height, width), computed from the surrounding pixels only.
 
-    Within one grey level of what cutting it out of the whole resized image gives (see `_around`).
+    The result is within one grey level of cropping the whole resized image (see `_source_range`).
     """
-    (rows, down, fy), (columns, across, fx) = map(_around, image.shape, size, window)
-    return cv2.resize(image[rows, columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)[down, across]
+    (rows, out_rows, fy), (columns, out_columns, fx) = map(_source_range, image.shape, size, window)
+    return cv2.resize(image[rows, columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)[out_rows, out_columns]
 
 
-def _around(length: int, resized: int, part: slice) -> tuple[slice, slice, float]:
-    """One side of an image: the pixels to read for `part` of its resized form, the place of `part` in what becomes of
-    them, and the factor.
+def _source_range(length: int, resized: int, part: slice) -> tuple[slice, slice, float]:
+    """Returns, for one side of an image: the source pixels to read for `part` of the resized image, the slice of `part`
+    in the resized source pixels, and the scale factor.
 
-    What is read begins at a whole pixel, and so does what it becomes; the two fit at the first pixel of all and, within
-    1/512 of a pixel, at every 256th place or so. Of these the last is taken that lies so far before the part that the
-    missing neighbour of the first pixel read is not seen.
+    Both the source range and its resized form must start at a whole pixel. This holds at pixel 0 and, within 1/512 of a
+    pixel, at about every 256th pixel. The last such pixel is used that is far enough before `part`, so that the missing
+    neighbour of the first source pixel has no influence.
     """
     scale = length / resized
     sources = np.arange(max(1, part.start - int(np.ceil(0.5 / scale)) + 1)) * scale
@@ -129,21 +132,22 @@ def _around(length: int, resized: int, part: slice) -> tuple[slice, slice, float
 
 
 def swap_classes(label: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
-    """Let the two classes of each pair change places: what a mirror does to left and right."""
+    """Swaps the two classes of each pair, e.g. left and right arm after a horizontal flip."""
     if not pairs:
         return label
     table = np.arange(256, dtype=np.uint8)
-    for one, other in pairs:
-        table[[one, other]] = other, one
+    for first, second in pairs:
+        table[[first, second]] = second, first
     return table[label]
 
 
 def photometric_distortion(image: np.ndarray, config: PhotometricConfig, rng: Generator) -> np.ndarray:
-    """Brightness, contrast, saturation and hue, each with `probability`; contrast comes second or last, by a coin.
+    """Changes brightness, contrast, saturation and hue, each with `probability`.
 
-    All are tables: those before the turn to hue, saturation and value, in it and after it make one look-up each.
+    Contrast is changed second or last, with equal probability. All changes are lookup tables; the changes before, in
+    and after the conversion to HSV are combined into one lookup each.
     """
-    same = np.arange(256, dtype=np.uint8)
+    identity = np.arange(256, dtype=np.uint8)
 
     def chosen() -> bool:
         return rng.random() < config.probability
@@ -151,44 +155,44 @@ def photometric_distortion(image: np.ndarray, config: PhotometricConfig, rng: Ge
     def scaled(table: np.ndarray, factor: float = 1.0, shift: float = 0.0) -> np.ndarray:
         return np.clip(table * np.float32(factor) + np.float32(shift), 0, 255).astype(np.uint8)
 
-    before = after = saturation = hue = same
+    before = after = saturation = hue = identity
     if chosen():
         before = scaled(before, shift=rng.uniform(-config.brightness, config.brightness))
     contrast_first = rng.random() < 0.5
     if contrast_first and chosen():
         before = scaled(before, rng.uniform(*config.contrast))
     if chosen():
-        saturation = scaled(same, rng.uniform(*config.saturation))
+        saturation = scaled(identity, rng.uniform(*config.saturation))
     if chosen() and config.hue:
-        hue = ((same + rng.integers(-config.hue, config.hue)) % 180).astype(np.uint8)
+        hue = ((identity + rng.integers(-config.hue, config.hue)) % 180).astype(np.uint8)
     if not contrast_first and chosen():
-        after = scaled(same, rng.uniform(*config.contrast))
-    if before is not same:
+        after = scaled(identity, rng.uniform(*config.contrast))
+    if before is not identity:
         image = cv2.LUT(image, before)
-    if saturation is not same or hue is not same:
-        hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), np.stack([hue, saturation, same], axis=-1)[None])
+    if saturation is not identity or hue is not identity:
+        hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), np.stack([hue, saturation, identity], axis=-1)[None])
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return image if after is same else cv2.LUT(image, after)
+    return image if after is identity else cv2.LUT(image, after)
 
 
 def normalise(image: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """(H, W, 3) uint8 to (3, H, W) float32: (value - mean) / std for each channel, from tables."""
+    """Converts (H, W, 3) uint8 to (3, H, W) float32: (value - mean) / std for each channel, by lookup tables."""
     planes = np.empty((3, *image.shape[:2]), np.float32)
     values = np.arange(256, dtype=np.float32)
-    for plane, channel, average, deviation in zip(planes, cv2.split(image), mean, std, strict=True):
-        cv2.LUT(channel, (values - np.float32(average)) * np.float32(1 / np.float32(deviation)), dst=plane)
+    for plane, channel, channel_mean, channel_std in zip(planes, cv2.split(image), mean, std, strict=True):
+        cv2.LUT(channel, (values - np.float32(channel_mean)) * np.float32(1 / np.float32(channel_std)), dst=plane)
     return planes
 
 
 def pad(image: np.ndarray, label: np.ndarray, size: tuple[int, int], fill: np.ndarray | float = 0.0) -> Pair:
-    """Enlarge (3, h, w) and (h, w) at the right and bottom to (height, width) `size`: with `fill` and ignored.
+    """Pads image (3, h, w) with `fill` and label (h, w) with 255 at the right and bottom to `size` (height, width).
 
     `fill`: 0 (the mean colour) or (3, 1, 1), a normalised colour.
     """
     height, width = label.shape
     if (height, width) == size:
         return np.ascontiguousarray(image), np.ascontiguousarray(label)
-    large = np.empty((3, *size), np.float32), np.full(size, IGNORED, label.dtype)
-    large[0][:] = fill
-    large[0][:, :height, :width], large[1][:height, :width] = image, label
-    return large
+    padded = np.empty((3, *size), np.float32), np.full(size, IGNORED, label.dtype)
+    padded[0][:] = fill
+    padded[0][:, :height, :width], padded[1][:height, :width] = image, label
+    return padded

@@ -1,4 +1,4 @@
-"""Which rank this process is, how the ranks come together, and what they do together.
+"""Distributed training: launchers and ranks, MindSpore's cluster, collective operations.
 
 Uses nothing of the other folders.
 """

@@ -1,7 +1,7 @@
-"""mpirun and srun by way of MindSpore's dynamic cluster.
+"""Support for mpirun and srun with MindSpore's dynamic cluster.
 
-MindSpore itself knows msrun, and Open MPI's mpirun on Ascend and GPU only. Its dynamic cluster works everywhere: a
-scheduler process and `MS_*` variables, which `join_cluster` derives from what the launcher tells each process.
+MindSpore supports msrun, and Open MPI's mpirun on Ascend and GPU only. Its dynamic cluster works everywhere. It needs a
+scheduler process and `MS_*` variables, which `join_cluster` derives from the launcher's variables.
 """
 
 import hashlib
@@ -15,58 +15,58 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, job_id, peer, ranks, started_by
+from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, detect_launcher, job_id, peer_credentials, ranks
 from ocrnet.errors import UserError
 
-_PATIENCE = 600  # seconds until all ranks of this machine must have come, as long as msrun waits
+_TIMEOUT = 600  # seconds to wait for the ranks of this machine, as in msrun
 
 
 def join_cluster() -> bool:
     """Under mpirun or srun: make this process a worker of MindSpore's dynamic cluster; rank 0 starts the scheduler.
 
-    On one machine the cluster speaks over loopback. On several the scheduler is where mpirun (Open MPI) or the first
-    task (srun) is, or at MS_SCHED_HOST and MS_SCHED_PORT.
+    On one machine the cluster uses loopback. On several machines the scheduler runs on the machine of mpirun (Open MPI)
+    or of the first task (srun), or at MS_SCHED_HOST and MS_SCHED_PORT.
 
     Returns:
-        Whether the scheduler is ours; False under msrun, and where the user has set up a cluster.
+        whether rank 0 has started the scheduler; False under msrun and in a cluster set up by the user.
 
     Raises:
-        UserError: rank 0 is not on the scheduler's machine, the scheduler's address is not known, or the other ranks of
-            this machine did not come within 10 minutes.
+        UserError: rank 0 is not on the scheduler's machine, the scheduler's address is unknown, or the other ranks of
+            this machine did not connect within 10 minutes.
     """
     env, me = os.environ, ranks()
-    env.setdefault("MS_CPU_COMM_OP_TIMEOUT", "86400")  # seconds; the default of 30 ends a job whose rank is only slow
-    if me.size == 1 or "MS_ROLE" in env or started_by() not in (OPEN_MPI, HYDRA, SLURM):
+    env.setdefault("MS_CPU_COMM_OP_TIMEOUT", "86400")  # seconds; the default of 30 aborts a job with a slow rank
+    if me.size == 1 or "MS_ROLE" in env or detect_launcher() not in (OPEN_MPI, HYDRA, SLURM):
         return False
     _undo_core_binding()
     one_machine = me.local_size == me.size
     if one_machine:
-        host, port = "127.0.0.1", _free_port() if me.first else _port_from_rank_0()
+        host, port = "127.0.0.1", _free_port() if me.is_main else _port_from_rank_0()
     else:
         host, port = _scheduler_address()
     own = host if one_machine else _address_towards(host)
-    if me.first and own != host:
+    if me.is_main and own != host:
         raise UserError(
-            f"rank 0 is at {own}, the scheduler would be at {host}. {_MACHINES[started_by()].format(address=own)}"
+            f"rank 0 is at {own}, but the scheduler at {host}. {_MACHINES[detect_launcher()].format(address=own)}"
         )
     cluster = {"MS_WORKER_NUM": str(me.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
-    if me.first:
+    if me.is_main:
         others = {name: value for name, value in env.items() if not name.startswith(("OMPI_", "PMIX_"))}
         command = [sys.executable, Path(__file__).with_name("scheduler.py"), str(os.getpid())]
         subprocess.Popen(command, env={**others, **cluster, "MS_ROLE": "MS_SCHED"}, stdin=subprocess.DEVNULL)
         if one_machine:
-            _tell_port(port, me)
+            _send_port(port, me)
     env.update({**cluster, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(me.rank), "MS_WORKER_IP": own})
     return True
 
 
 def _undo_core_binding() -> None:
-    """mpirun and srun bind each process to a core; MindSpore's own threads, made for all, get in each other's way.
+    """Undo the binding of processes to cores by mpirun and srun, which slows down MindSpore's threads.
 
-    Under Slurm the cores of this job are those of all its tasks here: other jobs may run on the rest.
+    Under Slurm, use the cores of all tasks of this job on this machine; other jobs may use the remaining cores.
     """
     cores = set(range(os.cpu_count()))
-    if started_by() == SLURM:
+    if detect_launcher() == SLURM:
         if not os.environ.get("SLURM_CPU_BIND_TYPE", "").startswith("mask_cpu"):
             return
         masks = (int(mask, 16) for mask in os.environ["SLURM_CPU_BIND_LIST"].split(","))
@@ -75,17 +75,17 @@ def _undo_core_binding() -> None:
 
 
 _MACHINES = {
-    OPEN_MPI: "Name rank 0's machine first in the host file, or add: mpirun -x MS_SCHED_HOST={address}",
+    OPEN_MPI: "Put rank 0's machine first in the host file, or add: mpirun -x MS_SCHED_HOST={address}",
     HYDRA: "Set rank 0's address and a free port of its machine: "
     "mpirun -genv MS_SCHED_HOST {address} -genv MS_SCHED_PORT 8118",
     SLURM: "Set the address of the first node: export MS_SCHED_HOST={address}",
 }
-"""How a user says where the scheduler is, when the ranks are on several machines."""
+"""How to set the scheduler address for ranks on several machines."""
 
 
 def _scheduler_address() -> tuple[str, int]:
-    """Of a job on several machines: IPv4 address and port."""
-    env, launcher = os.environ, started_by()
+    """Returns IPv4 address and port of the scheduler for a job on several machines."""
+    env, launcher = os.environ, detect_launcher()
     host, job = env.get("MS_SCHED_HOST"), None
     if launcher == OPEN_MPI:
         job = env["PMIX_NAMESPACE"]
@@ -94,7 +94,7 @@ def _scheduler_address() -> tuple[str, int]:
     elif launcher == SLURM:
         job = job_id()
         host = host or _first_host(env["SLURM_STEP_NODELIST"])
-    # jobs at one time have different names; 20000 .. 29999 lies below the ports that Linux hands out
+    # simultaneous jobs have different names; 20000 .. 29999 is below Linux's ephemeral ports
     port = int(env["MS_SCHED_PORT"]) if "MS_SCHED_PORT" in env else job and 20000 + zlib.crc32(job.encode()) % 10000
     if host is None or port is None:
         raise UserError(f"several machines: {_MACHINES[launcher].format(address='ADDRESS')}")
@@ -105,14 +105,14 @@ def _scheduler_address() -> tuple[str, int]:
         raise UserError(f"{host}, the scheduler's machine: {error}. {fix}") from None
     if address.startswith("127."):
         raise UserError(
-            f"{host}, the scheduler's machine, is {address} here, where no other machine reaches it. "
+            f"{host}, the scheduler's machine, resolves to {address} here, which other machines cannot reach. "
             f"{_MACHINES[launcher].format(address='ADDRESS')}"
         )
     return address, port
 
 
 def _first_host(hosts: str) -> str:
-    """Of Slurm's `gpu[03-07,12]-a,login1`: gpu03-a."""
+    """Returns the first host of a Slurm node list: gpu03-a for `gpu[03-07,12]-a,login1`."""
     first = re.match(r"(?:\[[^]]*\]|[^,[])+", hosts)[0]
     return re.sub(r"\[(\w+)[^]]*\]", r"\1", first)
 
@@ -123,32 +123,32 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _name() -> str:
-    """Of the socket by which the ranks of this machine find each other.
+def _socket_name() -> str:
+    """Returns the name of the socket that connects the ranks of this machine.
 
-    In Linux's abstract namespace: it is there exactly where loopback is, and goes with its process, so that a later job
-    finds nothing of an earlier one's.
+    It is in Linux's abstract namespace: the scope is the network namespace, as for loopback, and the socket disappears
+    with its process, so a later job never finds an old socket.
     """
     return "\0ocrnet-port-" + hashlib.sha256(f"{os.getuid()} {job_id()}".encode()).hexdigest()
 
 
-def _tell_port(port: int, me: Ranks) -> None:
-    """Rank 0 tells the others of this machine the scheduler's port."""
-    last = time.monotonic() + _PATIENCE
+def _send_port(port: int, me: Ranks) -> None:
+    """Send the scheduler's port from rank 0 to the other ranks of this machine."""
+    deadline = time.monotonic() + _TIMEOUT
     with socket.socket(socket.AF_UNIX) as listener:
         try:
-            listener.bind(_name())
+            listener.bind(_socket_name())
         except OSError:
-            raise UserError(f"another process of this job is rank 0, too ({job_id()})") from None
+            raise UserError(f"another process of this job is also rank 0 ({job_id()})") from None
         listener.listen(128)
         missing = me.size - 1
         while missing:
-            listener.settimeout(max(0.0, last - time.monotonic()))
+            listener.settimeout(max(0.0, deadline - time.monotonic()))
             try:
                 other = listener.accept()[0]
             except (TimeoutError, BlockingIOError):
                 raise UserError(
-                    f"{missing} of the other {me.size - 1} ranks of this machine did not come within {_PATIENCE} s "
+                    f"{missing} of the other {me.size - 1} ranks of this machine did not connect within {_TIMEOUT} s "
                     f"({job_id()})"
                 ) from None
             with other:
@@ -158,27 +158,27 @@ def _tell_port(port: int, me: Ranks) -> None:
 
 
 def _port_from_rank_0() -> int:
-    last = time.monotonic() + _PATIENCE
-    while time.monotonic() < last:
+    deadline = time.monotonic() + _TIMEOUT
+    while time.monotonic() < deadline:
         with closing(socket.socket(socket.AF_UNIX)) as channel:
             channel.settimeout(5)
             try:
-                channel.connect(_name())
-                if _of_this_user(channel) and (said := channel.recv(16)):
-                    return int(said)
+                channel.connect(_socket_name())
+                if _of_this_user(channel) and (port := channel.recv(16)):
+                    return int(port)
             except OSError:
                 pass
         time.sleep(0.02)
-    raise UserError(f"rank 0 did not come within {_PATIENCE} s ({job_id()})")
+    raise UserError(f"rank 0 did not start within {_TIMEOUT} s ({job_id()})")
 
 
 def _of_this_user(channel: socket.socket) -> bool:
-    """Whether the process at the other end is this user's: any user may take a name in the abstract namespace."""
-    return peer(channel)[1] == os.getuid()
+    """Returns whether this user owns the peer process: any user can bind a name in the abstract namespace."""
+    return peer_credentials(channel)[1] == os.getuid()
 
 
 def _address_towards(host: str) -> str:
-    """This machine's address on the way to `host`; nothing is sent."""
+    """Returns this machine's address on the route to `host`; sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, 9))
         return probe.getsockname()[0]

@@ -1,4 +1,4 @@
-"""What the ranks of a job do together. Alone, every one of these gives back what it was given."""
+"""Collective operations of the ranks. With one rank, all of them return their input."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from ocrnet.distributed import launcher
 Value = TypeVar("Value")
 
 
-def gather(value: Value) -> list[Value]:
-    """The values of all ranks, in their order: any picklable object, such as counts in int64."""
+def all_gather_object(value: Value) -> list[Value]:
+    """Gather a picklable object from each rank. Returns the list in rank order."""
     ranks = launcher.ranks()
     if ranks.size == 1:
         return [value]
@@ -27,23 +27,23 @@ def gather(value: Value) -> list[Value]:
 
 
 def _all_gather(values: np.ndarray, size: int) -> np.ndarray:
-    """int32 (n,) of each rank to (ranks, n): of the whole numbers, a CPU gathers int32 but sums none."""
+    """Gather int32 (n,) to (ranks, n). A CPU supports int32 in AllGather, but no integers in AllReduce."""
     return ops.AllGather()(Tensor(values)).asnumpy().reshape(size, -1)
 
 
-def highest(number: int) -> int:
-    """The largest of the ranks' numbers."""
+def all_reduce_max(number: int) -> int:
+    """Returns the maximum of the ranks' numbers."""
     size = launcher.ranks().size
     return number if size == 1 else int(_all_gather(np.array([number], np.int32), size).max())
 
 
 def barrier() -> None:
-    """Wait until all ranks are here."""
-    gather(None)
+    """Wait until all ranks reach this call."""
+    all_gather_object(None)
 
 
-def share(parameters: Mapping[str, Parameter]) -> None:
-    """Give every rank the values that rank 0 has."""
+def broadcast_parameters(parameters: Mapping[str, Parameter]) -> None:
+    """Broadcast the values of rank 0 to all ranks, in place."""
     if launcher.ranks().size == 1:
         return
     broadcast = ops.Broadcast(0)
@@ -67,24 +67,24 @@ def _restore_one(part: Tensor, gradient: Tensor) -> Tensor:
 
 
 class MeanGradients(nn.Cell):
-    """The mean of all ranks' gradients in one collective; MindSpore's own takes one for each tensor on a CPU.
+    """Averages the gradients over the ranks with one collective; MindSpore uses one per tensor on a CPU.
 
-    Maps and one operator, because the compiler takes half a minute longer for comprehensions and slices.
+    Uses HyperMap and one split operator, because comprehensions and slices take half a minute longer to compile.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         super().__init__()
         self.ranks = launcher.ranks().size
         self.sizes = tuple(parameter.size for parameter in parameters)
-        self.sum, self.join, self.split, self.map = ops.AllReduce(), ops.Concat(), SplitWithSize(), ops.HyperMap()
+        self.sum, self.concat, self.split, self.map = ops.AllReduce(), ops.Concat(), SplitWithSize(), ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        flat = self.sum(self.join(self.map(_flatten, gradients))) / self.ranks
+        flat = self.sum(self.concat(self.map(_flatten, gradients))) / self.ranks
         return self.map(_restore, self.split(flat, self.sizes, 0), gradients)
 
 
 class MeanOverRanks(nn.Cell):
-    """The mean of a tensor's values on all ranks, element by element."""
+    """Averages a tensor over the ranks, element by element."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which of a job's processes this one is, whoever started it: mpirun, srun, msrun, a rank table, or nobody."""
+"""Rank and world size of this process under mpirun, srun, msrun or a rank table, or without a launcher."""
 
 import os
 import socket
@@ -24,41 +24,41 @@ _SIZED = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),
     ("RANK_ID", "RANK_SIZE"),  # Ascend's rank table; supported together with RANK_TABLE_FILE
 )
-"""Rank and number of processes, as launchers that are not supported set them."""
+"""Variables for rank and number of processes of launchers that are not supported."""
 _UNSIZED = ("PMIX_RANK", "PALS_RANKID", "ALPS_APP_PE")
-"""The rank, where the environment does not tell the number of processes: PRRTE's prun, Cray's PALS and aprun."""
+"""Variables for the rank without the number of processes: PRRTE's prun, Cray's PALS and aprun."""
 
-_MARK = "OCRNET_RANK"  # in the environment of a rank's child processes
+_RANK_VARIABLE = "OCRNET_RANK"  # in the environment of a rank's child processes
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """A process among those of its job, all counted from 0."""
+    """Rank of this process and size of its job; ranks count from 0."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Among the processes of this machine."""
+    """Rank among the processes of this machine."""
     local_size: int = 1
-    """Processes of this machine, as far as the launcher tells."""
+    """Number of processes of this machine; 1 if the launcher does not provide it."""
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that speaks and writes for all."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which prints and writes files."""
         return self.rank == 0
 
 
-ALONE = Ranks()
-_entered: Ranks | None = None
+SINGLE_PROCESS = Ranks()
+_stored_ranks: Ranks | None = None
 _own_scheduler = False
 
 
-def started_by() -> str | None:
-    """The launcher that started this process as one of its ranks: the innermost, where one started another."""
+def detect_launcher() -> str | None:
+    """Returns the launcher that started this process as one of its ranks: the innermost, if they are nested."""
     env = os.environ
-    if _entered is None and _MARK in env:
+    if _stored_ranks is None and _RANK_VARIABLE in env:
         return None  # a child process of a rank: its environment is inherited
-    if _entered is None and "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
+    if _stored_ranks is None and "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
         return _MSRUN
     if "OMPI_COMM_WORLD_RANK" in env:
         return OPEN_MPI
@@ -72,10 +72,11 @@ def started_by() -> str | None:
 
 
 def _in_slurm_step() -> bool:
-    """Whether srun started this process. A batch script and a shell of salloc have SLURM_PROCID and SLURM_NTASKS, too.
+    """Returns whether srun started this process.
 
-    A batch script that was submitted from inside a step has inherited that step's variables; SLURM_GTIDS, the tasks of
-    this node, is its own and does not fit them.
+    Batch scripts and salloc shells have SLURM_PROCID and SLURM_NTASKS, too. A batch script submitted
+    inside a step inherits the variables of that step, except SLURM_GTIDS, the tasks of this node, which then does not
+    match them.
     """
     env = os.environ
     if not {"SLURM_STEP_ID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NODEID", "SLURM_GTIDS"} <= env.keys():
@@ -87,15 +88,15 @@ def _in_slurm_step() -> bool:
 
 
 def ranks() -> Ranks:
-    """From the environment alone, so it can be asked before MindSpore is imported."""
-    if _entered is not None:
-        return _entered
+    """Returns the ranks from environment variables only, so it works before MindSpore is imported."""
+    if _stored_ranks is not None:
+        return _stored_ranks
     env = os.environ
 
     def read(*names: str) -> Ranks:
         return Ranks(*(int(env[name]) for name in names))
 
-    launcher = started_by()
+    launcher = detect_launcher()
     if launcher == OPEN_MPI:
         return read(*(f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")))
     if launcher == HYDRA:
@@ -109,27 +110,27 @@ def ranks() -> Ranks:
     if launcher == _RANK_TABLE:
         local_rank = env.get("ASCEND_DEVICE_ID", env.get("DEVICE_ID", "0"))
         return Ranks(int(env.get("RANK_ID", "0")), int(env.get("RANK_SIZE", "1")), int(local_rank))
-    return ALONE
+    return SINGLE_PROCESS
 
 
 def require_known_launcher() -> None:
-    """To be called before anything is written: several processes that each take themselves for alone destroy a run.
+    """Check the launcher before anything is written: processes that do not know of each other destroy a run.
 
     Raises:
-        UserError: the environment shows that this is one of several processes, but not reliably which one.
+        UserError: this is one of several processes, but its rank is not reliably known.
     """
-    env, launcher = os.environ, started_by()
-    if _MARK in env:
+    env, launcher = os.environ, detect_launcher()
+    if _RANK_VARIABLE in env:
         return
     if launcher in (_MSRUN, _RANK_TABLE) and ranks().size > 1 and "RANK_ID" not in env:
         raise UserError(
-            f"one of {ranks().size} processes ({launcher}), but RANK_ID is not set: each would take itself for rank 0. "
-            "With msrun on several machines give each its --node_rank."
+            f"one of {ranks().size} processes ({launcher}), but RANK_ID is not set: each process would be rank 0. "
+            "With msrun on several machines set --node_rank on each."
         )
     if launcher == SLURM and ranks().size > 1 and _has_terminal():
         raise UserError(
-            f"SLURM_STEP_NUM_TASKS={ranks().size}: srun --pty connects one of its {ranks().size} tasks with the "
-            "terminal, and this program waits for the others. Open the shell with: srun --ntasks=1 --pty bash"
+            f"SLURM_STEP_NUM_TASKS={ranks().size}: srun --pty connects only one of its {ranks().size} tasks to the "
+            "terminal, and this program would wait for the others. Open the shell with: srun --ntasks=1 --pty bash"
         )
     found = []
     if launcher is None or "TORCHELASTIC_RUN_ID" in env:  # srun and mpirun may have started a torchrun on each machine
@@ -153,12 +154,12 @@ def _has_terminal() -> bool:
 
 
 def job_id() -> str:
-    """The same in all processes of this job on this machine, and different in any other job at the same time.
+    """Returns an id that is equal in all processes of this job on this machine and unique among simultaneous jobs.
 
     Raises:
         UserError: mpiexec.hydra's variables are set, but it did not start this process.
     """
-    env, launcher = os.environ, started_by()
+    env, launcher = os.environ, detect_launcher()
     if launcher == HYDRA:
         return " ".join(map(str, (launcher, *_hydra_proxy())))
     names = {
@@ -171,7 +172,7 @@ def job_id() -> str:
 
 
 def _hydra_proxy() -> tuple[int, int]:
-    """Process number and start time of hydra's proxy: there is one on each machine, an ancestor of all ranks there."""
+    """Returns process id and start time of hydra's proxy, the ancestor of all ranks on a machine."""
     pid = os.getppid()
     while pid:
         name, _, fields = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
@@ -182,51 +183,52 @@ def _hydra_proxy() -> tuple[int, int]:
     names = ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
     raise UserError(
         f"{' '.join(f'{name}={os.environ[name]}' for name in names)}, but no mpiexec.hydra is running above this "
-        f"process: the variables are left over. To run alone: env {' '.join(f'-u {name}' for name in names)} python ..."
+        f"process: the variables are stale. Run a single process with: env {' '.join(f'-u {name}' for name in names)} "
+        "python ..."
     )
 
 
 def is_scheduler() -> bool:
-    """Whether this process only brings the others together: msrun starts one with the workers' own command."""
+    """Returns whether this process is the scheduler, which msrun starts with the same command as the workers."""
     return os.environ.get("MS_ROLE") == "MS_SCHED"
 
 
-def enter(own_scheduler: bool) -> None:
-    """Keep what this process is, before its environment changes; child processes from now on run alone.
+def store_ranks(own_scheduler: bool) -> None:
+    """Store the ranks before the environment changes. Later child processes run as single processes.
 
     Args:
-        own_scheduler: rank 0 has started the scheduler, not msrun.
+        own_scheduler: rank 0, not msrun, has started the scheduler.
     """
-    global _entered, _own_scheduler
-    _entered, _own_scheduler = ranks(), own_scheduler
-    os.environ[_MARK] = str(_entered.rank)
+    global _stored_ranks, _own_scheduler
+    _stored_ranks, _own_scheduler = ranks(), own_scheduler
+    os.environ[_RANK_VARIABLE] = str(_stored_ranks.rank)
 
 
-def leave(status: int) -> None:
-    """End this process at once: when it has failed and is one of several, and always with a scheduler of ours.
+def exit_process(status: int) -> None:
+    """Exit immediately if a rank of several has failed, and always with our own scheduler. Otherwise return.
 
-    MindSpore's own end waits for processes that may be gone, and with a scheduler of ours it sometimes crashes when all
-    is done. msrun's scheduler, however, takes for dead who does not say goodbye.
+    MindSpore's shutdown waits for processes that may no longer exist, and with our own scheduler it sometimes crashes
+    after a successful run. msrun's scheduler, in contrast, treats a process without a regular shutdown as failed.
     """
     if ranks().size > 1 and (status or _own_scheduler):
         if status == 0:
-            # what this rank has sent may still be on its way in a thread, and the scheduler goes with rank 0, the last
-            time.sleep(3 if ranks().first else 2)
+            # threads may still send data of this rank; the scheduler ends with rank 0, which must be the last
+            time.sleep(3 if ranks().is_main else 2)
         sys.stdout.flush()
         sys.stderr.flush()
-        if status and started_by() == HYDRA:
+        if status and detect_launcher() == HYDRA:
             _abort(status)
         os._exit(status)
 
 
 def _abort(status: int) -> None:
-    """Ask mpiexec.hydra, in its protocol PMI-1, to end the job: if a rank merely fails it leaves the others waiting."""
+    """Abort the job with mpiexec.hydra's PMI-1 protocol: if a rank only fails, hydra leaves the others waiting."""
     with suppress(OSError, UserError), socket.socket(fileno=os.dup(int(os.environ.get("PMI_FD", "-1")))) as channel:
-        if peer(channel)[0] == _hydra_proxy()[0]:  # and not a file that got the same number later
+        if peer_credentials(channel)[0] == _hydra_proxy()[0]:  # not another file with the same descriptor
             channel.sendall(f"cmd=abort exitcode={status}\n".encode())
 
 
-def peer(channel: socket.socket) -> tuple[int, int]:
-    """Process and user at the other end of a Unix socket, from the kernel."""
+def peer_credentials(channel: socket.socket) -> tuple[int, int]:
+    """Returns process id and user id of the peer of a Unix socket (SO_PEERCRED)."""
     pid, user, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, user

@@ -1,4 +1,4 @@
-"""The evaluation of a network on a data set: training, eval.py and scripts/compare.py all use this one."""
+"""Evaluates a network on a data set. Used by training, eval.py and scripts/compare.py."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from ocrnet.runtime.signals import Stopped
 
 
 class Prediction(NamedTuple):
-    """What the network makes of one image of a data set."""
+    """The prediction for one image of a data set."""
 
     number: int
-    """Of the image in the data set, from 0."""
+    """Index of the image in the data set, from 0."""
     name: str
     image: np.ndarray
     """(H, W, 3) uint8 RGB."""
@@ -33,16 +33,16 @@ class Prediction(NamedTuple):
 
 @dataclass
 class Scores:
-    """The scores of a data set, over all ranks."""
+    """Scores on a data set, over all ranks."""
 
     matrix: ConfusionMatrix
     boundary: ConfusionMatrix
-    """Of the pixels next to another class, see `eval.boundary`."""
+    """Confusion matrix of the pixels near a boundary, see `eval.boundary`."""
     failed: list[str] = field(default_factory=list)
-    """What was wrong with the pairs that were left out."""
+    """Error messages of the skipped pairs."""
 
     def to_dict(self, config: Config) -> dict:
-        """What `eval.py --result_json` writes."""
+        """Returns the content of `eval.py --result_json`."""
         scores = self.matrix.to_dict()
         if self.matrix.images and config.data.categories:
             scores["categories"] = self.matrix.merged(config.data.categories).to_dict()
@@ -51,7 +51,7 @@ class Scores:
         return scores
 
     def table(self, config: Config) -> str:
-        """All scores as text, one class per line; "" without labels."""
+        """Returns all scores as text, one class per line; "" without labels."""
         if not self.matrix.images:
             return ""
         parts = [self.matrix.table()]
@@ -59,7 +59,7 @@ class Scores:
             parts.append(f"\nby category\n{self.matrix.merged(config.data.categories).table()}")
         if config.eval.boundary:
             miou = 100 * self.boundary.miou
-            parts.append(f"mIoU at most {config.eval.boundary} pixels from a boundary: {miou:.2f} %")
+            parts.append(f"mIoU within {config.eval.boundary} pixels of a boundary: {miou:.2f} %")
         return "\n".join(parts)
 
 
@@ -67,11 +67,11 @@ class Evaluator:
     """Predicts each image of a data set once and scores the predictions.
 
     Args:
-        predictor: gives the class maps.
-        dataset: of several ranks, each predicts the images rank, rank + ranks, rank + 2 ranks ...
+        predictor: predicts the class maps.
+        dataset: data set. With several ranks, each predicts the images rank, rank + ranks, rank + 2 ranks ...
         config: how to evaluate (`config.eval`).
-        skip_failures: leave out pairs that cannot be read, are too large for the memory or whose outputs cannot be
-            written, and name them in `Scores.failed`. Otherwise the first one raises UserError.
+        skip_failures: skip pairs that cannot be read, do not fit into memory or whose outputs cannot be written, and
+            list them in `Scores.failed`. Otherwise the first one raises UserError.
     """
 
     def __init__(
@@ -83,16 +83,18 @@ class Evaluator:
         self.skip_failures = skip_failures
 
     def evaluate(
-        self, use: Callable[[Prediction], None] = lambda prediction: None, stop_signal: Callable[[], int] = lambda: 0
+        self,
+        on_prediction: Callable[[Prediction], None] = lambda prediction: None,
+        stop_signal: Callable[[], int] = lambda: 0,
     ) -> Scores:
-        """Evaluate the data set with all ranks.
+        """Evaluate the data set on all ranks.
 
         Args:
-            use: called with each prediction of this rank.
-            stop_signal: asked before each image; a number other than 0 ends the evaluation.
+            on_prediction: called with each prediction of this rank.
+            stop_signal: called for each image; a value other than 0 stops the evaluation.
 
         Raises:
-            Stopped: a rank was asked to stop.
+            Stopped: a rank was stopped by a signal.
             UserError: a pair cannot be used, without `skip_failures`.
         """
         empty = ConfusionMatrix(self.dataset.classes)
@@ -106,18 +108,18 @@ class Evaluator:
                 if self.config.eval.boundary:
                     boundary.update(near_boundaries(label, self.config.eval.boundary), classes)
             try:
-                use(prediction)
+                on_prediction(prediction)
             except UserError as error:
                 if not self.skip_failures:
                     raise
                 failed.append(str(error))
-        if signal := collectives.highest(stop_signal()):
+        if signal := collectives.all_reduce_max(stop_signal()):
             raise Stopped(signal)
-        matrices, boundaries, failures = zip(*collectives.gather((matrix, boundary, failed)), strict=True)
+        matrices, boundaries, failures = zip(*collectives.all_gather_object((matrix, boundary, failed)), strict=True)
         return Scores(sum(matrices, empty), sum(boundaries, empty), list(chain(*failures)))
 
     def _predictions(self, failed: list[str]) -> Iterator[Prediction]:
-        """This rank's predictions in order; images of one size that follow each other go together, as one batch."""
+        """Yields the predictions of this rank in order. Consecutive images of the same size form batches."""
         batch_size = self.config.eval.batch_size
         ranks = launcher.ranks()
         numbers = range(ranks.rank, len(self.dataset), ranks.size)
@@ -131,9 +133,9 @@ class Evaluator:
                         yield Prediction(number, self.dataset.name(number), image, label, classes)
 
     def _read(
-        self, numbers: range, failed: list[str], skipped: Callable[[int], object]
+        self, numbers: range, failed: list[str], on_skip: Callable[[int], object]
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-        """(number, image, label) of each pair that can be used; `skipped` is called with 1 for each other pair."""
+        """Yields (number, image, label) of each usable pair; calls `on_skip(1)` for each other pair."""
         for number in numbers:
             try:
                 image, label = self.dataset.open(number)
@@ -145,6 +147,6 @@ class Evaluator:
                 if not self.skip_failures:
                     raise
                 failed.append(str(error))
-                skipped(1)
+                on_skip(1)
             else:
                 yield sample

@@ -1,4 +1,4 @@
-"""mIoU and its relatives from an integer confusion matrix."""
+"""mIoU and related metrics from an integer confusion matrix."""
 
 import cv2
 import numpy as np
@@ -7,9 +7,9 @@ from ocrnet.formats.label_values import IGNORED
 
 
 class ConfusionMatrix:
-    """counts[true class, predicted class] in int64; ignored pixels are not counted.
+    """counts[true class, predicted class] in int64, without ignored pixels.
 
-    A class that occurs neither in labels nor in predictions is absent: its scores are NaN and no mean counts it.
+    A class that occurs neither in labels nor in predictions is absent: its scores are NaN and excluded from the means.
     """
 
     def __init__(self, classes: list[str]) -> None:
@@ -18,7 +18,7 @@ class ConfusionMatrix:
         self.images = 0
 
     def update(self, label: np.ndarray, prediction: np.ndarray) -> None:
-        """Add one image: label (H, W) with 255 ignored, prediction (H, W)."""
+        """Add one image: label (H, W) with 255 for ignored pixels, prediction (H, W)."""
         size = len(self.classes)
         valid = label != IGNORED
         pairs = label[valid].astype(np.int64) * size + prediction[valid]
@@ -31,40 +31,40 @@ class ConfusionMatrix:
         return total
 
     def merged(self, groups: list[str]) -> "ConfusionMatrix":
-        """The matrix of groups of classes, such as Cityscapes' categories; `groups` names the group of each class."""
+        """Returns the matrix of groups of classes, such as Cityscapes' categories. `groups`: group of each class."""
         matrix = ConfusionMatrix(list(dict.fromkeys(groups)))
         member = np.array([[group == name for group in groups] for name in matrix.classes], np.int64)
         matrix.counts, matrix.images = member @ self.counts @ member.T, self.images
         return matrix
 
     @property
-    def _hits(self) -> np.ndarray:
+    def _true_positives(self) -> np.ndarray:
         return np.diag(self.counts)
 
     @property
     def iou(self) -> np.ndarray:
         """Intersection over union of each class."""
-        return _share(self._hits, self.counts.sum(0) + self.counts.sum(1) - self._hits)
+        return _ratio(self._true_positives, self.counts.sum(0) + self.counts.sum(1) - self._true_positives)
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Share of each class's labelled pixels that are found; NaN where no label has the class."""
-        return _share(self._hits, self.counts.sum(1))
+        """Recall of each class; NaN if the class is in no label."""
+        return _ratio(self._true_positives, self.counts.sum(1))
 
     @property
     def dice(self) -> np.ndarray:
         """Dice coefficient (F1) of each class."""
-        return _share(2 * self._hits, self.counts.sum(0) + self.counts.sum(1))
+        return _ratio(2 * self._true_positives, self.counts.sum(0) + self.counts.sum(1))
 
     @property
     def miou(self) -> float:
-        """Mean over the classes that occur; 0 when none does."""
+        """Mean IoU over the classes that occur; 0 if none does."""
         return _mean(self.iou)
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of counted pixels that are right."""
-        return float(self._hits.sum() / max(1, self.counts.sum()))
+        """Fraction of the counted pixels that are correct."""
+        return float(self._true_positives.sum() / max(1, self.counts.sum()))
 
     @property
     def frequency_weighted_iou(self) -> float:
@@ -72,7 +72,7 @@ class ConfusionMatrix:
         return float((np.nan_to_num(self.iou) * self.counts.sum(1)).sum() / max(1, self.counts.sum()))
 
     def means(self) -> dict[str, float]:
-        """The scores of the whole, each from 0 to 1."""
+        """Returns the overall scores, each from 0 to 1."""
         return {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -82,7 +82,7 @@ class ConfusionMatrix:
         }
 
     def to_dict(self) -> dict:
-        """For JSON; a score of an absent class is null."""
+        """Returns all scores for JSON; the scores of an absent class are null."""
         return {
             **self.means(),
             "images": self.images,
@@ -96,9 +96,9 @@ class ConfusionMatrix:
         return {name: None if np.isnan(v) else float(v) for name, v in zip(self.classes, scores, strict=True)}
 
     def table(self) -> str:
-        """A line a class: name, scores in per cent, share of the labelled pixels; then the means."""
+        """Returns a table: per class name, scores in percent and share of the labelled pixels; then the means."""
         width = max(12, *(len(name) for name in self.classes))
-        share = _share(self.counts.sum(1), np.array(max(1, self.counts.sum())))
+        share = _ratio(self.counts.sum(1), np.array(max(1, self.counts.sum())))
         lines = [f"{'class':<{width}}   IoU %   acc. %  Dice %  pixels %"]
         for name, *scores, part in zip(self.classes, self.iou, self.accuracy, self.dice, share, strict=True):
             cells = "".join("  absent" if np.isnan(score) else f"{100 * score:8.2f}" for score in scores)
@@ -113,7 +113,7 @@ class ConfusionMatrix:
         return "\n".join(lines)
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
 
 
@@ -122,12 +122,12 @@ def _mean(scores: np.ndarray) -> float:
 
 
 def near_boundaries(label: np.ndarray, distance: int) -> np.ndarray:
-    """The label (H, W) with only the pixels at most `distance` from another class; the rest is ignored (255).
+    """Returns the label (H, W) with only the pixels within `distance` of another class; the others are ignored (255).
 
-    The trimap of Kohli, Ladicky, Torr, «Robust Higher Order Potentials», IJCV 2009, with distance measured along rows
-    and columns (the larger of both). Ignored pixels make no boundary.
+    The trimap of Kohli, Ladicky, Torr, «Robust Higher Order Potentials», IJCV 2009, with the Chebyshev distance.
+    Ignored pixels form no boundary.
     """
     window = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
     highest = cv2.dilate(np.where(label == IGNORED, 0, label), window)
-    lowest = cv2.erode(label, window)  # ignored is the highest value, so it never is the lowest beside a class
+    lowest = cv2.erode(label, window)  # IGNORED is the highest value, so it is never the minimum next to a class
     return np.where(highest > lowest, label, IGNORED)

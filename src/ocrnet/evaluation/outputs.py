@@ -1,4 +1,4 @@
-"""The files of an evaluation: predictions as label files, images to look at, the report."""
+"""Output files of an evaluation: predictions as label files, visualizations, the report."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ from ocrnet.visualization import side_by_side, write_image
 
 
 class Outputs:
-    """Writes what eval.py was asked for.
+    """Writes the output files of eval.py.
 
     Args:
-        save_predictions: folder for one PNG per image, with the values of the data set's own label files.
-        visualize: write image, label and prediction side by side, of the first `eval.visualized_images` images.
+        save_predictions: folder for one PNG per image, with the label values of the data set.
+        visualize: write image, label and prediction side by side for the first `eval.visualized_images` images.
         report: folder for the report.
     """
 
@@ -39,7 +39,7 @@ class Outputs:
         self.gallery = Gallery(config) if report else None
 
     def add(self, prediction: Prediction) -> None:
-        """Write what belongs to one image.
+        """Write the files of one image.
 
         Raises:
             UserError: a file cannot be written.
@@ -53,17 +53,17 @@ class Outputs:
             write_image(self.images / f"{name}.png", side_by_side(image, label, classes, self.palette))
 
     def finish(self, scores: Scores, ckpt_path: Path, result_json: Path | None) -> None:
-        """Write what belongs to the whole data set and print where the files are. To be called by all ranks.
+        """Write the files of the whole data set and print their paths. All ranks must call it.
 
         Raises:
             UserError: a file cannot be written.
         """
-        galleries = collectives.gather(self.gallery)
+        galleries = collectives.all_gather_object(self.gallery)
         if self.images:
             print(f"images (image | label | prediction) in {self.images}")
         if self.save_predictions:
             print(f"predictions in {self.save_predictions}")
-        if not launcher.ranks().first:
+        if not launcher.ranks().is_main:
             return
         result = scores.to_dict(self.config)
         if result_json:

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with scores and images that opens anywhere, without a network."""
+"""The evaluation report: one self-contained HTML file with scores and images."""
 
 import base64
 import re
@@ -22,7 +22,7 @@ LONGEST_SIDE = 1024  # of images in the report, pixels
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in one of the package's templates; values are escaped for HTML."""
+    """Render one of the package's templates; values are escaped for HTML."""
     environment = Environment(
         loader=PackageLoader("ocrnet.evaluation"),
         autoescape=True,
@@ -34,7 +34,7 @@ def render(template: str, **values: object) -> str:
 
 
 class GalleryImage(NamedTuple):
-    """An image in the gallery; the four layers are data URIs of one size."""
+    """An image in the gallery; the four layers are data URIs of images of the same size."""
 
     score: float
     name: str
@@ -44,7 +44,7 @@ class GalleryImage(NamedTuple):
 
 
 class Gallery:
-    """The worst and the best images of an evaluation by their own mIoU, `eval.visualized_images` of each."""
+    """The `eval.visualized_images` worst and best images of an evaluation by their mIoU."""
 
     def __init__(self, config: Config) -> None:
         self.classes = config.data.classes
@@ -54,34 +54,34 @@ class Gallery:
         self._best: list[GalleryImage] = []
 
     def add(self, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
-        """Keep an image (H, W, 3) with label and prediction (H, W) if it is among the worst or best so far."""
-        own = ConfusionMatrix(self.classes)
-        own.update(label, prediction)
-        wanted = [shown for shown in (self._worst, self._best) if self._belongs(own.miou, shown)]
-        if not wanted or not own.counts.any():
+        """Add an image (H, W, 3) with label and prediction (H, W) if it is among the worst or best so far."""
+        matrix = ConfusionMatrix(self.classes)
+        matrix.update(label, prediction)
+        galleries = [entries for entries in (self._worst, self._best) if self._qualifies(matrix.miou, entries)]
+        if not galleries or not matrix.counts.any():
             return
-        entry = self._shown(own.miou, name, image, label, prediction)
-        for shown in wanted:
-            insort(shown, entry, key=self._order(shown))
-            del shown[self.count :]
+        entry = self._make_entry(matrix.miou, name, image, label, prediction)
+        for entries in galleries:
+            insort(entries, entry, key=self._sort_key(entries))
+            del entries[self.count :]
 
     def merge(self, other: "Gallery") -> None:
-        """Take in what another rank has kept."""
+        """Merge the gallery of another rank."""
         for mine, theirs in ((self._worst, other._worst), (self._best, other._best)):
             mine.extend(theirs)
-            mine.sort(key=self._order(mine))
+            mine.sort(key=self._sort_key(mine))
             del mine[self.count :]
 
-    def _order(self, shown: list[GalleryImage]) -> Callable[[GalleryImage], float]:
-        sign = 1 if shown is self._worst else -1
+    def _sort_key(self, entries: list[GalleryImage]) -> Callable[[GalleryImage], float]:
+        sign = 1 if entries is self._worst else -1
         return lambda entry: sign * entry.score
 
-    def _belongs(self, score: float, shown: list[GalleryImage]) -> bool:
-        if len(shown) < self.count:
+    def _qualifies(self, score: float, entries: list[GalleryImage]) -> bool:
+        if len(entries) < self.count:
             return True
-        return bool(shown) and (score < shown[-1].score if shown is self._worst else score > shown[-1].score)
+        return bool(entries) and (score < entries[-1].score if entries is self._worst else score > entries[-1].score)
 
-    def _shown(
+    def _make_entry(
         self, score: float, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray
     ) -> GalleryImage:
         height, width = label.shape
@@ -103,9 +103,9 @@ class Gallery:
 
     @property
     def best(self) -> list[GalleryImage]:
-        """Without those that are among the worst already, as in a set of few images."""
-        worst = {shown.name for shown in self._worst}
-        return [shown for shown in self._best if shown.name not in worst]
+        """The best images without those that are also among the worst, as in a small data set."""
+        worst = {entry.name for entry in self._worst}
+        return [entry for entry in self._best if entry.name not in worst]
 
 
 def _data_uri(image: np.ndarray, kind: str) -> str:
@@ -113,7 +113,7 @@ def _data_uri(image: np.ndarray, kind: str) -> str:
 
 
 class Curve(NamedTuple):
-    """A line chart in a box of 600 x 220: the path, and (place, text) of the marks on both axes."""
+    """A line chart of 600 x 220: the path, and (position, text) of the ticks on both axes."""
 
     path: str
     across: list[tuple[float, str]]
@@ -122,7 +122,7 @@ class Curve(NamedTuple):
 
 
 def read_curves(log: Path) -> dict[str, list[tuple[int, float]]]:
-    """{"loss" and "miou": (step, value)} of a run's train.log; a step that was run again counts as it was last."""
+    """Returns {"loss", "miou": (step, value)} from a run's train.log; of a repeated step the last value."""
     text = log.read_text(encoding="utf-8") if log.is_file() else ""
     loss = {int(step): float(value) for step, value in re.findall(r"^step (\d+)/\d+, loss: ([\d.]+)", text, re.M)}
     miou = {int(step): float(value) for step, value in re.findall(r"^step (\d+): mIoU ([\d.]+) %", text, re.M)}
@@ -130,9 +130,9 @@ def read_curves(log: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def draw_curve(points: list[tuple[int, float]], width: int = 600, height: int = 220) -> Curve:
-    """Fit the points into the box; the value axis starts at 0, and its marks are round numbers."""
+    """Scale the points to the chart. The value axis starts at 0; the ticks are round numbers."""
     last, top = points[-1][0], max(value for _, value in points) or 1.0
-    values, steps = _round_marks(top), _round_marks(last)
+    values, steps = _round_ticks(top), _round_ticks(last)
     top = max(top, values[-1])
     path = " ".join(f"{width * step / last:.1f},{height * (1 - value / top):.1f}" for step, value in points)
     return Curve(
@@ -143,8 +143,8 @@ def draw_curve(points: list[tuple[int, float]], width: int = 600, height: int = 
     )
 
 
-def _round_marks(top: float) -> list[float]:
-    """About four steps of 1, 2 or 5 times a power of ten from 0 to at most `top`."""
+def _round_ticks(top: float) -> list[float]:
+    """Returns about four ticks from 0 to at most `top`, at multiples of 1, 2 or 5 times a power of ten."""
     power = 10 ** floor(log10(top / 4))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= top / 5)
     return [step * number for number in range(ceil(top / step - 1e-9) + 1) if step * number <= top * 1.0001]
@@ -156,8 +156,8 @@ def write_report(
     """Write `folder`/index.html and return its path.
 
     Args:
-        ckpt_path: its run's train.log gives the curves, where it is there.
-        scores: what `--result_json` writes.
+        ckpt_path: evaluated checkpoint; the curves come from the train.log of its run, if it exists.
+        scores: content of `--result_json`.
     """
     run = ckpt_path.resolve().parent.parent
     share = matrix.counts.sum(1) / max(1, matrix.counts.sum())
@@ -183,5 +183,5 @@ def write_report(
         curves={name: draw_curve(points) for name, points in read_curves(run / "train.log").items()},
         config_file=config.to_yaml(),
     )
-    errors.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files need not be text
+    errors.write_text(path, page.encode(errors="backslashreplace").decode())  # file names may not be valid UTF-8
     return path

@@ -1,4 +1,4 @@
-"""Public data sets as their owners publish them: where the files lie, classes, colours, what label values mean.
+"""Public data sets as they are published: file layout, classes, colours and label values.
 
-Uses nothing but `errors` and `files`.
+Uses only `errors` and `files`.
 """

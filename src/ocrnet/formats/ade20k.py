@@ -1,7 +1,7 @@
 """ADE20K (scene parsing challenge 2016): 150 classes and file layout.
 
-Source: objectInfo150.txt (the first of the names of each) and color150.mat of
-https://github.com/CSAILVision/sceneparsing. Label files hold 0 for «none of them» and 1 .. 150.
+Source: objectInfo150.txt (the first name of each class) and color150.mat of
+https://github.com/CSAILVision/sceneparsing. Label values are 0 (other) and 1 .. 150.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ LABEL_MAP: dict[int, int] = {0: 255, **{value: value - 1 for value in range(1, 1
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of "training" or "validation": images/SPLIT/*.jpg and annotations/SPLIT/*.png."""
-    root = layout.folder(root, "ADEChallengeData2016", holds="images")
-    images = layout.existing(root / "images" / split)
+    """Returns (image, label) files of "training" or "validation": images/SPLIT/*.jpg and annotations/SPLIT/*.png."""
+    root = layout.find_folder(root, "ADEChallengeData2016", contains="images")
+    images = layout.existing_folder(root / "images" / split)
     return [(image, root / "annotations" / split / f"{image.stem}.png") for image in sorted(images.glob("*.jpg"))]

@@ -1,6 +1,6 @@
 """BDD100K's semantic segmentation (Yu and others, CVPR 2020): Cityscapes' 19 classes and file layout.
 
-Source: https://doc.bdd100k.com/format.html. Label files hold the classes 0 .. 18, and 255 for ignored.
+Source: https://doc.bdd100k.com/format.html. Label values are the classes 0 .. 18, and 255 for ignored.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ __all__ = ["CATEGORIES", "CLASS_NAMES", "PALETTE", "find_pairs"]
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of "train" or "val": images/10k/SPLIT/*.jpg and labels/sem_seg/masks/SPLIT/*.png."""
-    root = layout.folder(root, "bdd100k", holds="images")
-    images = layout.existing(root / "images" / "10k" / split)
+    """Returns (image, label) files of "train" or "val": images/10k/SPLIT/*.jpg and labels/sem_seg/masks/SPLIT/*.png."""
+    root = layout.find_folder(root, "bdd100k", contains="images")
+    images = layout.existing_folder(root / "images" / "10k" / split)
     labels = root / "labels" / "sem_seg" / "masks" / split
     return [(image, labels / f"{image.stem}.png") for image in sorted(images.glob("*.jpg"))]

@@ -67,18 +67,19 @@ CLASS_NAMES: tuple[str, ...] = tuple(label.name for label in _EVALUATED)
 PALETTE: tuple[tuple[int, int, int], ...] = tuple(label.color for label in _EVALUATED)
 CATEGORIES: tuple[str, ...] = tuple(label.category for label in _EVALUATED)
 
-# "license plate" (-1) cannot be stored in a uint8 label image, so it never has to be mapped.
+# "license plate" (-1) cannot be stored in a uint8 label image, so it need not be mapped.
 LABEL_MAP: dict[int, int] = {label.id: label.train_id for label in LABELS if label.id >= 0}
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of one split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_labelIds.png.
+    """Returns (image, label) files of a split.
 
-    The split "test", whose labels are withheld, has None for them.
+    leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_labelIds.png. The labels of the split "test" are
+    None, because they are not public.
     """
-    root = layout.folder(root, "cityscapes", holds="leftImg8bit")
+    root = layout.find_folder(root, "cityscapes", contains="leftImg8bit")
     pairs: list[tuple[Path, Path | None]] = []
-    for image in sorted(layout.existing(root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")):
+    for image in sorted(layout.existing_folder(root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")):
         name = image.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
         label = root / "gtFine" / split / image.parent.name / name
         pairs.append((image, None if split == "test" else label))

@@ -1,8 +1,8 @@
 """COCO-Stuff, 10k and 164k: 171 classes and file layouts.
 
-Source: labels.txt of https://github.com/nightrome/cocostuff: COCO's 91 things are 1 .. 91, of which eleven are never
-labelled, and the stuff is 92 .. 182. The 10k's label files hold these numbers and 0 for unlabelled, the 164k's hold
-them less one and 255.
+Source: labels.txt of https://github.com/nightrome/cocostuff: COCO's 91 thing classes are 1 .. 91, eleven of which are
+never labelled, and the stuff classes are 92 .. 182. Label values of 10k are these numbers, and 0 for unlabelled; label
+values of 164k are these numbers minus 1, and 255 for unlabelled.
 """
 
 from pathlib import Path
@@ -42,16 +42,19 @@ LABEL_MAP_164K: dict[int, int] = {number - 1: index for index, number in enumera
 
 
 def find_pairs_10k(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of "train" or "test": images/*.jpg and annotations/*.mat, listed in imageLists/SPLIT.txt."""
-    root = layout.folder(root, "cocostuff-10k-v1.1", "dataset", holds="images")
+    """Returns (image, label) files of "train" or "test".
+
+    images/*.jpg and annotations/*.mat, listed in imageLists/SPLIT.txt.
+    """
+    root = layout.find_folder(root, "cocostuff-10k-v1.1", "dataset", contains="images")
     return [
         (root / "images" / f"{name}.jpg", root / "annotations" / f"{name}.mat")
-        for name in layout.names(root / "imageLists" / f"{split}.txt")
+        for name in layout.read_names(root / "imageLists" / f"{split}.txt")
     ]
 
 
 def find_pairs_164k(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of "train2017" or "val2017": images/SPLIT/*.jpg and annotations/SPLIT/*.png."""
-    root = layout.folder(root, "dataset", holds="images")
-    images = layout.existing(root / "images" / split)
+    """Returns (image, label) files of "train2017" or "val2017": images/SPLIT/*.jpg and annotations/SPLIT/*.png."""
+    root = layout.find_folder(root, "dataset", contains="images")
+    images = layout.existing_folder(root / "images" / split)
     return [(image, root / "annotations" / split / f"{image.stem}.png") for image in sorted(images.glob("*.jpg"))]

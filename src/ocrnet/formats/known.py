@@ -1,4 +1,4 @@
-"""The data sets whose layout is known: what `data.format` may say besides «list»."""
+"""The supported public data sets: the values of `data.format` other than "list"."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,18 +8,18 @@ from ocrnet.formats import ade20k, bdd100k, cityscapes, coco_stuff, lip, pascal_
 
 
 class Format(NamedTuple):
-    """What follows from a data set's name."""
+    """Layout, classes and label values of a public data set."""
 
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     find_pairs: Callable[[Path, str], list[tuple[Path, Path | None]]]
-    """(root, split) to (image, label) files. Raises FileNotFoundError."""
+    """Takes (root, split) and returns (image, label) files. Raises FileNotFoundError."""
     label_map: dict[int, int] | None = None
-    """{value in the label file: class, or 255}; None: the values are the classes."""
+    """{label value: class index, or 255}; None: the values are the class indices."""
     categories: tuple[str, ...] = ()
-    """The group of each class."""
+    """The category of each class."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
-    """Classes that change places when an image is mirrored."""
+    """Pairs of class indices to swap when an image is flipped."""
 
 
 FORMATS = {
@@ -50,18 +50,19 @@ FORMATS = {
 }
 
 
-def fill_in(format: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Values of the keys `classes`, `palette`, `categories`, `label_map` and `flip_pairs` that are not `given`.
+def default_values(format: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns values of the keys `classes`, `palette`, `categories`, `label_map` and `flip_pairs` that are not `given`.
 
-    As many names as the data set's, in its order, are a translation: all else stays. With another number or order of
-    classes its label values and pairs of classes no longer apply; names that it knows keep their colour and category.
+    The same number of class names in the same order is a translation: the other keys keep the data set's values. With
+    another number or order of classes, its label values and flip pairs no longer apply; known names keep their colour
+    and category.
 
     Args:
         format: a key of FORMATS.
-        given: keys of `data` that the configuration gives; empty lists and mappings count, but for `classes`.
+        given: the keys of `data` in the configuration; empty lists and mappings are given values, except for `classes`.
 
     Raises:
-        ValueError: `given` has classes for which `label_map` or `flip_pairs` must be given as well.
+        ValueError: `given` has classes that need `label_map` or `flip_pairs` too.
     """
     known = FORMATS[format]
     names = given.get("classes") or list(known.classes)
@@ -72,8 +73,8 @@ def fill_in(format: str, given: dict[str, Any]) -> dict[str, Any]:
         "label_map": dict(known.label_map or {}),
         "flip_pairs": list(known.flip_pairs),
     }
-    places = [known.classes.index(name) if name in known.classes else None for name in names]
-    moved = [place for place, own in enumerate(places) if own not in (None, place)]
+    known_index = [known.classes.index(name) if name in known.classes else None for name in names]
+    moved = [index for index, original in enumerate(known_index) if original not in (None, index)]
     if moved or len(names) != len(known.classes):
         needed = {"label_map": "{value in the label files: class index}"}
         if known.flip_pairs:
@@ -81,9 +82,10 @@ def fill_in(format: str, given: dict[str, Any]) -> dict[str, Any]:
         if missing := [f"data.{key} ({how})" for key, how in needed.items() if key not in given]:
             reason = f"{len(names)} classes instead of the {len(known.classes)} of {format}"
             if moved:
-                reason = f"{names[moved[0]]!r} is class {places[moved[0]]} of {format}, here class {moved[0]}"
-            raise ValueError(f"classes: {reason}: give {' and '.join(missing)} as well")
+                reason = f"{names[moved[0]]!r} is class {known_index[moved[0]]} of {format}, here class {moved[0]}"
+            raise ValueError(f"classes: {reason}: set {' and '.join(missing)} too")
         for key in ("palette", "categories"):
-            found[key] = [found[key][place] for place in places] if found[key] and None not in places else []
+            all_known = found[key] and None not in known_index
+            found[key] = [found[key][index] for index in known_index] if all_known else []
         found |= {"label_map": {}, "flip_pairs": []}
     return {key: value for key, value in found.items() if key not in given or key == "classes"}

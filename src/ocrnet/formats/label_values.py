@@ -1,4 +1,4 @@
-"""What the values in label files mean: a class, ignored, or nothing."""
+"""The meaning of label values: a class, ignored, or invalid."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,25 +7,25 @@ import numpy as np
 from ocrnet.errors import Conflict
 
 IGNORED = 255
-"""Label value of ignored pixels inside the program, whatever value the files use."""
+"""Value of ignored pixels inside the program, regardless of the value in the files."""
 
 MAX_CLASSES = 254
-"""Class indices are 0 to 253: inside the program 254 marks a value without a meaning, 255 an ignored pixel."""
+"""Class indices are 0 to 253; inside the program, 254 marks an invalid label value and 255 an ignored pixel."""
 
 INVALID = MAX_CLASSES
 
 
 def resolve(label_map: Mapping[int, int], ignore_index: int | None, classes: Sequence[str]) -> dict[int, int]:
-    """`label_map` with 255 for ignored, each value of a label file having one meaning.
+    """Returns `label_map` with 255 for ignored, and checks that each label value has one meaning.
 
     Args:
-        label_map: {value in the label files: class index, or 255 or `ignore_index` for ignored}; empty: the values are
-            the class indices.
-        ignore_index: value in the label files of ignored pixels, or None.
+        label_map: {label value: class index, or 255 or `ignore_index` for ignored}; empty: the values are the class
+            indices.
+        ignore_index: label value of ignored pixels, or None.
 
     Raises:
-        ValueError: a target is neither a class nor ignored.
-        Conflict: `ignore_index` is the value of a class as well.
+        ValueError: a target is neither a class index nor ignored.
+        Conflict: `ignore_index` is the label value of a class too.
     """
     count = len(classes)
     targets = {*range(count), IGNORED, ignore_index}
@@ -38,22 +38,23 @@ def resolve(label_map: Mapping[int, int], ignore_index: int | None, classes: Seq
     if index != IGNORED:
         raise Conflict(
             ("data.label_map", "data.ignore_index"),
-            f"label value {ignore_index} is class {index} ({classes[index]!r}) in the one and ignored in the other. "
-            "Set data.ignore_index: null if no other value is ignored, or name the value that is",
+            f"label value {ignore_index} is class {index} ({classes[index]!r}) in data.label_map and ignored by "
+            "data.ignore_index. Set data.ignore_index to the label value of ignored pixels, or to null if there is "
+            "none",
         )
     if not resolved and ignore_index is not None and ignore_index < count:
         raise Conflict(
             ("data.ignore_index",),
-            f"{ignore_index} is also class {classes[ignore_index]!r}. Say in data.label_map what each value means, "
-            "such as {0: ignore, 1: 0, 2: 1}, or set data.ignore_index to another value or null",
+            f"{ignore_index} is also class {classes[ignore_index]!r}. Map each label value in data.label_map, e.g. "
+            "{0: ignore, 1: 0, 2: 1}, or set data.ignore_index to another value or null",
         )
     return resolved
 
 
 def class_table(label_map: Mapping[int, int], ignore_index: int | None, classes: Sequence[str]) -> np.ndarray:
-    """(256,) uint8: the class index of each value in the label files; 255: ignored, 254: a value without a meaning.
+    """Returns a lookup table (256,) uint8 from label values to class indices; 255: ignored, 254: invalid.
 
-    `label_map` is as `resolve` returns it.
+    `label_map` is a result of `resolve`.
     """
     table = np.full(256, INVALID, np.uint8)
     if ignore_index is not None:
@@ -64,12 +65,12 @@ def class_table(label_map: Mapping[int, int], ignore_index: int | None, classes:
 
 
 def file_values(table: np.ndarray, count: int) -> np.ndarray:
-    """(count,) uint8: for each class the value that the label files have for it, the lowest of several.
+    """Returns a lookup table (count,) uint8 from class indices to label values; the lowest if a class has several.
 
-    A class that no value stands for gets one that the files ignore or do not use, so that it is mistaken for no other.
+    A class without a label value gets a value that is ignored or invalid, so that it differs from the other classes.
 
     Args:
-        table: as of `class_table`.
+        table: a result of `class_table`.
         count: number of classes.
     """
     values = [np.flatnonzero(table == index) for index in range(count)]
@@ -77,11 +78,13 @@ def file_values(table: np.ndarray, count: int) -> np.ndarray:
 
 
 def missing_classes(seen: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> str:
-    """Which classes none of the `seen` values stands for, and what those values stand for; "" if no class is missing.
+    """Returns a text with the classes that have none of the `seen` label values, and the meaning of these values.
+
+    Returns "" if no class is missing.
 
     Args:
-        seen: (256,) bool: values that label files have.
-        table: as of `class_table`.
+        seen: (256,) bool: the label values that occur.
+        table: a result of `class_table`.
         classes: class names.
     """
     values = np.flatnonzero(seen).tolist()
@@ -89,9 +92,9 @@ def missing_classes(seen: np.ndarray, table: np.ndarray, classes: Sequence[str])
     if not missing:
         return ""
     meanings = [f"{value} -> {classes[table[value]] if table[value] < len(classes) else 'ignored'}" for value in values]
-    return f"{_some(missing, 8)}. Label values that occur: {_some(meanings, 12)}"
+    return f"{_join(missing, 8)}. Label values that occur: {_join(meanings, 12)}"
 
 
-def _some(texts: Sequence[str], most: int) -> str:
-    rest = len(texts) - most
-    return ", ".join(texts) if rest <= 0 else f"{', '.join(texts[:most])} and {rest} more"
+def _join(texts: Sequence[str], limit: int) -> str:
+    rest = len(texts) - limit
+    return ", ".join(texts) if rest <= 0 else f"{', '.join(texts[:limit])} and {rest} more"

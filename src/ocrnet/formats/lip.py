@@ -1,7 +1,7 @@
 """LIP (Look Into Person, single person): 20 classes and file layout.
 
-Source: the data set's README and https://github.com/Engineering-Course/LIP_SSL. "Left" is the person's own left,
-so a mirrored image needs its left and right classes swapped.
+Source: the data set's README and https://github.com/Engineering-Course/LIP_SSL. "Left" is the person's left, so the
+left and right classes must be swapped when an image is flipped.
 """
 
 from pathlib import Path
@@ -25,11 +25,11 @@ FLIP_PAIRS: tuple[tuple[int, int], ...] = ((14, 15), (16, 17), (18, 19))  # arms
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of "train" or "val".
+    """Returns (image, label) files of "train" or "val".
 
     TrainVal_images/SPLIT_images/*.jpg and TrainVal_parsing_annotations/SPLIT_segmentations/*.png.
     """
-    root = layout.folder(root, "LIP", holds="TrainVal_images")
-    images = layout.existing(root / "TrainVal_images" / f"{split}_images")
+    root = layout.find_folder(root, "LIP", contains="TrainVal_images")
+    images = layout.existing_folder(root / "TrainVal_images" / f"{split}_images")
     labels = root / "TrainVal_parsing_annotations" / f"{split}_segmentations"
     return [(image, labels / f"{image.stem}.png") for image in sorted(images.glob("*.jpg"))]

@@ -1,7 +1,7 @@
-"""PASCAL-Context: the 59 most frequent classes, with background 60, and file layout.
+"""PASCAL-Context: the 59 most frequent classes (60 with background) and file layout.
 
-Source: labels.txt (459 classes) of https://cs.stanford.edu/~roozbeh/pascal-context and HRNet-OCR's selection and
-order of the 59, which is that of their numbers among the 459.
+Source: labels.txt (459 classes) of https://cs.stanford.edu/~roozbeh/pascal-context, and HRNet-OCR's selection of 59
+classes, in the order of their numbers among the 459.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ CLASS_NAMES: tuple[str, ...] = (
     "sign", "sky", "snow", "sofa", "table", "track", "train", "tree", "truck", "tvmonitor", "wall", "water", "window",
     "wood",
 )
-IDS: tuple[int, ...] = (  # of these classes in the owners' 459; all others are background
+IDS: tuple[int, ...] = (  # ids of these classes among the original 459; all others are background
     0, 2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158,
     159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368,
     397, 415, 416, 420, 424, 427, 440, 445, 454, 458,
@@ -31,17 +31,17 @@ LABEL_MAP_59: dict[int, int] = {0: 255, **{value: value - 1 for value in range(1
 
 
 def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
-    """(image, label) files of "train" or "val".
+    """Returns (image, label) files of "train" or "val".
 
-    The owners' layout: trainval/*.mat in the folder that holds VOCdevkit/VOC2010, whose ImageSets/Main/SPLIT.txt are
-    the splits. The other common one: SegmentationClassContext/*.png (0 .. 59) and
-    ImageSets/SegmentationContext/SPLIT.txt inside VOC2010.
+    The original layout: trainval/*.mat in the folder that contains VOCdevkit/VOC2010, with the splits
+    ImageSets/Main/SPLIT.txt. The other common layout: SegmentationClassContext/*.png (0 .. 59) and
+    ImageSets/SegmentationContext/SPLIT.txt in VOC2010.
     """
-    voc = layout.folder(root, "VOCdevkit/VOC2010", "VOC2010", holds="JPEGImages")
+    voc = layout.find_folder(root, "VOCdevkit/VOC2010", "VOC2010", contains="JPEGImages")
     if (voc / "SegmentationClassContext").is_dir():
-        labels, list_folder, ending = voc / "SegmentationClassContext", "SegmentationContext", "png"
+        labels, list_folder, suffix = voc / "SegmentationClassContext", "SegmentationContext", "png"
     else:
-        labels = layout.folder(root, "..", "../..", holds="trainval") / "trainval"
-        list_folder, ending = "Main", "mat"
-    names = layout.names(voc / "ImageSets" / list_folder / f"{split}.txt")
-    return [(voc / "JPEGImages" / f"{name}.jpg", labels / f"{name}.{ending}") for name in names]
+        labels = layout.find_folder(root, "..", "../..", contains="trainval") / "trainval"
+        list_folder, suffix = "Main", "mat"
+    names = layout.read_names(voc / "ImageSets" / list_folder / f"{split}.txt")
+    return [(voc / "JPEGImages" / f"{name}.jpg", labels / f"{name}.{suffix}") for name in names]

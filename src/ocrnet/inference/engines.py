@@ -1,4 +1,4 @@
-"""Other programs that run the network on a CPU: ONNX Runtime and OpenVINO, in the place of MindSpore."""
+"""Inference engines for the CPU: ONNX Runtime and OpenVINO instead of MindSpore."""
 
 import argparse
 import importlib
@@ -19,11 +19,11 @@ from ocrnet.runtime import device
 
 PRECISIONS = {"mindspore": ("fp32",), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "int8")}
 _EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino"}
-_CALIBRATION = 64  # training images whose activations set the ranges of int8
-_FIXED_SIZES = 8  # OpenVINO graphs of one size: the published six ratios, and two more
+_CALIBRATION = 64  # training images for the int8 calibration
+_FIXED_SIZES = 8  # OpenVINO graphs of a fixed size: the six published ratios and two more
 
 
-def _module(name: str):
+def _import_module(name: str):
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -31,24 +31,25 @@ def _module(name: str):
 
 
 class Engine:
-    """Logits and classes of a network, as `inference.Predictor` asks for them. The network is folded in place.
+    """Computes logits and classes of a network for `inference.Predictor`. Folds BatchNorm of the network in place.
 
     Args:
-        name, precision: onnxruntime or openvino, and one that PRECISIONS has for it.
-        calibration: (N, 3, H, W) float32 training images for int8, as the network reads them.
+        name: onnxruntime or openvino.
+        precision: one of PRECISIONS[name].
+        calibration: (N, 3, H, W) float32 preprocessed training images for int8.
 
     Raises:
-        UserError: a package is missing, or the engine does not have that precision.
+        UserError: a package is missing, or the engine does not support the precision.
     """
 
     def __init__(
         self, network: nn.Cell, name: str, precision: str = "fp32", calibration: Iterable[np.ndarray] = ()
     ) -> None:
         if precision not in PRECISIONS[name]:
-            raise UserError(f"--precision {precision}: {name} has {', '.join(PRECISIONS[name])}")
+            raise UserError(f"--precision {precision}: {name} supports {', '.join(PRECISIONS[name])}")
         self.network, self.precision, self.calibration = fold_batch_norm(network), precision, calibration
         self._open = {"onnxruntime": self._open_onnxruntime, "openvino": self._open_openvino}[name]
-        self._runtime = _module(name)
+        self._runtime = _import_module(name)
         self._runners: dict[bool, Callable[[np.ndarray], np.ndarray]] = {}
 
     def logits(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -76,35 +77,36 @@ class Engine:
 
     def _open_openvino(self, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
         core = self._runtime.Core()
-        read = core.read_model(model)
-        with device.all_instructions():  # asked at the first of these calls
+        graph = core.read_model(model)
+        with device.without_isa_limit():  # oneDNN reads the variable at the first of these calls
             has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             if self.precision == "int8":
-                nncf, samples = _module("nncf"), list(self.calibration)
-                read = nncf.quantize(read, nncf.Dataset(samples), subset_size=len(samples))
-        # float32 is said, too: where a CPU has bf16, OpenVINO takes it unasked
+                nncf, samples = _import_module("nncf"), list(self.calibration)
+                graph = nncf.quantize(graph, nncf.Dataset(samples), subset_size=len(samples))
+        # set float32 explicitly: on a CPU with bf16, OpenVINO uses bf16 by default
         hint = "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        repeating = FrequentSizes(first=True, most=_FIXED_SIZES)
+        is_frequent = FrequentSizes(first=True, most=_FIXED_SIZES)
         compiled: dict[tuple[int, ...] | None, object] = {}
 
         def run(images: np.ndarray) -> np.ndarray:
-            # a graph of one size is faster than one of any size, but takes seconds to compile and keeps its memory
-            size = images.shape if repeating(images.shape) else None
+            # a graph of a fixed size is faster than a dynamic one, but takes seconds to compile and keeps its memory
+            size = images.shape if is_frequent(images.shape) else None
             if size not in compiled:
                 try:
-                    compiled[size] = core.compile_model(_fixed(read, size) if size else read, "CPU", settings)
-                except RuntimeError as error:  # half of bf16 is left where ONEDNN_MAX_CPU_ISA hides AVX-512
+                    compiled[size] = core.compile_model(_fixed(graph, size) if size else graph, "CPU", settings)
+                except RuntimeError as error:  # bf16 is only partly available if ONEDNN_MAX_CPU_ISA hides AVX-512
                     reason = str(error).strip().splitlines()[-1]
-                    fix = "another --precision, or unset ONEDNN_MAX_CPU_ISA"
-                    raise UserError(f"--precision {self.precision}: not on this CPU; {fix} ({reason})") from None
+                    fix = "use another --precision, or unset ONEDNN_MAX_CPU_ISA"
+                    text = f"--precision {self.precision}: not supported on this CPU; {fix} ({reason})"
+                    raise UserError(text) from None
             return compiled[size](images)[0]
 
         return run
 
 
 def _fixed(model, size: tuple[int, ...]):
-    """A copy of an OpenVINO model for (N, 3, H, W) `size` alone, without the resizes that change nothing there."""
+    """Returns a copy of an OpenVINO model with the fixed input shape (N, 3, H, W), without resizes to the same size."""
     model = model.clone()
     model.reshape(list(size))
     for operator in model.get_ordered_ops():
@@ -114,25 +116,27 @@ def _fixed(model, size: tuple[int, ...]):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """--engine and --precision of eval.py and scripts/predict.py."""
-    parser.add_argument("--engine", choices=list(PRECISIONS), default="mindspore", help="what runs the network")
-    parser.add_argument("--precision", choices=PRECISIONS["openvino"], default="fp32", help="of --engine openvino")
+    """Add --engine and --precision to eval.py or scripts/predict.py."""
+    parser.add_argument("--engine", choices=list(PRECISIONS), default="mindspore", help="inference engine")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS["openvino"], default="fp32", help="precision of --engine openvino"
+    )
 
 
 def make_engine(args: argparse.Namespace, network: nn.Cell, config: Config) -> Engine | None:
-    """What the flags ask for; None for MindSpore. Images for int8 come from the config's training split."""
+    """Create the engine of the flags; None for MindSpore. int8 calibrates on the config's training split."""
     if args.engine == "mindspore":
         if args.precision != "fp32":
-            raise UserError(f"--precision {args.precision}: --engine openvino has it, mindspore has fp32 (and --amp)")
+            raise UserError(f"--precision {args.precision}: use --engine openvino; mindspore supports fp32 and --amp")
         return None
     if config.train.amp != "none":
-        raise UserError(f"train.amp {config.train.amp}: of --engine mindspore alone; {args.engine} has --precision")
+        raise UserError(f"train.amp {config.train.amp}: only for --engine mindspore; {args.engine} has --precision")
     calibration = _training_images(config) if args.precision == "int8" else ()
     return Engine(network, args.engine, args.precision, calibration)
 
 
 def _training_images(config: Config) -> Iterator[np.ndarray]:
-    """(1, 3, H, W), as evaluation shows them to the network, evenly from the whole split."""
+    """Yields (1, 3, H, W) images, preprocessed as in evaluation, evenly spaced over the split."""
     dataset = open_dataset(config.data, "train")
     for number in np.linspace(0, len(dataset) - 1, min(len(dataset), _CALIBRATION), dtype=int):
         yield preprocess(dataset.read(number)[0], config.data)[None]

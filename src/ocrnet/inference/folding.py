@@ -1,4 +1,4 @@
-"""A network for inference alone: each BatchNorm becomes part of the convolution before it."""
+"""Folds each BatchNorm into the preceding convolution, for inference."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from mindspore import Parameter, Tensor, nn
 
 
 def fold_batch_norm(network: nn.Cell) -> nn.Cell:
-    """Fold in place, from the running statistics; only for networks that are not trained any more."""
+    """Fold BatchNorm in place with its running statistics. The network can no longer be trained."""
     for _, cell in network.cells_and_names():
         children = list(cell._cells.items())
         for (_, convolution), (name, norm) in pairwise(children):

@@ -1,4 +1,4 @@
-"""Which input sizes get a compiled graph of their own."""
+"""Selects which input sizes get their own compiled graph."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -10,12 +10,12 @@ from ocrnet.runtime import device
 
 
 class FrequentSizes:
-    """Which sizes are worth a compiled graph of their own: those that come `COMPILE_AT` times, `most` at most.
+    """Selects the sizes that occur `COMPILE_AT` times for compilation, at most `most` sizes.
 
     Args:
-        first: the first size of all is worth it at once.
-        most: sizes in all. The later ones never are: giving up an earlier one would cost its compilation again and
-            again where many sizes take turns.
+        first: select the very first size immediately.
+        most: maximum number of sizes. Later sizes are never selected: replacing an earlier one would recompile again
+            and again when many sizes alternate.
     """
 
     COMPILE_AT = 5
@@ -26,7 +26,7 @@ class FrequentSizes:
         self.chosen: set = set()
 
     def __call__(self, size: Hashable) -> bool:
-        """Count one more use of `size`; whether it has a graph from now on."""
+        """Count a use of `size`. Returns whether to use its own graph."""
         self.seen[size] += 1
         repeats = self.seen[size] >= self.COMPILE_AT and len(self.chosen) < self.most
         if repeats or (self.first and not self.chosen):
@@ -35,15 +35,14 @@ class FrequentSizes:
 
 
 class CompileFrequentSizes:
-    """Calls a cell; in graph mode only sizes that come often are compiled, the others run in PyNative mode.
+    """Calls a cell. In graph mode, compiles only frequent sizes; the others run in PyNative mode.
 
-    A graph is compiled for one size of its input. Compiling the demo's network takes 4 s and saves 1 s an image
-    (W18-small: 7 s and 2.5 s), so a size is worth it from its fifth image on, and before that nobody knows whether
-    there will be one. The first size of all is compiled at once: most data sets have no other, and the scores of a
-    training then all come from one graph.
+    A graph is compiled for one input size. Compiling the demo's network takes 4 s and saves 1 s per image (W18-small:
+    7 s and 2.5 s), so it pays off from the fifth image of a size on. The very first size is compiled immediately: most
+    data sets have only one size, and then all scores of a training come from the same graph.
     """
 
-    MOST_GRAPHS = 32  # each keeps 20 to 50 MiB of W18-small; their activations share a pool
+    MOST_GRAPHS = 32  # each takes 20 to 50 MiB for W18-small; their activations share a pool
 
     def __init__(self, cell: nn.Cell, first: bool) -> None:
         self.cell = cell

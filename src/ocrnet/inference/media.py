@@ -1,4 +1,4 @@
-"""Images and videos as people have them: any format, depth, orientation; files, folders, patterns."""
+"""Finds and reads input images and videos: files, folders and glob patterns."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from ocrnet.data.images import FORMATS, MAX_PIXELS, BadFile, flatten, open_image
 from ocrnet.data.output_names import unique_names
 from ocrnet.errors import UserError
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: we say ourselves which video is unreadable
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: `open_video` reports unreadable videos
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
@@ -27,19 +27,19 @@ _CONTAINERS = re.compile(
     rb"|\x00\x00\x01[\xb3\xba]|G.{187}G.{187}G|....G.{191}G.{191}G",  # MPEG: elementary, program, transport
     re.DOTALL,
 )
-"""How files begin that hold their frames themselves. FFmpeg would also follow a playlist that is called film.mp4, to
-other files; OpenCV 4.11 does not hand it a list of formats."""
-_COUNTED = {".mp4", ".m4v", ".mov", ".avi"}  # containers that list their frames; others estimate how many there are
+"""First bytes of containers that hold their own frames. FFmpeg would also open a playlist named video.mp4 and follow it
+to other files; OpenCV 4.11 cannot restrict FFmpeg's formats."""
+_INDEXED_CONTAINERS = {".mp4", ".m4v", ".mov", ".avi"}  # have a frame index; other containers estimate the frame count
 
 
-def find(inputs: list[str]) -> dict[Path, Path]:
-    """{file: name for what is made of it, without ending} for files, folders (with all inside) and glob patterns.
+def find_inputs(inputs: list[str]) -> dict[Path, Path]:
+    """Returns {file: output name without suffix} for files, folders (recursive) and glob patterns.
 
-    A folder's files keep their place in it. Where two files would get one name, both keep their endings, or their
-    folders where the endings are the same.
+    Output names keep the path inside an input folder. If two files would get the same name, both keep their suffix, or
+    their folders if the suffix is the same, too.
 
     Raises:
-        UserError: an input is not there, or holds neither images nor videos.
+        UserError: an input does not exist, or has neither images nor videos.
     """
     names: dict[Path, Path] = {}
     for given in inputs:
@@ -56,8 +56,8 @@ def find(inputs: list[str]) -> dict[Path, Path]:
             reason = "no images or videos in this folder" if path.is_dir() else "no such file, folder or pattern"
             raise UserError(f"--input {given}: {reason}")
         names.update(found)
-    wishes = [(name.with_suffix(""), name) for name in names.values()]
-    return dict(zip(names, unique_names(list(names), wishes, _has_frames), strict=True))
+    candidates = [(name.with_suffix(""), name) for name in names.values()]
+    return dict(zip(names, unique_names(list(names), candidates, _has_frames), strict=True))
 
 
 def _has_frames(path: Path) -> bool:
@@ -66,40 +66,40 @@ def _has_frames(path: Path) -> bool:
 
 @dataclass
 class Video:
-    """Frames of a film or an animated image."""
+    """Frames of a video or an animated image."""
 
     path: Path
     frames_per_second: float
     length: int
-    """Frames that the file says it has; the truth may differ by a few."""
+    """Number of frames according to the file; the actual number may differ slightly."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """(H, W, 3) uint8 RGB, one at a time.
+        """Yields (H, W, 3) uint8 RGB frames.
 
         Raises:
-            BadFile: the file breaks off, after the frames before that place.
+            BadFile: the file is truncated; raised after its readable frames.
         """
         if self.path.suffix.lower() in _ANIMATED:
-            yield from self._images()
+            yield from self._animation_frames()
             return
         number = 0
-        for frame in self._film():
+        for frame in self._video_frames():
             yield frame
             number += 1
-        if self.path.suffix.lower() in _COUNTED and number < 0.9 * self.length - 1:
-            raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} of {self.length} frames")
+        if self.path.suffix.lower() in _INDEXED_CONTAINERS and number < 0.9 * self.length - 1:
+            raise BadFile("truncated", f"{self.path}: damaged: truncated after {number} of {self.length} frames")
 
-    def _images(self) -> Iterator[np.ndarray]:
+    def _animation_frames(self) -> Iterator[np.ndarray]:
         image, _ = open_image(self.path, read_file(self.path, "image"))
         for number in range(self.length):
             try:
                 image.seek(number)
                 frame = flatten(self.path, image)
-            except Exception:  # a decoder raises whatever it met
-                raise BadFile("cut short", f"{self.path}: damaged: it breaks off after {number} frames") from None
+            except Exception:  # decoders raise many types
+                raise BadFile("truncated", f"{self.path}: damaged: truncated after {number} frames") from None
             yield frame
 
-    def _film(self) -> Iterator[np.ndarray]:
+    def _video_frames(self) -> Iterator[np.ndarray]:
         capture = _capture(self.path)
         try:
             while (read := capture.read())[0]:
@@ -109,24 +109,24 @@ class Video:
 
 
 def open_video(path: Path) -> Video | None:
-    """The video or animation in a file; None when it holds a single image or none.
+    """Open the video or animation in a file. Returns None if the file has a single image or none.
 
     Raises:
-        UserError: named as a video, but not a readable one.
+        UserError: the file has a video suffix but is not a readable video.
     """
-    ending = path.suffix.lower()
-    if ending in _ANIMATED:
+    suffix = path.suffix.lower()
+    if suffix in _ANIMATED:
         if not path.is_file():
             return None
         try:
             with Image.open(path, formats=FORMATS) as image:
                 length, milliseconds = _count_frames(image), float(image.info.get("duration") or 100)
-        except Exception:  # Pillow raises whatever it met; `read_image` says what is wrong with the file
+        except Exception:  # Pillow raises many types; `read_image` reports what is wrong with the file
             return None
-        return Video(path, _sane(1000 / milliseconds), length) if length > 1 else None
-    if ending not in VIDEOS:
+        return Video(path, _clamp_frame_rate(1000 / milliseconds), length) if length > 1 else None
+    if suffix not in VIDEOS:
         return None
-    if not path.is_file():  # a pipe would never end
+    if not path.is_file():  # reading a pipe would block
         raise UserError(f"{path}: not a readable video: not a file")
     try:
         with path.open("rb") as file:
@@ -134,10 +134,12 @@ def open_video(path: Path) -> Video | None:
     except OSError as error:
         raise UserError(f"{path}: not a readable video: {error.strerror}") from None
     if not _CONTAINERS.match(start):
-        raise UserError(f"{path}: not a readable video: it begins like none of MP4, AVI, Matroska, WebM, ASF, MPEG")
+        raise UserError(f"{path}: not a readable video: not one of MP4, AVI, Matroska, WebM, ASF, MPEG")
     capture = _capture(path)
     width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    video = Video(path, _sane(capture.get(cv2.CAP_PROP_FPS)), max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))))
+    video = Video(
+        path, _clamp_frame_rate(capture.get(cv2.CAP_PROP_FPS)), max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    )
     readable = 0 < width * height <= MAX_PIXELS and capture.read()[0]
     capture.release()
     if not readable:
@@ -146,29 +148,29 @@ def open_video(path: Path) -> Video | None:
 
 
 def _count_frames(image: Image.Image) -> int:
-    """Of an animation that breaks off one more than can be reached: reading that one says what is wrong."""
+    """Returns the number of frames. For a truncated animation one more than readable: reading it raises the error."""
     try:
         return getattr(image, "n_frames", 1)
-    except Exception:  # a decoder raises whatever it met
+    except Exception:  # decoders raise many types
         image.seek(0)
         for number in count(1):
             try:
                 image.seek(number)
-            except Exception:  # the same again: here is the place where the file breaks off
+            except Exception:  # the same error: the file is truncated here
                 return number + 1
         return 1
 
 
 def _capture(path: Path) -> cv2.VideoCapture:
-    """FFmpeg alone: OpenCV's other readers take a name with digits in it for a pattern of names."""
-    name = os.path.abspath(path)  # "http:x.mp4" would be an address
+    """Open with FFmpeg only: OpenCV's other backends treat a name with digits as a pattern of names."""
+    name = os.path.abspath(path)  # "http:x.mp4" would be a URL
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{path}: OpenCV reads no video whose name is not UTF-8: rename it") from None
+        raise UserError(f"{path}: OpenCV cannot read a video whose name is not UTF-8: rename it") from None
     return cv2.VideoCapture(name, cv2.CAP_FFMPEG)
 
 
-def _sane(frames_per_second: float) -> float:
-    """What a video writer takes; 25 where nothing is said."""
+def _clamp_frame_rate(frames_per_second: float) -> float:
+    """Clamp to the range of a video writer; 25 if unknown."""
     return min(max(frames_per_second, 0.1), 1000.0) if frames_per_second > 0 else 25.0

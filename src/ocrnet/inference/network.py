@@ -1,4 +1,4 @@
-"""The network of a checkpoint, and what it gives at the size of the image."""
+"""Loads a network from a checkpoint; cells that output logits and classes at the size of the image."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from ocrnet.weights.ckpt import load_weights
 
 
 def load_network(config: Config, path: Path) -> OCRNet:
-    """The config's network with the weights of a checkpoint, in the config's precision.
+    """Create the network of a config, load the weights of a checkpoint and set the config's precision.
 
     Raises:
-        UserError: the file cannot be read, or is of another network or other classes.
+        UserError: the file cannot be read, or has another network or other classes.
     """
     network = OCRNet(config.model, len(config.data.classes))
     if note := load_weights(network, path, config):
@@ -26,10 +26,10 @@ def load_network(config: Config, path: Path) -> OCRNet:
 
 
 class MainLogits(nn.Cell):
-    """A network's main logits, resized to (height, width) `size`.
+    """Main logits of a network, resized to (height, width) `size`.
 
-    They go through the size of the images that the network reads, as in mmsegmentation's evaluation: where
-    `test_size` enlarged an image this is not the same as going straight to the image's own size.
+    They are first resized to the network's input size, as in mmsegmentation's evaluation. If `test_size` has resized
+    an image, this differs from resizing directly to the original size.
     """
 
     def __init__(self, network: nn.Cell, align_corners: bool) -> None:

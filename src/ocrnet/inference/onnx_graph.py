@@ -1,7 +1,7 @@
-"""The network as an ONNX graph, written from its own cells.
+"""Converts the network to an ONNX graph.
 
-MindSpore's exporter knows no bilinear resize. Here each kind of cell has a method that adds its nodes; the input's
-batch, height and width are fixed or free.
+MindSpore's exporter does not support bilinear resize. Here a method for each type of cell adds its nodes. Batch, height
+and width of the input are fixed or dynamic.
 """
 
 import numpy as np
@@ -17,13 +17,13 @@ from ocrnet.models.resnet import ResNet
 
 
 def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None], argmax: bool):
-    """A network without BatchNorm (`fold_batch_norm`) as an onnx.ModelProto.
+    """Convert a network without BatchNorm (see `fold_batch_norm`) to an onnx.ModelProto.
 
-    Its input `images` is (N, 3, H, W) float32, normalised. Its output has the images' size: `logits` (N, classes, H, W)
+    Input: `images` (N, 3, H, W) float32, normalised. Output at the size of the images: `logits` (N, classes, H, W)
     float32, or with `argmax` `classes` (N, H, W) uint8.
 
     Args:
-        shape: N, H and W; None for any.
+        shape: N, H and W; None for dynamic.
 
     Raises:
         UserError: onnx is not installed.
@@ -50,10 +50,10 @@ def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None]
 
 
 class _Graph:
-    """Nodes and weights; every method takes and returns names of tensors.
+    """Collects nodes and weights. Methods take and return tensor names.
 
     Args:
-        halves_evenly: the images' sides are fixed multiples of 32: every branch of HRNet is exactly twice the next.
+        halves_evenly: height and width are fixed multiples of 32, so each HRNet branch is exactly twice the next.
     """
 
     def __init__(self, helper, halves_evenly: bool) -> None:
@@ -75,7 +75,7 @@ class _Graph:
     def network(self, network: OCRNet, images: str) -> str:
         """The main logits, at the network's own resolution."""
         maps = self.cell(network.backbone, images)
-        if not network.joins_maps:
+        if not network.concat_maps:
             return self.ocr_head(network.ocr_head, maps[3], self.fcn_head(network.aux_head, maps[2]))
         resized = [self.resize(part, maps[0], network.align_corners) for part in maps[1:]]
         joined = self.add("Concat", maps[0], *resized, axis=1)
@@ -146,7 +146,7 @@ class _Graph:
         maps = [x]
         for stage in (1, 2, 3):
             transitions = getattr(cell, f"transition{stage}")
-            # a new branch, and in the first stage a changed one, comes from the last map
+            # a new branch, and in the first stage a changed one, reads the last feature map
             maps = [self.cell(part, maps[min(i, len(maps) - 1)]) for i, part in enumerate(transitions)]
             maps = self.cell(getattr(cell, f"stage{stage + 1}"), maps)
         return maps
@@ -176,7 +176,7 @@ class _Graph:
         scale = self.constant(np.float32(cell.key_channels**-0.5))
         relation = self.add("Softmax", self.add("Mul", self.add("MatMul", query, key), scale), axis=2)
         context = self.add("Transpose", self.add("MatMul", relation, value), perm=[0, 2, 1])
-        shape = self.add("Concat", self.constant([0, 0]), self.add("Shape", pixels, start=2), axis=0)  # 0: as it is
+        shape = self.add("Concat", self.constant([0, 0]), self.add("Shape", pixels, start=2), axis=0)  # 0: unchanged
         context = self.cell(cell.out, self.add("Reshape", context, shape))
         return self.cell(cell.join, self.add("Concat", context, pixels, axis=1))
 
@@ -185,12 +185,12 @@ class _Graph:
         return self.add("Reshape", x, self.constant([0, 0, -1]))
 
     def enlarge(self, x: str, factor: int) -> str:
-        """Bilinear, to `factor` times the height and width."""
+        """Resize bilinearly to `factor` times the height and width."""
         scales = self.constant(np.array([1, 1, factor, factor], np.float32))
         return self.add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def resize(self, x: str, like: str, align_corners: bool, mode: str = "bilinear") -> str:
-        """To the height and width of `like`."""
+        """Resize to the height and width of `like`."""
         sizes = self.add("Concat", self.add("Shape", x, end=2), self.add("Shape", like, start=2), axis=0)
         how = dict(mode="linear", coordinate_transformation_mode="align_corners" if align_corners else "half_pixel")
         if mode == "nearest":

@@ -1,7 +1,7 @@
-"""From a network to class maps of whole images; shared by every entry point that predicts.
+"""Predicts class maps of whole images. Used by all entry points.
 
-One way through for all modes: an image is shown in one or several views (ratio, mirrored or not), each view is read
-whole or window by window, and the views' class probabilities are averaged.
+All modes share one code path: the network predicts one or several TTA views of an image (ratio, mirrored or not), each
+as a whole or with a sliding window, and the class probabilities of the views are averaged.
 """
 
 from itertools import product
@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 
 from ocrnet.config import Config
 from ocrnet.errors import UserError
+from ocrnet.inference.engines import Engine
 from ocrnet.inference.graphs import CompileFrequentSizes
 from ocrnet.inference.network import Classes, MainLogits
 from ocrnet.inference.preprocessing import input_size, preprocess, window_slices
@@ -22,21 +23,23 @@ from ocrnet.runtime import device
 
 
 class Predictor:
-    """Class maps of images of any size, in the mode that `config.eval` asks for.
+    """Predicts class maps of images of any size in the mode of `config.eval`.
 
-    Memory holds the logits of one batch of images at their own size, a few times where views are averaged.
+    Memory: the logits of one batch at image size, a few times that if views are averaged.
 
     Args:
-        compile_first: in graph mode, compile for the first size at once; False for a few images of any size.
-        engine: an `engines.Engine` to run the network in MindSpore's place.
+        compile_first: in graph mode, compile the first size immediately; False for a few images of any size.
+        engine: an `engines.Engine` that replaces MindSpore.
     """
 
-    def __init__(self, network: nn.Cell, config: Config, compile_first: bool = True, engine=None) -> None:
+    def __init__(
+        self, network: nn.Cell, config: Config, compile_first: bool = True, engine: Engine | None = None
+    ) -> None:
         self.network = network
         self.config = config
         self.views = tta_views(config.eval)
         self._runs_here = engine is None and ms.get_context("device_target") == "CPU"
-        self._free = device.available_memory()  # before predictions, whose memory MindSpore keeps for the next
+        self._free = device.available_memory()  # before predictions, because MindSpore keeps their memory
         if engine:
             self._logits, self._classes = engine.logits, engine.classes
             return
@@ -56,46 +59,46 @@ class Predictor:
         return self._classes(images, size).astype(np.uint8)
 
     def check_memory(self, path: Path, size: tuple[int, int], images: int = 1) -> None:
-        """Refuse an image that memory does not suffice for, before the system ends the program for it.
+        """Reject an image that does not fit into memory, before the system kills the process.
 
         Args:
-            path: of the image, for the message.
+            path: path of the image, for the message.
             size: (height, width) of the image.
-            images: so many go through the network at once.
+            images: batch size.
 
         Raises:
-            UserError: the least that they need is more than was free when this predictor was made.
+            UserError: the minimum memory is more than was free when this predictor was created.
         """
         needed = images * self._least_memory(size)
         if self._free is not None and needed > self._free:
             fixes = [f"lower eval.batch_size={images}"] if images > 1 else []
-            fixes += [] if self.config.eval.window else ["give eval.window=[512,1024]"]
+            fixes += [] if self.config.eval.window else ["set eval.window=[512,1024]"]
             raise UserError(
                 f"{path}: {size[1]} x {size[0]} pixels need {needed / 1e9:.1f} GB of memory or more, "
                 f"{self._free / 1e9:.1f} GB are free: {', '.join([*fixes, 'or cut it into tiles'])}"
             )
 
     def _least_memory(self, size: tuple[int, int]) -> int:
-        """Bytes: the input, and the larger of what the network and what the logits at full size take.
+        """Returns the minimum memory in bytes: the input, plus the larger of the network and the logits at full size.
 
-        Measured on a CPU, float32, at 512 x 1024 and 1024 x 2048 pixels, the peaks are 1.0 to 1.2 times this for HRNet
+        Measured on a CPU in float32 at 512 x 1024 and 1024 x 2048 pixels, the peak is 1.0 to 1.2 times this for HRNet
         and 1.8 times for ResNet, whose dilated convolutions need more.
         """
         config = self.config
-        shown = [input_size(size, config.data, view.ratio) for view in self.views]
-        largest = max(height * width for height, width in shown)
+        sizes = [input_size(size, config.data, view.ratio) for view in self.views]
+        largest = max(height * width for height, width in sizes)
         at_once = min(largest, config.eval.window[0] * config.eval.window[1]) if config.eval.window else largest
-        copies = 8 if config.eval.window or len(self.views) > 1 else 6  # 4 bytes each, not all of them whole
+        copies = 8 if config.eval.window or len(self.views) > 1 else 6  # of 4 bytes; not all are full copies
         logits = copies * len(config.data.classes) * max(largest if config.eval.window else 0, size[0] * size[1])
         network = 0
         if self._runs_here:
-            stride = 4 if self.network.joins_maps else 8
+            stride = 4 if self.network.concat_maps else 8
             channels = sum(self.network.backbone.out_channels) + 4 * config.model.head_channels
             network = at_once * (200 + 4 * channels // stride**2)
         return 12 * largest + max(network, logits)
 
     def probabilities(self, images: list[np.ndarray]) -> np.ndarray:
-        """(N, classes, H, W) float32: the mean over the views of a softmax over the classes."""
+        """Returns (N, classes, H, W) float32: softmax over the classes, averaged over the views."""
         self.network.set_train(False)
         total = softmax(self.logits(images, self.views[0]))
         for view in self.views[1:]:
@@ -103,7 +106,7 @@ class Predictor:
         return total / np.float32(len(self.views))
 
     def logits(self, images: list[np.ndarray], view: TTAView) -> np.ndarray:
-        """(N, classes, H, W) float32 logits of one view, mirrored back: left is left again, arms included."""
+        """Returns (N, classes, H, W) float32 logits of one view, mirrored back, left-right classes swapped back."""
         images, size = self._preprocess(images, view), images[0].shape[:2]
         logits = self._sliding_window(images, size) if self.config.eval.window else self._logits(images, size)
         if view.mirrored:
@@ -117,7 +120,7 @@ class Predictor:
         return np.ascontiguousarray(images[..., ::-1]) if view.mirrored else images
 
     def _sliding_window(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Logits as the mean over the windows that cover a pixel, resized to (height, width) `size`."""
+        """Returns logits averaged over the windows that cover a pixel, resized to (height, width) `size`."""
         window, stride = self.config.eval.window, self.config.eval.stride
         total = np.zeros((len(images), len(self.config.data.classes), *images.shape[2:]), np.float32)
         count = np.zeros(images.shape[2:], np.float32)

@@ -16,7 +16,7 @@ class TTAView(NamedTuple):
 
 
 def tta_views(config: EvalConfig) -> list[TTAView]:
-    """What a config asks for: one ratio or several, with the mirrored image or without."""
+    """Returns the views of a config: one or several ratios, with or without the mirrored image."""
     ratios = config.ratios if config.multi_scale else [1.0]
     return [
         TTAView(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if config.mirrors else [False])
@@ -24,7 +24,7 @@ def tta_views(config: EvalConfig) -> list[TTAView]:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the classes of (N, classes, H, W)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    powers /= powers.sum(axis=1, keepdims=True)
-    return powers
+    """Softmax over the classes of (N, classes, H, W)."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials

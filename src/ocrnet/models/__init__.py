@@ -1,4 +1,4 @@
-"""The network: HRNet and ResNet backbones, the two heads of OCRNet, BatchNorm over ranks, mixed precision.
+"""The network: HRNet and ResNet backbones, the two heads of OCRNet, synchronised BatchNorm, mixed precision.
 
 Uses `config` and `distributed`.
 """

@@ -1,4 +1,4 @@
-"""Parameters and operations of a network, counted from the shapes that it really has."""
+"""Counts the parameters and floating-point operations of a network from its actual shapes."""
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -7,16 +7,16 @@ from ocrnet.models.heads import PixelRegionAttention
 
 
 def count_parameters(network: nn.Cell) -> int:
-    """Trainable numbers; BatchNorm's running statistics are not among them."""
+    """Returns the number of trainable parameters, without BatchNorm's running statistics."""
     return sum(parameter.size for parameter in network.trainable_params())
 
 
 def count_flops(network: nn.Cell, height: int, width: int) -> int:
-    """Floating-point operations of one (1, 3, height, width) forward: 2 for each multiply-add of the convolutions and
-    of the three products between pixels and regions, as the published counts have it. PyNative mode.
+    """Returns the floating-point operations of a forward pass with a (1, 3, height, width) input, in PyNative mode.
 
-    Two small forwards are enough: all counts but those over regions grow with the pixels, so the sum is a straight
-    line. `height` and `width` are multiples of 32, where every feature map has its exact share.
+    Counts 2 per multiply-add of the convolutions and of the three products between pixels and regions, as published.
+    Two small forward passes suffice: all counts except those of the regions are proportional to the pixels, so the sum
+    is linear. `height` and `width` must be multiples of 32, so that every feature map has its exact size.
     """
     small, large = (_count_forward(network, 64, side) for side in (64, 128))
     per_tile = large - small  # a tile is 64 x 64 pixels
@@ -32,7 +32,7 @@ def _count_forward(network: nn.Cell, height: int, width: int) -> int:
     def attention(cell: PixelRegionAttention, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         pixels, regions = inputs
         batch, channels, rows, columns = pixels.shape
-        # pixels x regions: gathering over all channels, then relation and context over the keys'
+        # pixels x regions: gathering over all channels, then relation and context over the key channels
         counts.append(2 * batch * rows * columns * regions.shape[2] * (channels + 2 * cell.key_channels))
 
     hooks = []

@@ -1,4 +1,4 @@
-"""The two heads of OCRNet: an FCN head that proposes soft object regions and the OCR head that uses them.
+"""The two heads of OCRNet: an FCN head that predicts soft object regions and the OCR head that uses them.
 
 Yuan, Chen, Wang: «Object-Contextual Representations for Semantic Segmentation», ECCV 2020, section 3.
 """
@@ -23,8 +23,8 @@ class FCNHead(nn.Cell):
         return self.classifier(self.dropout(self.conv(features)))
 
 
-# a factor that is transposed on the way: on a CPU turning the pixels takes as long as the product
-_transposed_by, _by_transposed = ops.BatchMatMul(transpose_a=True), ops.BatchMatMul(transpose_b=True)
+# products with a transposed factor: on a CPU an explicit transpose of the pixels takes as long as the product
+_matmul_transpose_a, _matmul_transpose_b = ops.BatchMatMul(transpose_a=True), ops.BatchMatMul(transpose_b=True)
 
 
 def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
@@ -35,23 +35,23 @@ def gather_regions(pixels: Tensor, regions: Tensor) -> Tensor:
         regions: (N, K, h, w) soft object regions, before the softmax.
 
     Returns:
-        (N, C, K, 1): for each class the mean of the pixels, weighted by a softmax over all pixels.
+        (N, C, K, 1): for each class the mean of the pixel features, weighted by a softmax over all pixels.
     """
     batch, channels, _, _ = pixels.shape
     classes = regions.shape[1]
     weights = ops.softmax(regions.astype(float32).reshape(batch, classes, -1), axis=2).astype(pixels.dtype)
-    return _by_transposed(pixels.reshape(batch, channels, -1), weights).expand_dims(3)
+    return _matmul_transpose_b(pixels.reshape(batch, channels, -1), weights).expand_dims(3)
 
 
 class PixelRegionAttention(nn.Cell):
-    """Pixels attend to object regions (paper, equations 4 and 5), then both are joined (equation 6)."""
+    """Attention of pixels to object regions (paper, equations 4 and 5), then concatenation of both (equation 6)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         channels, key_channels = config.head_channels, config.key_channels
 
-        def convolution(before: int, after: int, kernel_size: int = 1) -> ConvBNReLU:
-            return ConvBNReLU(before, after, kernel_size, norm_eps=config.head_norm_eps)
+        def convolution(in_channels: int, out_channels: int, kernel_size: int = 1) -> ConvBNReLU:
+            return ConvBNReLU(in_channels, out_channels, kernel_size, norm_eps=config.head_norm_eps)
 
         self.query = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
         self.key = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
@@ -66,8 +66,8 @@ class PixelRegionAttention(nn.Cell):
         query = self.query(pixels).reshape(batch, self.key_channels, -1)  # N, c, hw
         key = self.key(regions).reshape(batch, self.key_channels, -1)  # N, c, K
         value = self.value(regions).reshape(batch, self.key_channels, -1)  # N, c, K
-        relation = ops.softmax(_transposed_by(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
-        context = _by_transposed(value, relation).reshape(batch, self.key_channels, height, width)
+        relation = ops.softmax(_matmul_transpose_a(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
+        context = _matmul_transpose_b(value, relation).reshape(batch, self.key_channels, height, width)
         return self.join(ops.cat((self.out(context), pixels), axis=1))
 
 

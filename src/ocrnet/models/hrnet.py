@@ -1,8 +1,8 @@
 """HRNet (Wang et al., «Deep High-Resolution Representation Learning for Visual Recognition», 2019).
 
-mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Four things differ:
-the fuse step enlarges as published (mindcv's does so with nearest neighbours in float16), the stem's first ReLU can be
-left out, the four branches come out as they are, and there is no classification head.
+Uses mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Four differences:
+the fuse step upsamples as published (mindcv uses nearest neighbours in float16), the first ReLU of the stem is
+optional, the output is the list of the four branches, and there is no classification head.
 """
 
 from typing import ClassVar
@@ -13,8 +13,8 @@ from mindspore import Tensor, nn
 from ocrnet.models.layers import init_weights, resize
 
 DEPTHS = {
-    # name: (width, blocks of stage 1, blocks a branch, modules of stages 2, 3, 4)
-    "hrnet_tiny": (16, 1, 1, (1, 1, 1)),  # ours: for tests and for laptops
+    # name: (width, blocks of stage 1, blocks per branch, modules of stages 2, 3, 4)
+    "hrnet_tiny": (16, 1, 1, (1, 1, 1)),  # not published: for tests and laptops
     "hrnet_w18_small": (18, 2, 2, (1, 3, 2)),
     "hrnet_w18": (18, 4, 4, (1, 4, 3)),
     "hrnet_w32": (32, 4, 4, (1, 4, 3)),
@@ -24,7 +24,7 @@ DEPTHS = {
 
 
 def stage_tables(name: str) -> dict[str, dict]:
-    """mindcv's stage configuration of one of our names."""
+    """Returns mindcv's stage configuration for a key of DEPTHS."""
     width, first_blocks, blocks, modules = DEPTHS[name]
     tables = {
         "stage1": dict(num_modules=1, num_branches=1, block="BOTTLENECK", num_blocks=[first_blocks], num_channels=[64])
@@ -41,7 +41,7 @@ def stage_tables(name: str) -> dict[str, dict]:
 
 
 class BasicBlock(mindcv_hrnet.BasicBlock):
-    """mindcv's, without the in-place addition that cannot be exported."""
+    """mindcv's BasicBlock without the in-place addition, which cannot be exported."""
 
     def construct(self, x: Tensor) -> Tensor:
         shortcut = x if self.down_sample is None else self.down_sample(x)
@@ -50,7 +50,7 @@ class BasicBlock(mindcv_hrnet.BasicBlock):
 
 
 class Bottleneck(mindcv_hrnet.Bottleneck):
-    """mindcv's, without the in-place addition that cannot be exported."""
+    """mindcv's Bottleneck without the in-place addition, which cannot be exported."""
 
     def construct(self, x: Tensor) -> Tensor:
         shortcut = x if self.down_sample is None else self.down_sample(x)
@@ -60,11 +60,11 @@ class Bottleneck(mindcv_hrnet.Bottleneck):
 
 
 class HRModule(mindcv_hrnet.HRModule):
-    """Parallel branches, then every branch receives the sum of all, each brought to its size.
+    """Parallel branches, followed by the fuse step: each branch becomes the sum of all branches, resized to its size.
 
-    Where a branch's side is odd, the next one has half of it, rounded up, and enlarging overshoots. mmsegmentation and
-    sssegmentation enlarge bilinearly by the factor between the resolutions, then resize what overshoots; HRNet-OCR
-    (`align_corners`) and mindspore-lab (nearest) resize to the branch's size at once.
+    If a side of a branch is odd, the next branch has half of it, rounded up, and upsampling by 2 overshoots.
+    mmsegmentation and sssegmentation upsample bilinearly by the factor between the resolutions, then resize to the size
+    of the branch. HRNet-OCR (`align_corners`) and mindspore-lab (nearest) resize directly to the size of the branch.
     """
 
     def __init__(self, *args, fuse: str, align_corners: bool) -> None:
@@ -91,13 +91,13 @@ class HRModule(mindcv_hrnet.HRModule):
 
 
 class HRNet(mindcv_hrnet.HRNet):
-    """Images (N, 3, H, W) to four maps of width C, 2C, 4C, 8C at 1/4, 1/8, 1/16, 1/32 resolution.
+    """Maps images (N, 3, H, W) to four feature maps with C, 2C, 4C, 8C channels at 1/4, 1/8, 1/16, 1/32 resolution.
 
     Args:
-        name: a key of the table above.
-        fuse: bilinear (published) or nearest (mindspore-lab).
-        align_corners: of the bilinear fuse; True in HRNet-OCR.
-        stem_relu: between the two convolutions of the stem; False in sssegmentation before 1.7.0.
+        name: a key of DEPTHS.
+        fuse: resize mode of the fuse step: bilinear (published) or nearest (mindspore-lab).
+        align_corners: for the bilinear fuse step; True in HRNet-OCR.
+        stem_relu: ReLU between the two convolutions of the stem; False in sssegmentation before 1.7.0.
     """
 
     blocks_dict: ClassVar = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
@@ -136,7 +136,7 @@ class HRNet(mindcv_hrnet.HRNet):
         if self.stem_relu:
             x = self.relu(x)
         x = self.layer1(self.relu(self.bn2(self.conv2(x))))
-        # a transition that changes its map, or adds a branch, reads the last one
+        # a transition that changes a feature map or adds a branch reads the last feature map
         first = []
         for i in range(2):
             first.append(self.transition1[i](x) if self.transition1_flags[i] else x)

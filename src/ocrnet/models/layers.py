@@ -1,4 +1,4 @@
-"""Pieces that the backbones and heads share."""
+"""Layers and helpers shared by the backbones and heads."""
 
 import math
 
@@ -14,12 +14,12 @@ def resize(
 ) -> Tensor:
     """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest.
 
-    With a `factor`, bilinear means two resizes: to `factor` times the height and width, then to `size`. It costs the
-    same as one, and is the same as one where the enlarged map has that size.
+    With a `factor`, bilinear mode resizes twice: to `factor` times the height and width, then to `size`. The cost is
+    that of one resize. The result equals one resize if `factor` times the input size is `size`.
 
-    Bilinear is two products with matrices of two non-zeros a row: its gradient is two products as well, where the
-    framework's own takes 20 ns a pixel and channel on a CPU. Where a graph is exported for any size, and where the
-    matrices of a large image would fill the memory, it is the framework's.
+    Bilinear mode multiplies by two interpolation matrices with two non-zeros per row. The gradient is two products as
+    well, while MindSpore's operator takes 20 ns per pixel and channel on a CPU. MindSpore's operator is used for graphs
+    with dynamic sizes, and for images so large that the matrices would exhaust the memory.
     """
     if mode == "bilinear" and functional.is_sequence_value_unknown(x.shape):
         return _resize_without_matrices(x, size, align_corners, factor)
@@ -28,15 +28,15 @@ def resize(
     if mode == "nearest":
         return ops.interpolate(x, size=size, mode="nearest")
     batch, channels, height, width = x.shape
-    if max(size[0] * height, size[1] * width) > _LARGEST:
+    if max(size[0] * height, size[1] * width) > _MAX_MATRIX_SIZE:
         return _resize_without_matrices(x, size, align_corners, factor)
     down = _interpolation(size[0], height, align_corners, factor).astype(x.dtype)
     across = _interpolation(size[1], width, align_corners, factor).astype(x.dtype)
-    x = _by_transposed(ops.reshape(x, (batch * channels * height, width)), across)
+    x = _matmul_transpose_b(ops.reshape(x, (batch * channels * height, width)), across)
     return ops.matmul(down, ops.reshape(x, (batch, channels, height, size[1])))
 
 
-_LARGEST = 2**25  # numbers of a matrix: an image some 11,000 pixels wide; beyond, matrices would fill the memory
+_MAX_MATRIX_SIZE = 2**25  # elements; reached by images about 11,000 pixels wide
 
 
 def _resize_without_matrices(x: Tensor, size: tuple[int, int], align_corners: bool, factor: int) -> Tensor:
@@ -46,35 +46,35 @@ def _resize_without_matrices(x: Tensor, size: tuple[int, int], align_corners: bo
     return bilinear(x, size)
 
 
-_by_transposed = ops.MatMul(transpose_b=True)
+_matmul_transpose_b = ops.MatMul(transpose_b=True)
 
 
 @constexpr
 def _interpolation(out_size: int, in_size: int, align_corners: bool, factor: int) -> Tensor:
-    """(out_size, in_size) float32: row i holds the weights that make output i, of both steps of `resize`."""
-    parts = _neighbours(out_size, in_size * factor, align_corners)
+    """Returns (out_size, in_size) float32: row i has the input weights of output i, over both steps of `resize`."""
+    taps = _neighbours(out_size, in_size * factor, align_corners)
     if factor > 1:
-        enlarged = _neighbours(in_size * factor, in_size, align_corners)
-        parts = [(index[place], weight * share[place]) for place, weight in parts for index, share in enlarged]
+        upsampled = _neighbours(in_size * factor, in_size, align_corners)
+        taps = [(index[middle], weight * share[middle]) for middle, weight in taps for index, share in upsampled]
     matrix = np.zeros((out_size, in_size))
-    for index, weight in parts:
+    for index, weight in taps:
         matrix[np.arange(out_size), index] += weight
     return Tensor(matrix.astype(np.float32))
 
 
 def _neighbours(out_size: int, in_size: int, align_corners: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(index, weight) of the two inputs that each output is made of, as PyTorch's bilinear defines them."""
-    place = np.arange(out_size, dtype=np.float64)
+    """Returns (index, weight) of the two inputs of each output, as in PyTorch's bilinear mode."""
+    position = np.arange(out_size, dtype=np.float64)
     if align_corners:
-        place *= (in_size - 1) / max(1, out_size - 1)
+        position *= (in_size - 1) / max(1, out_size - 1)
     else:
-        place = np.clip((place + 0.5) * in_size / out_size - 0.5, 0, None)
-    low = np.minimum(place.astype(np.int64), in_size - 1)
-    return [(low, 1 - (place - low)), (np.minimum(low + 1, in_size - 1), place - low)]
+        position = np.clip((position + 0.5) * in_size / out_size - 0.5, 0, None)
+    low = np.minimum(position.astype(np.int64), in_size - 1)
+    return [(low, 1 - (position - low)), (np.minimum(low + 1, in_size - 1), position - low)]
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """MindSpore's for (N, C, H, W) alone: its look at other shapes costs the compiler a tenth of its time."""
+    """nn.BatchNorm2d without the support of other shapes, which takes a tenth of the compilation time."""
 
     def construct(self, x: Tensor) -> Tensor:
         if self.training and self.use_batch_statistics is None:
@@ -83,7 +83,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class ConvBNReLU(nn.Cell):
-    """Convolution (same size), BatchNorm, ReLU."""
+    """Convolution ("same" padding), BatchNorm, ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, has_bias: bool = False, norm_eps: float = 1e-5
@@ -99,21 +99,21 @@ class ConvBNReLU(nn.Cell):
 
 
 def classifier(in_channels: int, num_classes: int) -> nn.Conv2d:
-    """The 1x1 convolution that ends a head, started from Normal(0, 0.01) as the published heads are."""
+    """Create the final 1x1 convolution of a head, initialized from Normal(0, 0.01) as in the published heads."""
     return nn.Conv2d(in_channels, num_classes, 1, has_bias=True, weight_init=Normal(0.01), bias_init="zeros")
 
 
 def init_weights(cell: nn.Cell) -> None:
-    """Start every convolution of `cell` from He et al.'s normal distribution by fan-out, as published."""
-    for _, part in cell.cells_and_names():
-        if isinstance(part, nn.Conv2d):
-            out_channels, _, height, width = part.weight.shape
+    """Initialize every convolution of `cell` with the Kaiming (He) normal distribution, mode fan_out, as published."""
+    for _, layer in cell.cells_and_names():
+        if isinstance(layer, nn.Conv2d):
+            out_channels, _, height, width = layer.weight.shape
             sigma = math.sqrt(2.0 / (out_channels * height * width))
-            part.weight.set_data(initializer(Normal(sigma), part.weight.shape, part.weight.dtype))
+            layer.weight.set_data(initializer(Normal(sigma), layer.weight.shape, layer.weight.dtype))
 
 
 def freeze(network: nn.Cell, part: str, norm: bool) -> None:
-    """Take the `backbone` (or "none") out of training, weights and BatchNorm statistics; with `norm` all statistics."""
+    """Freeze weights and BatchNorm statistics of `part` ("backbone", "none"); with `norm` all BatchNorm statistics."""
     for name, parameter in network.parameters_and_names():
         if part != "none" and name.startswith(f"{part}."):
             parameter.requires_grad = False
@@ -123,10 +123,10 @@ def freeze(network: nn.Cell, part: str, norm: bool) -> None:
 
 
 class Dropout2d(nn.Cell):
-    """Sets whole channels of (N, C, H, W) to 0 in training, each with probability `rate`, and scales the rest.
+    """Sets whole channels of (N, C, H, W) to 0 in training, each with probability `rate`, and scales the others.
 
-    `nn.Dropout2d` draws from a generator of the process, which starts anew when a run is resumed. Here `draw_dropout`
-    decides before each step what is dropped; until its first call nothing is.
+    `nn.Dropout2d` uses a generator of the process, which restarts when a run resumes. Here `draw_dropout` sets the mask
+    before each step; before its first call nothing is dropped.
     """
 
     def __init__(self, rate: float, channels: int, name: str) -> None:
@@ -134,7 +134,7 @@ class Dropout2d(nn.Cell):
         self.rate = rate
         self.channels = channels
         factors = Parameter(Tensor(np.ones((1, channels, 1, 1), np.float32)), f"{name}.factors", requires_grad=False)
-        # not registered with the cell: what one step drops is no weight, and no checkpoint should ask for it
+        # not registered with the cell: the mask of a step is no weight and does not belong in a checkpoint
         object.__setattr__(self, "factors", factors)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -144,18 +144,22 @@ class Dropout2d(nn.Cell):
 
 
 def dropout_layers(network: nn.Cell) -> list[Dropout2d]:
-    """Those that drop anything."""
+    """Returns the dropout layers of `network` with rate > 0."""
     return [cell for _, cell in network.cells_and_names() if isinstance(cell, Dropout2d) and cell.rate > 0]
 
 
 def draw_dropout(layers: list[Dropout2d], seed: int, samples: range) -> None:
-    """Decide what `layers` drop in the next step for each of a run's `samples` (their numbers), one an image.
+    """Draw the dropout masks of the next step.
 
-    As in the data, a sample's number alone decides: neither rank nor an interruption changes it.
+    As in the data pipeline, the random numbers depend only on the seed and the sample number, not on the rank or on
+    interruptions.
+
+    Args:
+        samples: numbers of the samples in the batch.
     """
     if not layers:
         return
-    # keys that the data never has: its own lie below 2**62 and from 2**63 on
+    # keys that the data pipeline never uses: it uses keys below 2**62 and from 2**63 on
     generators = [Generator(Philox(key=np.array([seed, 2**62 + number], np.uint64))) for number in samples]
     for layer in layers:
         kept = np.stack([generator.random(layer.channels) >= layer.rate for generator in generators])

@@ -10,17 +10,17 @@ from ocrnet.models.resnet import ResNet
 
 
 class OCRNet(nn.Cell):
-    """Images (N, 3, H, W), normalised, to (main logits, auxiliary logits), both (N, classes, h, w) float32.
+    """Maps normalised images (N, 3, H, W) to (main logits, auxiliary logits), both (N, classes, h, w) float32.
 
-    A backbone has `out_channels` and returns four maps. HRNet's are brought to the size of the first and joined, and
-    both heads read the result (h = H/4); of ResNet's the auxiliary head reads the third and the OCR head the last
-    (h = H/8).
+    A backbone has `out_channels` and returns four feature maps. Those of HRNet are resized to the size of the first and
+    concatenated, and both heads read the result (h = H/4). With ResNet, the auxiliary head reads the third feature map
+    and the OCR head the last (h = H/8).
     """
 
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
-        self.joins_maps = config.backbone.startswith("hrnet")
-        if self.joins_maps:
+        self.concat_maps = config.backbone.startswith("hrnet")
+        if self.concat_maps:
             self.backbone = HRNet(config.backbone, config.fuse, config.align_corners, config.stem_relu)
             aux_in = ocr_in = sum(self.backbone.out_channels)
         else:
@@ -33,15 +33,15 @@ class OCRNet(nn.Cell):
             init_weights(head)
         for _, cell in self.cells_and_names():
             if type(cell) is nn.BatchNorm2d:
-                cell.__class__ = BatchNorm2d  # mindcv's blocks make their own
+                cell.__class__ = BatchNorm2d  # mindcv's blocks create nn.BatchNorm2d
 
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images)
-        if self.joins_maps:
+        if self.concat_maps:
             size = maps[0].shape[2:]
-            joined = ops.cat([maps[0]] + [resize(x, size, "bilinear", self.align_corners) for x in maps[1:]], axis=1)
-            auxiliary = self.aux_head(joined)
-            main = self.ocr_head(joined, auxiliary)
+            features = ops.cat([maps[0]] + [resize(x, size, "bilinear", self.align_corners) for x in maps[1:]], axis=1)
+            auxiliary = self.aux_head(features)
+            main = self.ocr_head(features, auxiliary)
         else:
             auxiliary = self.aux_head(maps[2])
             main = self.ocr_head(maps[3], auxiliary)

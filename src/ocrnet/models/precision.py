@@ -6,10 +6,10 @@ from mindspore import float16, float32, nn
 
 
 def set_precision(network: nn.Cell, amp: Literal["none", "convolutions", "all"]) -> None:
-    """Set mixed precision in place, as `train.amp` names it.
+    """Set mixed precision in place; `amp` as in `train.amp`.
 
     none: float32. convolutions: convolutions in float16, the rest in float32, like MindSpore's O1. all: everything but
-    BatchNorm in float16, like MindSpore's O2. The loss is outside `network` and stays in float32.
+    BatchNorm in float16, like MindSpore's O2. The loss is not part of `network` and stays in float32.
     """
     if amp == "none":
         return

@@ -1,7 +1,7 @@
 """ResNet (He et al., «Deep Residual Learning for Image Recognition», 2016) at output stride 8, for dense prediction.
 
-mindcv's bottleneck and parameter names. «V1c» replaces the 7x7 stem by three 3x3 convolutions, as mmsegmentation and
-sssegmentation train it; without it the network takes mindcv's own ImageNet weights.
+Uses mindcv's bottleneck and parameter names. «V1c» replaces the 7x7 stem by three 3x3 convolutions, as mmsegmentation
+and sssegmentation do; networks without it load mindcv's ImageNet weights.
 """
 
 from mindspore import Tensor, nn
@@ -39,7 +39,7 @@ def _deep_stem() -> nn.SequentialCell:
 
 
 def _layer(in_channels: int, channels: int, blocks: int, stride: int, dilation: int) -> nn.SequentialCell:
-    """Bottlenecks of one resolution; the first has half the dilation (mmsegmentation's `contract_dilation`)."""
+    """Create the bottlenecks of a stage; the first has half the dilation (mmsegmentation's `contract_dilation`)."""
     out_channels = channels * Bottleneck.expansion
     down_sample = nn.SequentialCell(nn.Conv2d(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
     cells = [DilatedBottleneck(in_channels, channels, stride, max(1, dilation // 2), down_sample)]
@@ -48,10 +48,10 @@ def _layer(in_channels: int, channels: int, blocks: int, stride: int, dilation: 
 
 
 class ResNet(nn.Cell):
-    """Images (N, 3, H, W) to four maps of 256, 512, 1024, 2048 channels at 1/4, 1/8, 1/8, 1/8 resolution.
+    """Maps images (N, 3, H, W) to four feature maps of 256, 512, 1024, 2048 channels at 1/4, 1/8, 1/8, 1/8 resolution.
 
     Args:
-        name: a key of the table above.
+        name: a key of _DEPTHS.
     """
 
     def __init__(self, name: str) -> None:
@@ -64,7 +64,7 @@ class ResNet(nn.Cell):
             self.conv1 = nn.Conv2d(3, 64, 7, 2, pad_mode="pad", padding=3)
             self.bn1 = nn.BatchNorm2d(64)
             self.relu = nn.ReLU()
-            self.max_pool = nn.MaxPool2d(3, 2, pad_mode="same")  # as mindcv's weights were trained
+            self.max_pool = nn.MaxPool2d(3, 2, pad_mode="same")  # as in mindcv's training
         widths = (64, 128, 256, 512)
         self.out_channels = tuple(width * Bottleneck.expansion for width in widths)
         in_channels = (64, *self.out_channels)

@@ -1,4 +1,4 @@
-"""BatchNorm whose batch is that of all ranks together; the published configs assume it."""
+"""Synchronised BatchNorm over all ranks, as the published configs require."""
 
 import mindspore as ms
 from mindspore import Tensor, float32, nn, ops
@@ -7,25 +7,25 @@ from mindspore.ops.operations import _inner_ops as inner
 from ocrnet.distributed import launcher
 
 
-def synchronise_batch_norm(network: nn.Cell) -> None:
-    """Let every BatchNorm of `network` take its statistics over all ranks, in place. Its tensors keep their names."""
+def convert_sync_batch_norm(network: nn.Cell) -> None:
+    """Synchronise the statistics of every BatchNorm of `network` over all ranks, in place; keeps parameter names."""
     ranks = launcher.ranks().size
     if ranks == 1:
         return
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.BatchNorm2d):
             if ms.get_context("device_target") == "CPU":
-                cell.bn_train = BatchNormOverRanks(cell.eps, cell.momentum)
-            else:  # as nn.SyncBatchNorm does, whose class would change the tensors' names
+                cell.bn_train = SyncBatchNorm(cell.eps, cell.momentum)
+            else:  # as in nn.SyncBatchNorm, which would change the parameter names
                 group = f"{'hccl' if ms.get_context('device_target') == 'Ascend' else 'nccl'}_world_group"
                 cell.bn_train = inner.SyncBatchNorm(cell.eps, cell.momentum, group, ranks)
 
 
-class BatchNormOverRanks(nn.Cell):
-    """Takes the place of the operator in nn.BatchNorm2d: of plain operators and collectives, for any device.
+class SyncBatchNorm(nn.Cell):
+    """Replaces the operator in nn.BatchNorm2d. Uses standard operators and collectives, so it runs on any device.
 
     Args:
-        momentum: share of the new statistics in the running ones.
+        momentum: weight of the new statistics in the running ones, as in PyTorch.
     """
 
     def __init__(self, eps: float, momentum: float) -> None:
@@ -36,7 +36,7 @@ class BatchNormOverRanks(nn.Cell):
     def construct(
         self, x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_variance: Tensor
     ) -> tuple[Tensor]:
-        """(N, C, H, W) of each rank, whose sizes may differ, and four (C,) to (N, C, H, W)."""
+        """(N, C, H, W), whose size may differ between ranks, and four (C,) to (N, C, H, W)."""
         out, mean, variance, count = self.normalise(x, gamma, beta)
         unbiased = variance * count / ops.maximum(count - 1, 1)
         out = ops.depend(out, ops.assign_add(running_mean, self.momentum * (mean - running_mean)))
@@ -45,9 +45,9 @@ class BatchNormOverRanks(nn.Cell):
 
 
 class _Normalise(nn.Cell):
-    """Normalise with the moments of all ranks; the gradient is written down, so that it costs one collective.
+    """Normalises with the mean and variance over all ranks. The explicit gradient needs only one collective.
 
-    Operators, not functions: a network has hundreds of these layers, and functions take the compiler longer.
+    Uses operators instead of functions: a network has hundreds of these layers, and functions take longer to compile.
     """
 
     def __init__(self, eps: float) -> None:
@@ -59,18 +59,18 @@ class _Normalise(nn.Cell):
         self.mean = ops.ReduceMean()
         self.square, self.rsqrt = ops.Square(), ops.Rsqrt()
         self.cast, self.reshape, self.ones = ops.Cast(), ops.Reshape(), ops.OnesLike()
-        self.join, self.split_three, self.split_two = ops.Concat(), ops.Split(1, 3), ops.Split(0, 2)
+        self.concat, self.split_three, self.split_two = ops.Concat(), ops.Split(1, 3), ops.Split(0, 2)
 
     def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """To out like x, and in float32: mean (C,), biased variance (C,), values a channel on all ranks (C,)."""
+        """Returns out like x, and in float32: mean (C,), biased variance (C,), values per channel on all ranks (C,)."""
         values = self.cast(x, float32)
         channels = x.shape[1]
         column = (1, channels, 1, 1)
         own_mean = self.mean(values, (0, 2, 3))
         own_variance = self.mean(self.square(values - self.reshape(own_mean, column)), (0, 2, 3))
         own_count = self.ones(own_mean) * (x.size // channels)
-        # each rank's mean and variance are joined as Chan, Golub, LeVeque (1979) do, which cancels nothing
-        rows = self.reshape(self.gather(self.join((own_count, own_mean, own_variance))), (-1, 3 * channels))
+        # combine the ranks' means and variances as Chan, Golub, LeVeque (1979), without cancellation
+        rows = self.reshape(self.gather(self.concat((own_count, own_mean, own_variance))), (-1, 3 * channels))
         counts, means, variances = self.split_three(rows)
         count = self.sum(counts, 0)
         mean = self.sum(counts * means, 0) / count
@@ -85,10 +85,10 @@ class _Normalise(nn.Cell):
         _, mean, variance, count = out
         column = (1, x.shape[1], 1, 1)
         grad = self.cast(dout[0], float32)
-        deviation = self.reshape(self.rsqrt(variance + self.eps), column)
-        normal = (self.cast(x, float32) - self.reshape(mean, column)) * deviation
-        of_beta, of_gamma = self.sum(grad, (0, 2, 3)), self.sum(grad * normal, (0, 2, 3))
-        sum_beta, sum_gamma = self.split_two(self.sum_ranks(self.join((of_beta, of_gamma))))
+        inverse_std = self.reshape(self.rsqrt(variance + self.eps), column)
+        normal = (self.cast(x, float32) - self.reshape(mean, column)) * inverse_std
+        grad_beta, grad_gamma = self.sum(grad, (0, 2, 3)), self.sum(grad * normal, (0, 2, 3))
+        sum_beta, sum_gamma = self.split_two(self.sum_ranks(self.concat((grad_beta, grad_gamma))))
         mean_beta, mean_gamma = self.reshape(sum_beta / count, column), self.reshape(sum_gamma / count, column)
-        of_x = self.reshape(gamma, column) * deviation * (grad - mean_beta - normal * mean_gamma)
-        return self.cast(of_x, x.dtype), of_gamma, of_beta
+        grad_x = self.reshape(gamma, column) * inverse_std * (grad - mean_beta - normal * mean_gamma)
+        return self.cast(grad_x, x.dtype), grad_gamma, grad_beta

@@ -1,6 +1,6 @@
-"""The only file that knows the device: what is there, how MindSpore is told, what its runtime must be spared.
+"""All device-specific code: detection, MindSpore's device setup, workarounds for its runtime, memory and cores.
 
-MindSpore is imported inside the functions, because some of what it reads from the environment it reads at import.
+The functions import MindSpore locally, because MindSpore reads some environment variables at import.
 """
 
 import os
@@ -16,66 +16,66 @@ TARGETS = ("Ascend", "GPU", "CPU")
 
 
 def prepare_environment() -> None:
-    """What must be in the environment before MindSpore and OpenCV are imported. Values that the user set stay."""
-    os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about accelerators that are not there
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # a damaged image is named by us
+    """Set the environment variables needed before the import of MindSpore and OpenCV. Keeps values set by the user."""
+    os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about missing accelerators
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # this program reports damaged images itself
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # images.MAX_PIXELS, also for OpenCV's decoders
     accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
     if not accelerators:
-        _choose_fast_convolutions()
+        _limit_cpu_isa()
 
 
-_LIMIT = "ONEDNN_MAX_CPU_ISA"
-_chosen_here = False
+_ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+_isa_limited = False
 
 
-def _choose_fast_convolutions() -> None:
-    # oneDNN 3.10 in MindSpore 2.10 falls back to a reference loop for every convolution when it sees AVX-512:
-    # 0.3 instead of 50-150 GFLOP/s. oneDNN reads this once, at its first primitive.
-    global _chosen_here
-    _chosen_here = _chosen_here or _LIMIT not in os.environ
-    os.environ.setdefault(_LIMIT, "AVX2")
+def _limit_cpu_isa() -> None:
+    # oneDNN 3.10 in MindSpore 2.10 falls back to a reference loop for every convolution on CPUs with AVX-512:
+    # 0.3 instead of 50-150 GFLOP/s. oneDNN reads the variable once, at its first primitive.
+    global _isa_limited
+    _isa_limited = _isa_limited or _ISA_VARIABLE not in os.environ
+    os.environ.setdefault(_ISA_VARIABLE, "AVX2")
 
 
 @contextmanager
-def all_instructions() -> Iterator[None]:
-    """Inside, what was limited for MindSpore's sake is not: for programs with a oneDNN of their own."""
-    limit = os.environ.pop(_LIMIT, None) if _chosen_here else None
+def without_isa_limit() -> Iterator[None]:
+    """Context without MindSpore's CPU instruction-set limit, for libraries with their own oneDNN."""
+    limit = os.environ.pop(_ISA_VARIABLE, None) if _isa_limited else None
     try:
         yield
     finally:
         if limit:
-            os.environ[_LIMIT] = limit
+            os.environ[_ISA_VARIABLE] = limit
 
 
 def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
-    """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed, and join the other ranks; return the device's name.
+    """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed, and connect the ranks. Returns the device's name.
 
-    In a process that msrun started as its scheduler this returns when the job is over: it ends the process.
+    In msrun's scheduler process, runs the scheduler until the job ends, then exits.
 
     Args:
-        target: Ascend, GPU or CPU; None takes the first of them that is there.
+        target: Ascend, GPU or CPU; None: the first available one.
 
     Raises:
-        UserError: the device is not there.
+        UserError: the device is not available.
     """
     import mindspore as ms
 
-    present = [name for name in TARGETS if ms.hal.is_available(name)]
-    chosen = target or present[0]
-    if chosen not in present:
+    available = [name for name in TARGETS if ms.hal.is_available(name)]
+    chosen = target or available[0]
+    if chosen not in available:
         raise UserError(
-            f"device_target {chosen}: not found by this MindSpore ({ms.__version__}). "
-            f"Here: {', '.join(present)}; use --device_target {present[0]} or leave it out."
+            f"device_target {chosen}: not available in this MindSpore ({ms.__version__}). "
+            f"Available: {', '.join(available)}; use --device_target {available[0]} or omit the flag."
         )
     if chosen == "CPU":
-        _choose_fast_convolutions()
+        _limit_cpu_isa()
     if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
         ms.set_device(chosen, launcher.ranks().local_rank)
-    elif chosen != "CPU" and launcher.started_by() in (launcher.SLURM, launcher.HYDRA):
-        visible = getattr(ms.device_context, chosen.lower()).device_count()  # 1, where Slurm gives each task its own
+    elif chosen != "CPU" and launcher.detect_launcher() in (launcher.SLURM, launcher.HYDRA):
+        visible = getattr(ms.device_context, chosen.lower()).device_count()  # 1 if Slurm assigns a device to each task
         ms.set_device(chosen, launcher.ranks().local_rank % visible)
-    else:  # Open MPI's mpirun and msrun hand out the devices themselves
+    else:  # MindSpore assigns the devices under Open MPI's mpirun and msrun
         ms.set_device(chosen)
     ms.set_context(mode=mode)
     _join_ranks(chosen)
@@ -92,26 +92,26 @@ def _join_ranks(target: str) -> None:
     if ranks.size == 1 and not launcher.is_scheduler():
         return
     own_scheduler = False
-    if target == "CPU" or launcher.started_by() in (launcher.SLURM, launcher.HYDRA):
+    if target == "CPU" or launcher.detect_launcher() in (launcher.SLURM, launcher.HYDRA):
         own_scheduler = cluster.join_cluster()
     if not launcher.is_scheduler():
-        launcher.enter(own_scheduler)
+        launcher.store_ranks(own_scheduler)
     if target == "CPU":
-        ms.set_context(runtime_num_threads=cores())  # left alone, every rank makes threads for the whole machine
+        ms.set_context(runtime_num_threads=cores())  # by default every rank creates threads for the whole machine
     join()
     if launcher.is_scheduler():
         sys.exit(0)
     ms.set_auto_parallel_context(
         parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks.size
     )
-    if not ranks.first:
-        # rank 0 speaks for all; what goes wrong is on stderr
+    if not ranks.is_main:
+        # only rank 0 prints to stdout; all ranks print errors to stderr
         sys.stdout = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115
 
 
 @contextmanager
 def pynative() -> Iterator[None]:
-    """Run what is inside operator by operator, without compiling, whatever mode the program is in."""
+    """Context in PyNative mode (operator by operator, without compilation), independent of the current mode."""
     import mindspore as ms
 
     mode = ms.get_context("mode")
@@ -123,8 +123,10 @@ def pynative() -> Iterator[None]:
 
 
 def available_memory() -> int | None:
-    """Bytes of main memory that this process may still take: what the machine has free, or what its container
-    (control group) leaves of that. None where the system does not say."""
+    """Returns the bytes of main memory available to this process: free memory, limited by its container (cgroup).
+
+    None if unknown.
+    """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
@@ -137,14 +139,14 @@ def available_memory() -> int | None:
     ):
         try:
             statistics = limit.with_name("memory.stat").read_text(encoding="ascii").splitlines()
-            cached = next(int(line.split()[1]) for line in statistics if line.startswith(cache))  # the kernel frees it
+            cached = next(int(line.split()[1]) for line in statistics if line.startswith(cache))  # reclaimable
             free = min(free, int(limit.read_text()) - int(used.read_text()) + cached)
-        except (OSError, ValueError, StopIteration):  # no such group, or no limit ("max")
+        except (OSError, ValueError, StopIteration):  # no such cgroup, or no limit ("max")
             continue
     return max(0, free)
 
 
 def cores() -> int:
-    """Processor cores for this process: those that it may use, divided among the ranks of the machine."""
+    """Returns the CPU cores for this process: the allowed cores divided by the ranks of this machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, allowed // launcher.ranks().local_size)

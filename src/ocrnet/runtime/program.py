@@ -1,4 +1,4 @@
-"""How a program ends: its exit status, and what it says when it fails."""
+"""Runs an entry point: exit status and error messages."""
 
 import re
 import sys
@@ -10,33 +10,33 @@ from ocrnet.distributed import launcher
 from ocrnet.errors import UserError
 from ocrnet.runtime.signals import Stopped
 
-_NO_MEMORY = re.compile(
+_OUT_OF_MEMORY = re.compile(
     r"out of memory|memory (isn't|is not|not) enough|alloc\w* .*memory.*failed|bad_alloc|"
     r"could not create a (memory|primitive)",
     re.IGNORECASE,
-)  # MindSpore's and oneDNN's words for it; the latter says no more than that when its buffers do not fit
-_SPARE = (
-    "Lower train.batch_size (train.accumulate_steps=N then keeps N batches to a step, model.freeze_norm=True the "
-    "BatchNorm of small ones), data.crop_size, or give eval.window=[512,1024] where large images are evaluated; "
-    "model.freeze=backbone, train.amp=all on an accelerator and a smaller model.backbone spare memory, too."
+)  # messages of MindSpore and oneDNN
+_MEMORY_ADVICE = (
+    "Lower train.batch_size (train.accumulate_steps=N keeps the batch size of a step; model.freeze_norm=True helps "
+    "with small batches) or data.crop_size, or set eval.window=[512,1024] to evaluate large images; "
+    "model.freeze=backbone, train.amp=all on an accelerator and a smaller model.backbone also save memory."
 )
 
 
 def out_of_memory(error: Exception) -> str:
-    """What an error says where its cause is that memory ran out; the empty string for every other error."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+    """Returns the message of an out-of-memory error; "" for all other errors."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
         return (str(error).strip().splitlines() or ["no more memory"])[0]
     return ""
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run an entry point and return its exit status: 0 means that the work is done.
+    """Run an entry point and return its exit status: 0 on success.
 
-    Mistakes of the user end with status 2, Ctrl-C with 130, SIGTERM with 143. Everything else is our mistake and keeps
-    its traceback. One of several ranks leaves at once; rank 0 speaks first, for what it knows the others know as well.
+    User errors give status 2, Ctrl-C 130, SIGTERM 143. All other exceptions are bugs and keep their traceback. With
+    several ranks, a failed rank exits immediately. Rank 0 prints first; the others usually have the same error.
     """
     status, message = 0, ""
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text; stderr does this already
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be valid UTF-8; stderr does this already
     try:
         launcher.require_known_launcher()
         main()
@@ -48,16 +48,16 @@ def run(main: Callable[[], None]) -> int:
         status, message = 130, "interrupted"
     except Exception as error:
         if reason := out_of_memory(error):
-            status, message = 2, f"error: memory ran out ({reason}). {_SPARE}"
+            status, message = 2, f"error: out of memory ({reason}). {_MEMORY_ADVICE}"
         elif launcher.ranks().size == 1:
             raise
         else:
             status, message = 1, traceback.format_exc().rstrip()
     rank = launcher.ranks().rank
     if status and rank:
-        time.sleep(2)  # by then the launcher has ended this process if rank 0 has failed, too
+        time.sleep(2)  # if rank 0 has failed, too, the launcher kills this process meanwhile
         message = f"rank {rank}: {message}"
     if status:
         print(message, file=sys.stderr)
-    launcher.leave(status)
+    launcher.exit_process(status)
     return status

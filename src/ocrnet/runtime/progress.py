@@ -1,4 +1,4 @@
-"""Progress bars: lively on a terminal, a line now and then in a log."""
+"""Progress bars: updated continuously on a terminal, every 10 s in a log file."""
 
 import sys
 
@@ -8,12 +8,12 @@ from ocrnet.distributed import launcher
 
 
 def bar(**options) -> tqdm:
-    """A tqdm bar on stderr, of rank 0; where nobody watches it is drawn every 10 s only, and not in two places."""
-    watched = sys.stderr.isatty()
-    options["disable"] = not launcher.ranks().first
-    return tqdm(mininterval=0.2 if watched else 10, maxinterval=10, dynamic_ncols=True, **options)
+    """Create a tqdm bar on stderr, on rank 0 only. Refreshes every 0.2 s on a terminal, otherwise every 10 s."""
+    terminal = sys.stderr.isatty()
+    options["disable"] = not launcher.ranks().is_main
+    return tqdm(mininterval=0.2 if terminal else 10, maxinterval=10, dynamic_ncols=True, **options)
 
 
-def say(text: str) -> None:
-    """Print a line on stdout without tearing the bars."""
+def write(text: str) -> None:
+    """Print a line to stdout without breaking the progress bars."""
     tqdm.write(text)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that is granted when the step is done."""
+"""Stops a run on SIGTERM or Ctrl-C after the current step."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved what it had; `number` is the signal."""
+    """A signal stopped the run; its state was saved. `number`: the signal."""
 
     def __init__(self, number: int, message: str = "") -> None:
         super().__init__(message)
@@ -19,11 +19,11 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While its context is open the first SIGTERM or SIGINT is kept in `signal`; any other ends the process.
+    """Stores the first SIGTERM or SIGINT in `signal` while its context is open; any other one ends the process.
 
-    A thread waits for them. Python's own handlers would not do: while a compiled graph runs, MindSpore has a handler
-    that makes a SIGTERM of each SIGINT. With several ranks nothing is said: a launcher ends with SIGTERM the ranks that
-    are left when one has failed, and that one's error is the last thing to be read.
+    A thread waits for the signals. Python's signal handlers do not work here: while a compiled graph runs, MindSpore's
+    handler turns each SIGINT into a SIGTERM. With several ranks nothing is printed: when a rank fails, the launcher
+    sends SIGTERM to the others, and the error of the failed rank must be the last output.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class StopRequest:
         self._open = self._over = False
 
     def watch(self) -> "StopRequest":
-        """Begin. Before MindSpore and NumPy are imported: their threads must inherit that they get no signals."""
+        """Start the thread. Call before importing MindSpore and NumPy: their threads must inherit the signal mask."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         Thread(target=self._wait, daemon=True).start()
         return self
@@ -42,7 +42,7 @@ class StopRequest:
 
     def __exit__(self, kind: type | None, *error: object) -> None:
         self._open = False
-        self._over = kind is None and launcher.ranks().size > 1  # MindSpore sends SIGTERM when the first rank leaves
+        self._over = kind is None and launcher.ranks().size > 1  # MindSpore sends SIGTERM when the first rank exits
 
     def _wait(self) -> None:
         while True:
@@ -54,7 +54,7 @@ class StopRequest:
                 self._say(f"interrupted by {name}")
                 os._exit(128 + number)
             self.signal = number
-            self._say(f"{name}: this step will be finished and saved; once more leaves at once")
+            self._say(f"{name}: finishing and saving this step; send it again to exit immediately")
 
     def _say(self, text: str) -> None:
         if launcher.ranks().size == 1:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: MindSpore .ckpt files with all that a resume needs, written so that none is ever lost."""
+"""Checkpoints of a run: MindSpore .ckpt files with the full training state, written atomically."""
 
 import json
 import os
@@ -28,17 +28,17 @@ class CheckpointFolder:
         self.best = self.path / "best.ckpt"
 
     def open(self, resume_from: str | None, parameters: dict[str, Parameter]) -> tuple[Progress, list[str]]:
-        """Lock `save_dir` and make it ready, for a new run or for one that is resumed.
+        """Lock `save_dir` and prepare it for a new or a resumed run.
 
         Args:
-            resume_from: None: an earlier run in `save_dir` is set aside. A checkpoint: `parameters` are loaded from it,
-                and what was saved after it is set aside. "auto": the newest checkpoint, if there is one.
+            resume_from: None: start a new run; an earlier run in `save_dir` moves to `earlier.N`. A checkpoint: load
+                `parameters` from it; later checkpoints move to `earlier.N`. "auto": the newest checkpoint, if any.
 
         Returns:
-            the position of the run, and what was done, a line each.
+            the position of the run, and messages about what was done.
 
         Raises:
-            UserError: another run has `save_dir`, it cannot be written, or the checkpoint cannot be resumed.
+            UserError: another run uses `save_dir`, it cannot be written, or the checkpoint cannot be resumed.
         """
         self._lock = lock(self.config.save_dir)
         try:
@@ -56,7 +56,7 @@ class CheckpointFolder:
         elif resume_from:
             progress, notes = self._resume_from(Path(resume_from), parameters)
         else:
-            progress, notes = Progress(), self._set_earlier_run_aside()
+            progress, notes = Progress(), self._archive_earlier_run()
         self.path.mkdir(parents=True, exist_ok=True)
         self._remove_partial_files()
         probe = self.path / ".writable"
@@ -65,19 +65,20 @@ class CheckpointFolder:
         return progress, notes
 
     def numbered(self) -> list[tuple[int, Path]]:
-        """(step, file) of the numbered checkpoints, oldest first."""
+        """Returns (step, file) of the numbered checkpoints, oldest first."""
         return _numbered(self.path)
 
     def _newest_first(self) -> list[Path]:
-        """What --resume_ckpt auto tries, in this order: `latest`, the numbered ones, `best`."""
+        """Returns the checkpoints in the order in which --resume_ckpt auto tries them: `latest`, numbered, `best`."""
         numbered = [file for _, file in reversed(self.numbered())]
         return [file for file in (self.latest, *numbered, self.best) if file.exists()]
 
     def _resume_newest(self, parameters: dict[str, Parameter]) -> tuple[Progress, list[str]]:
-        """Resume from the newest checkpoint that is whole. Damaged ones are named and set aside.
+        """Resume from the newest intact checkpoint. Damaged ones are reported and renamed to `.damaged.N`.
 
-        Without any, the newest earlier run that has some is brought back: a start without --resume_ckpt had set it
-        aside. Files are renamed only after a good checkpoint was found, so that trouble of the machine moves nothing.
+        Without a checkpoint, restores the newest run with checkpoints from `earlier.N`, where a start without
+        --resume_ckpt moved it. Renames files only after an intact checkpoint was found, so a failing disk or file
+        system changes nothing.
         """
         damaged: list[tuple[Path, DamagedCheckpoint]] = []
         for file in self._newest_first():
@@ -87,102 +88,102 @@ class CheckpointFolder:
                 damaged.append((file, error))
                 continue
             for bad, error in damaged:
-                aside = _unused_path(f"{bad}.damaged")
-                bad.rename(aside)
-                print(f"warning: {error}\n  set aside as {aside}, trying the one before", file=sys.stderr)
+                renamed = _unused_path(f"{bad}.damaged")
+                bad.rename(renamed)
+                print(f"warning: {error}\n  renamed to {renamed}, trying the previous checkpoint", file=sys.stderr)
             return progress, [f"resuming from {file} after step {progress.step}", *([note] if note else [])]
         if damaged:
             raise UserError(
                 f"{self.path}: none of the {len(damaged)} checkpoints can be read, so nothing was started or moved. "
-                "Bring back a copy, or start anew without --resume_ckpt",
+                "Restore a copy, or start a new run without --resume_ckpt",
                 [str(error) for _, error in damaged],
             )
         if earlier := self._earlier_run():
-            notes = self._set_earlier_run_aside()
+            notes = self._archive_earlier_run()
             for path in list(earlier.iterdir()):
                 path.rename(self.config.save_dir / path.name)
             earlier.rmdir()
-            notes.append(f"no checkpoint in {self.path}, but an earlier run was in {earlier}: it is brought back")
+            notes.append(f"no checkpoint in {self.path}, but an earlier run in {earlier}: it was restored")
             progress, found = self._resume_newest(parameters)
             return progress, [*notes, *found]
         return Progress(), [
             f"no checkpoint in {self.path} yet: starting from the beginning",
-            *self._set_earlier_run_aside(),
+            *self._archive_earlier_run(),
         ]
 
     def _earlier_run(self) -> Path | None:
-        """The newest folder `earlier.N` of a run that has checkpoints."""
+        """Returns the newest folder `earlier.N` that has checkpoints."""
         found = [(int(path.suffix[1:]), path) for path in self.config.save_dir.glob("earlier.*[0-9]")]
         runs = [entry for entry in found if any((entry[1] / "checkpoint").glob("*.ckpt"))]
         return max(runs)[1] if runs else None
 
     def _resume_from(self, path: Path, parameters: dict[str, Parameter]) -> tuple[Progress, list[str]]:
-        """Resume from one checkpoint, which becomes `latest`. What this folder has of later steps is set aside."""
+        """Resume from one checkpoint, which becomes `latest`. Checkpoints of later steps move to `earlier.N`."""
         progress, note = resume(parameters, path, self.config)
         notes = [f"resuming from {path} after step {progress.step}", *([note] if note else [])]
         best = _find_best(progress, path)
         if path.resolve().parent == self.path.resolve():
-            notes += self._set_later_steps_aside(path, progress.step)
+            notes += self._archive_later_steps(path, progress.step)
         else:
-            notes += self._set_earlier_run_aside()
+            notes += self._archive_earlier_run()
             self.path.mkdir(parents=True, exist_ok=True)
             _link_or_copy(path, self.latest)
         if best:
             _link_or_copy(best, self.best)
         elif progress.best_step or progress.best_miou >= 0:
             notes.append(
-                f"the network of the best mIoU before this step ({100 * progress.best_miou:.2f} %) is not there any "
-                "more: the next evaluation sets a new best"
+                f"the checkpoint of the best mIoU before this step ({100 * progress.best_miou:.2f} %) no longer exists"
+                ": the next evaluation sets a new best"
             )
             progress.best_miou, progress.best_step = -1.0, 0
         return progress, notes
 
-    def _set_later_steps_aside(self, path: Path, step: int) -> list[str]:
-        """Move checkpoints after `step` to a folder `earlier.N`, with a copy of the logs, which are cut at `step`."""
+    def _archive_later_steps(self, path: Path, step: int) -> list[str]:
+        """Move checkpoints after `step` to a folder `earlier.N`, with a copy of the logs before they are truncated."""
         later = [file for number, file in self.numbered() if number > step]
         later += [file for file in (self.latest, self.best) if file.exists() and _step_of(file) > step]
         if not later:
             _link_or_copy(path, self.latest)
             return []
-        aside = _unused_path(str(self.config.save_dir / "earlier"))
-        (aside / "checkpoint").mkdir(parents=True)
+        archive = _unused_path(str(self.config.save_dir / "earlier"))
+        (archive / "checkpoint").mkdir(parents=True)
         for name in ("train.log", "config.yml"):
             if (self.config.save_dir / name).exists():
-                shutil.copy2(self.config.save_dir / name, aside / name)
+                shutil.copy2(self.config.save_dir / name, archive / name)
         if (self.config.save_dir / "tensorboard").is_dir():
-            shutil.copytree(self.config.save_dir / "tensorboard", aside / "tensorboard")
+            shutil.copytree(self.config.save_dir / "tensorboard", archive / "tensorboard")
         if self.latest in later:
-            # `latest` changes in one moment: a kill in between leaves either branch whole
-            _link_or_copy(self.latest, aside / "checkpoint" / self.latest.name)
+            # `latest` is replaced atomically: after a kill in between, one of both branches is complete
+            _link_or_copy(self.latest, archive / "checkpoint" / self.latest.name)
             later.remove(self.latest)
         _link_or_copy(path, self.latest)
         for file in later:
-            file.rename(aside / "checkpoint" / file.name)
-        return [f"what was saved after step {step} is now in {aside}"]
+            file.rename(archive / "checkpoint" / file.name)
+        return [f"checkpoints after step {step} are now in {archive}"]
 
-    def _set_earlier_run_aside(self) -> list[str]:
-        """Move what an earlier run wrote to a folder `earlier.N`; say so, if there was one."""
+    def _archive_earlier_run(self) -> list[str]:
+        """Move the files of an earlier run, if any, to a folder `earlier.N`. Returns a message about it."""
         save_dir = self.config.save_dir
         checkpoints = self._newest_first()
         if not checkpoints and not (save_dir / "train.log").exists():
             return []
-        aside = _unused_path(str(save_dir / "earlier"))
-        aside.mkdir()
+        archive = _unused_path(str(save_dir / "earlier"))
+        archive.mkdir()
         names = ("checkpoint", "train.log", "tensorboard", "config.yml")
         for path in (*(save_dir / name for name in names), *save_dir.glob("train_rank*.log")):
             if path.exists():
-                path.rename(aside / path.name)
+                path.rename(archive / path.name)
         hint = " (--resume_ckpt auto would have resumed it)" if checkpoints else ""
-        return [f"an earlier run was here; it is now in {aside}{hint}"]
+        return [f"an earlier run was here; it is now in {archive}{hint}"]
 
     def save(self, parameters: dict[str, Parameter], progress: Progress, is_best: bool) -> str:
-        """Write `latest`, name it `best` too and, every `checkpoint.interval` steps, by its number; then prune.
+        """Write `latest`, `best` if `is_best`, and a numbered checkpoint every `checkpoint.interval` steps; then prune.
 
-        `latest` gets its name last: a run that is killed in between is resumed from the one before and does the same
-        again.
+        `latest` is replaced last: a run that is killed in between resumes from the previous checkpoint and repeats the
+        same steps.
 
         Returns:
-            why nothing could be written (then all is as it was before), or "".
+            "", or why the checkpoint could not be written.
         """
         scratch = self.path / "writing.ckpt"
         name = f"OCRNet_{self.config.model.backbone}_{progress.step}_rank0.ckpt"
@@ -203,7 +204,7 @@ class CheckpointFolder:
         return ""
 
     def _remove_partial_files(self) -> None:
-        """Remove what a write that was interrupted has left."""
+        """Remove the partial files of an interrupted write."""
         for file in (*self.path.glob("writing.*"), *self.path.glob("*.linking")):
             file.unlink(missing_ok=True)
 
@@ -212,23 +213,23 @@ def resume(parameters: dict[str, Parameter], path: Path, config: Config) -> tupl
     """Load weights, optimizer and loss scale from a training checkpoint.
 
     Returns:
-        the position of its run, and what differs in today's configuration without harm, in one line or "".
+        the position of its run, and the harmless differences between its config and `config`, in one line or "".
 
     Raises:
-        UserError: as `read_checkpoint`, and when it is no training checkpoint, of another network, or was trained with
-            another configuration of what must not change within a run.
+        UserError: as `read_checkpoint`; the file is no training checkpoint, has another network, or its config differs
+            in keys that must not change within a run.
     """
     stored = read_checkpoint(path)
     if _PROGRESS not in stored:
-        raise UserError(f"{path}: holds weights but no training state; use it with eval.py")
+        raise UserError(f"{path}: has weights but no training state; use it with eval.py")
     problems, note = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "resume")
-    fix = "resume with the config it began with (or fine-tune it with model.checkpoint)"
+    fix = "resume with the config of that run (or fine-tune it with model.checkpoint)"
     assign(parameters, stored, f"{path}: does not fit this config, {fix}", problems)
     return Progress.from_dict(json.loads(stored[_PROGRESS])), note
 
 
 def _find_best(progress: Progress, resumed: Path) -> Path | None:
-    """The file of the run's best network at the time of the checkpoint `resumed`, which may be that one itself."""
+    """Returns the file of the best checkpoint at the time of the checkpoint `resumed`; it may be `resumed` itself."""
     if progress.best_miou < 0:
         return None
     if progress.best_step == progress.step:
@@ -236,7 +237,7 @@ def _find_best(progress: Progress, resumed: Path) -> Path | None:
     best = resumed.with_name("best.ckpt")
     if best.exists():
         stored = _read_progress(best)
-        # versions that stored no best_step: the score tells
+        # versions that did not store best_step: compare the score
         same = stored and (stored.step == progress.best_step or stored.best_miou == progress.best_miou)
         if same and stored.step <= progress.step:
             return best
@@ -244,7 +245,7 @@ def _find_best(progress: Progress, resumed: Path) -> Path | None:
 
 
 def _read_progress(path: Path) -> Progress | None:
-    """The position in a checkpoint; None when it is damaged."""
+    """Returns the position stored in a checkpoint; None if it is damaged."""
     try:
         return Progress.from_dict(json.loads(read_checkpoint(path)[_PROGRESS]))
     except (DamagedCheckpoint, KeyError):
@@ -253,18 +254,18 @@ def _read_progress(path: Path) -> Progress | None:
 
 def _step_of(path: Path) -> int:
     progress = _read_progress(path)
-    return progress.step if progress else sys.maxsize  # damaged: not to be resumed from by accident
+    return progress.step if progress else sys.maxsize  # damaged: must not be resumed by accident
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """(step, file) of the numbered checkpoints in a folder, oldest first."""
+    """Returns (step, file) of the numbered checkpoints in a folder, oldest first."""
     pattern = re.compile(r"OCRNet_\w+?_(\d+)_rank0\.ckpt")
     found = [(pattern.fullmatch(file.name), file) for file in folder.iterdir()] if folder.is_dir() else []
     return sorted((int(match[1]), file) for match, file in found if match)
 
 
 def _unused_path(stem: str) -> Path:
-    """The first of stem.1, stem.2 ... that is not taken."""
+    """Returns the first of stem.1, stem.2 ... that does not exist."""
     number = 1
     while (path := Path(f"{stem}.{number}")).exists():
         number += 1
@@ -272,7 +273,7 @@ def _unused_path(stem: str) -> Path:
 
 
 def _sync_folder(path: Path) -> None:
-    """Bring new names of files to the disk, too; without it a power failure may bring the old ones back."""
+    """Flush renames to disk; otherwise a power failure may undo them."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -281,7 +282,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _link_or_copy(file: Path, name: Path) -> None:
-    """Give `file` a second name, atomically; a copy where the file system has no hard links."""
+    """Create a hard link `name` to `file`, atomically; a copy where the file system has no hard links."""
     if name.exists() and file.samefile(name):
         return
     scratch = name.with_suffix(".linking")

@@ -1,4 +1,4 @@
-"""Pixel-wise cross entropy, losses of whole regions, and the sum that OCRNet is trained with."""
+"""Pixel-wise cross entropy, Dice and Lovász losses, and the OCRNet training loss."""
 
 import numpy as np
 from mindspore import Tensor, float32, int32, nn, ops
@@ -10,9 +10,9 @@ from ocrnet.models.layers import resize
 
 
 class WeightedNLL(nn.Cell):
-    """Sum over pixels of weight * -log softmax(logits)[label], with the gradient written down.
+    """Sum over pixels of weight * -log softmax(logits)[label], with an explicit gradient.
 
-    The framework's own gradient scatters into the image and transposes it: five times slower on a CPU.
+    MindSpore's automatic gradient scatters into the image and transposes it: five times slower on a CPU.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -21,25 +21,25 @@ class WeightedNLL(nn.Cell):
 
     def construct(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """(N, K, H, W) float32, (N, H, W) int32 in 0 .. K - 1, (N, H, W) float32 to a scalar."""
-        picked = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, labels.expand_dims(1))
-        return -(picked.squeeze(1) * weights).sum()
+        log_probabilities = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, labels.expand_dims(1))
+        return -(log_probabilities.squeeze(1) * weights).sum()
 
     def bprop(self, logits: Tensor, labels: Tensor, weights: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
-        """Gradient of the logits: weight * (softmax - one-hot). Labels and weights are data."""
-        # exp(log_softmax) and not softmax: on a CPU the latter takes ten times longer along axis 1
-        wrong = ops.exp(ops.log_softmax(logits, axis=1)) - (labels.expand_dims(1) == self.channels).astype(logits.dtype)
-        return wrong * (weights * dout).expand_dims(1), ops.zeros_like(labels), ops.zeros_like(weights)
+        """Gradient of the logits: weight * (softmax - one-hot). Labels and weights get no gradient."""
+        # exp(log_softmax) instead of softmax: on a CPU softmax is ten times slower along axis 1
+        error = ops.exp(ops.log_softmax(logits, axis=1)) - (labels.expand_dims(1) == self.channels).astype(logits.dtype)
+        return error * (weights * dout).expand_dims(1), ops.zeros_like(labels), ops.zeros_like(weights)
 
 
 class CrossEntropy(nn.Cell):
-    """Cross entropy over pixels, label 255 ignored.
+    """Pixel-wise cross entropy; label 255 is ignored.
 
     Args:
         num_classes: channels of the logits.
-        class_weights: a factor a class; empty: all 1.
+        class_weights: weight of each class; empty: all 1.
         average: "valid" divides by the (weighted) pixels that are not ignored, as PyTorch's mean does;
             "all" by every pixel, as mmsegmentation does (`avg_non_ignore=False`). The mean is over the pixels of all
-            ranks, so that it does not depend on how a batch is divided among them.
+            ranks, so it does not depend on how the ranks split a batch.
     """
 
     def __init__(self, num_classes: int, class_weights: list[float] | tuple = (), average: str = "valid") -> None:
@@ -48,7 +48,7 @@ class CrossEntropy(nn.Cell):
         weights[:num_classes] = list(class_weights) or 1.0
         self.weights = Tensor(weights)
         self.average = average
-        self.over_ranks = MeanOverRanks()
+        self.mean_over_ranks = MeanOverRanks()
         self.nll = WeightedNLL(num_classes)
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -57,15 +57,15 @@ class CrossEntropy(nn.Cell):
         total = self.nll(logits, ops.where(labels == IGNORED, 0, labels).astype(int32), weights)
         if self.average == "all":
             return total / labels.size
-        # a batch without a valid pixel costs nothing
-        return total / ops.maximum(self.over_ranks(weights.sum()), Tensor(1e-6, float32))
+        # a batch without a valid pixel has loss 0
+        return total / ops.maximum(self.mean_over_ranks(weights.sum()), Tensor(1e-6, float32))
 
 
 class OHEMCrossEntropy(nn.Cell):
-    """Cross entropy, its mean taken over the hard pixels: online hard example mining (Shrivastava and others, 2016).
+    """Mean cross entropy over the hard pixels: online hard example mining (Shrivastava et al., 2016).
 
-    As HRNet-OCR: with the labelled pixels in the order of their class's probability, those below the larger one of
-    `threshold` and the probability at place `keep` (counted from 0; the last one if there are fewer).
+    As in HRNet-OCR: sort the labelled pixels by the probability of their class. Hard pixels are those below
+    max(`threshold`, the probability at index `keep`). With fewer pixels, the last index replaces `keep`.
     """
 
     def __init__(self, num_classes: int, config: OHEMConfig, class_weights: list[float] | tuple = ()) -> None:
@@ -79,39 +79,37 @@ class OHEMCrossEntropy(nn.Cell):
         valid = labels != IGNORED
         classes = ops.where(valid, labels, 0).astype(int32)
         log_probabilities = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, classes.expand_dims(1)).squeeze(1)
-        probabilities = ops.stop_gradient(
-            ops.where(valid, ops.exp(log_probabilities), 2.0)
-        )  # the ignored ones come last
-        place = ops.clamp(valid.astype(int32).sum() - 1, 0, self.keep)
-        bound = ops.maximum(ops.sort(probabilities.reshape(-1))[0][place], Tensor(self.threshold, float32))
-        hard = ops.logical_and(valid, probabilities < bound).astype(float32)
+        probabilities = ops.stop_gradient(ops.where(valid, ops.exp(log_probabilities), 2.0))  # ignored pixels sort last
+        index = ops.clamp(valid.astype(int32).sum() - 1, 0, self.keep)
+        threshold = ops.maximum(ops.sort(probabilities.reshape(-1))[0][index], Tensor(self.threshold, float32))
+        hard = ops.logical_and(valid, probabilities < threshold).astype(float32)
         weights = self.cross_entropy.weights[labels] * hard
         return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(
-            self.cross_entropy.over_ranks(hard.sum()), Tensor(1.0, float32)
+            self.cross_entropy.mean_over_ranks(hard.sum()), Tensor(1.0, float32)
         )
 
 
 class SoftmaxGradient(nn.Cell):
-    """A value whose derivative by the probabilities is known, made differentiable by the logits."""
+    """Backpropagates a known gradient with respect to the softmax to the logits."""
 
     def construct(self, logits: Tensor, probabilities: Tensor, value: Tensor, grad: Tensor) -> Tensor:
-        """(N, K, H, W) logits, their softmax, a scalar and its derivative by the softmax to that scalar."""
+        """Returns the scalar `value`. `logits` (N, K, H, W), their softmax, and `grad`, its gradient by the softmax."""
         return value
 
     def bprop(
         self, logits: Tensor, probabilities: Tensor, value: Tensor, grad: Tensor, out: Tensor, dout: Tensor
     ) -> tuple[Tensor, ...]:
-        """Gradient of the logits; the rest is made of them, and this is all that it adds."""
+        """Gradient of the logits. The other inputs are constants."""
         gradient = probabilities * (grad - (probabilities * grad).sum(1, keepdims=True))
         return gradient * dout, ops.zeros_like(probabilities), ops.zeros_like(value), ops.zeros_like(grad)
 
 
 class DiceLovaszLoss(nn.Cell):
-    """dice * Dice loss + lovasz * Lovász-softmax loss, over a card's labelled pixels and the classes that occur there.
+    """dice * Dice loss + lovasz * Lovász-softmax loss, over the labelled pixels of a device and the classes present.
 
-    Dice (Milletari and others, 2016, without the squares): 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), p the class's
-    probability and y its pixels. Lovász-softmax (Berman and others, 2018, equation 9): the errors |y - p| in falling
-    order, each times what its pixel adds to the Jaccard loss of those before. Both are means over the classes.
+    Dice (Milletari et al., 2016, without the squares): 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), p the probability
+    of a class and y its pixels. Lovász-softmax (Berman et al., 2018, equation 9): the errors |y - p| in descending
+    order, each times the increase of the Jaccard loss by its pixel. Both are means over the classes.
     """
 
     def __init__(self, num_classes: int, dice: float, lovasz: float) -> None:
@@ -125,42 +123,44 @@ class DiceLovaszLoss(nn.Cell):
         probabilities = ops.stop_gradient(ops.exp(ops.log_softmax(logits, axis=1)))
         labels = labels.expand_dims(1)
         valid = (labels != IGNORED).astype(float32)
-        truth = (labels == self.channels).astype(float32)
-        sizes = truth.sum((0, 2, 3), keepdims=True)
+        target = (labels == self.channels).astype(float32)
+        sizes = target.sum((0, 2, 3), keepdims=True)
         share = (sizes > 0).astype(float32)
-        share = share / ops.maximum(share.sum(), Tensor(1.0, float32))  # of each class in the mean
+        share = share / ops.maximum(share.sum(), Tensor(1.0, float32))  # weight of each class in the mean
         value, grad = Tensor(0.0, float32), ops.zeros_like(probabilities)
         if self.dice > 0:
-            inside = 2 * (probabilities * truth).sum((0, 2, 3), keepdims=True) + 1
-            both = (probabilities * valid).sum((0, 2, 3), keepdims=True) + sizes + 1
-            value = value + self.dice * (share * (1 - inside / both)).sum()
-            grad = grad + self.dice * share * valid * (inside / both - 2 * truth) / both
+            numerator = 2 * (probabilities * target).sum((0, 2, 3), keepdims=True) + 1
+            denominator = (probabilities * valid).sum((0, 2, 3), keepdims=True) + sizes + 1
+            value = value + self.dice * (share * (1 - numerator / denominator)).sum()
+            grad = grad + self.dice * share * valid * (numerator / denominator - 2 * target) / denominator
         if self.lovasz > 0:
-            signs = 1 - 2 * truth
-            errors = truth + probabilities * signs
-            weights = lovasz_weights(errors, truth, valid, sizes) * valid * share
+            signs = 1 - 2 * target
+            errors = target + probabilities * signs
+            weights = lovasz_weights(errors, target, valid, sizes) * valid * share
             value = value + self.lovasz * (weights * errors).sum()
             grad = grad + self.lovasz * weights * signs
         return self.through_softmax(logits, probabilities, ops.stop_gradient(value), ops.stop_gradient(grad))
 
 
-def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor, sizes: Tensor) -> Tensor:
-    """(N, K, H, W): by how much each pixel enlarges a class's Jaccard loss after all those with larger errors.
+def lovasz_weights(errors: Tensor, target: Tensor, valid: Tensor, sizes: Tensor) -> Tensor:
+    """Returns (N, K, H, W): the increase of the Jaccard loss of a class by each pixel, in descending order of errors.
 
     Args:
-        errors, truth: (N, K, H, W) |y - p| and y.
-        valid: (N, 1, H, W) 1, or 0 where the label is ignored; such pixels come last and change nothing before them.
+        errors: (N, K, H, W) |y - p|.
+        target: (N, K, H, W) y.
+        valid: (N, 1, H, W) 0 where the label is ignored, else 1. Ignored pixels sort last and do not affect the others.
         sizes: (1, K, 1, 1) pixels of each class.
     """
     batch, classes, height, width = errors.shape
     rows = (classes, batch * height * width)
     order = ops.sort(ops.where(valid > 0, errors, -1.0).swapaxes(0, 1).reshape(rows), 1, True)[1]
-    missed = ops.gather_elements(truth.swapaxes(0, 1).reshape(rows), 1, order)
+    missed = ops.gather_elements(target.swapaxes(0, 1).reshape(rows), 1, order)
     sizes = sizes.reshape(classes, 1)
-    inside = sizes - ops.cumsum(missed, 1)
+    intersection = sizes - ops.cumsum(missed, 1)
     union = sizes + ops.cumsum(1 - missed, 1)
-    # a missed pixel takes 1 from the intersection, a wrong one adds 1 to the union: the steps, without cancellation
-    steps = ops.where(missed > 0, 1 / union, inside / (union * ops.maximum(union - 1, Tensor(1.0, float32))))
+    # a false negative takes 1 from the intersection, a false positive adds 1 to the union: differences in closed form,
+    # without cancellation
+    steps = ops.where(missed > 0, 1 / union, intersection / (union * ops.maximum(union - 1, Tensor(1.0, float32))))
     weights = ops.tensor_scatter_elements(ops.zeros_like(steps), order, steps, 1)
     return weights.reshape(classes, batch, height, width).swapaxes(0, 1)
 
@@ -168,11 +168,11 @@ def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor, sizes: Tensor) 
 class OCRLoss(nn.Cell):
     """A network and its loss: main loss + auxiliary_weight * auxiliary cross entropy.
 
-    The main loss is cross entropy, over the hard pixels alone with OHEM, plus what there is of Dice and Lovász.
+    The main loss is cross entropy (with OHEM over the hard pixels only) plus the optional Dice and Lovász losses.
     """
 
     def __init__(self, network: nn.Cell, config: LossConfig, num_classes: int, align_corners: bool) -> None:
-        super().__init__(auto_prefix=False)  # tensors keep the network's own names
+        super().__init__(auto_prefix=False)  # parameters keep the network's names
         self.network = network
         self.cross_entropy = CrossEntropy(num_classes, config.class_weights, config.average)
         self.main_cross_entropy = self.cross_entropy

@@ -1,4 +1,4 @@
-"""SGD with momentum and the learning rate of every step."""
+"""SGD with momentum, and the learning-rate schedule."""
 
 from mindspore import Parameter, Tensor, float32, nn, ops
 
@@ -6,12 +6,11 @@ from ocrnet.config import OptimizerConfig, ScheduleConfig
 
 
 def learning_rate(config: ScheduleConfig, step: float, total_step: float) -> float:
-    """Learning rate of step 0 .. total_step - 1. Where a run was resumed with larger or smaller steps, steps are
-    fractions of those that it began with.
+    """Returns the learning rate of step 0 .. total_step - 1; fractional after a resume with another batch size.
 
     poly: min_lr + (lr - min_lr) * (1 - step / total_step) ** power, as mmsegmentation's PolyLR over iterations.
-    linear: a straight line from lr after the warm-up to min_lr (mindspore-lab).
-    Either starts with a straight line from warmup_lr to lr over warmup_steps.
+    linear: linear decay from lr after the warm-up to min_lr (mindspore-lab).
+    All start with a linear warm-up from warmup_lr to lr over warmup_steps.
     """
     if step < config.warmup_steps:
         return config.warmup_lr + (config.lr - config.warmup_lr) * step / config.warmup_steps
@@ -39,11 +38,12 @@ def _update_by_factor(apply, momentum, lr, factor, decay, gradient, parameter, m
 class Momentum(nn.Optimizer):
     """SGD with momentum as PyTorch defines it: v = momentum * v + gradient + decay * w; w = w - lr * factor * v.
 
-    nn.Momentum, which MindSpore will remove, decays no BatchNorm unless parameters are in groups, and what it does for
-    groups takes the compiler seconds.
+    Replaces nn.Momentum, which MindSpore will remove. nn.Momentum applies weight decay to BatchNorm only with parameter
+    groups, which add seconds to the compilation.
 
     Args:
-        decays, factors: weight decay and learning-rate factor of each parameter; no factors: all 1.
+        decays: weight decay of each parameter.
+        factors: learning-rate factor of each parameter; empty: all 1.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Momentum(nn.Optimizer):
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> Momentum:
-    """What the config asks for, over all that `network` trains.
+    """Create the optimizer of a config for the trainable parameters of `network`.
 
-    The learning rate is a parameter, which the trainer sets before each step: a step that is skipped for an overflow
-    still moves the schedule, and resuming needs the step alone.
+    The learning rate is a parameter that the trainer sets before each step. So a step that is skipped for an overflow
+    still advances the schedule, and a resume needs only the step number.
     """
     parameters = network.trainable_params()
     decays = tuple(
@@ -84,5 +84,5 @@ def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> Momentum:
 
 
 def set_learning_rate(optimizer: Momentum, lr: float) -> None:
-    """Set the rate of the next step. Assigned in place: a compiled step keeps reading the same memory."""
+    """Set the learning rate of the next step, in place: a compiled step keeps reading the same memory."""
     ops.assign(optimizer.learning_rate, Tensor(lr, float32))

@@ -1,4 +1,4 @@
-"""One run owns its `save_dir`: a lock that ends with the process, however it ends."""
+"""A lock that gives one run exclusive use of its `save_dir`. The system releases it when the process ends."""
 
 import fcntl
 import os
@@ -14,16 +14,16 @@ _NAME = ".lock"
 
 
 def lock(folder: Path) -> BinaryIO:
-    """Make `folder` and lock it until the returned file is closed or this process ends, be it by a SIGKILL.
+    """Create `folder` and lock it until the returned file is closed or this process ends, even by SIGKILL.
 
-    Where the file system has no locks this is said on stderr, and nothing is locked.
+    On a file system without locks, prints a warning and locks nothing.
 
     Raises:
-        UserError: another process has the lock, or `folder` cannot be written.
+        UserError: another process holds the lock, or `folder` cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _NAME).open("a+b")  # never truncated before the lock is held: the holder's name is in it
+        file = (folder / _NAME).open("a+b")  # do not truncate before the lock is held: it names the holder
     except OSError as error:
         raise UserError(f"save_dir {folder}: cannot write here: {error.strerror}. Choose another --save_dir.") from None
     try:
@@ -37,7 +37,7 @@ def lock(folder: Path) -> BinaryIO:
         ) from None
     except OSError as error:
         print(
-            f"warning: save_dir {folder}: no lock on this file system ({error.strerror}): take care that no other run "
+            f"warning: save_dir {folder}: no lock on this file system ({error.strerror}): make sure that no other run "
             "writes here",
             file=sys.stderr,
         )

@@ -1,8 +1,7 @@
-"""What a run writes line by line: train.log and TensorBoard's event files.
+"""The logs of a run: train.log and TensorBoard event files.
 
-Both are in the order of the steps, and the evaluation of a step follows it. A resumed run cuts what was written after
-its checkpoint, so nothing stands twice. Nothing is buffered in the process, and a full disk
-makes lines wait, not the run end.
+Both are in step order; the evaluation of a step follows the step. A resumed run truncates what was written after its
+checkpoint, so no step appears twice. Writes are unbuffered. On a full disk, lines wait in memory and the run continues.
 """
 
 import contextlib
@@ -22,22 +21,25 @@ from tensorboardX.summary import image, scalar
 
 from ocrnet.errors import UserError
 
-# what the trainer's evaluation writes
-_OF_EVALUATION = ("val/", "val_iou/", "image_label_prediction/")
+# tags written by the evaluation during training
+_EVALUATION_TAGS = ("val/", "val_iou/", "image_label_prediction/")
 
 
 class _Position(NamedTuple):
-    """A place in a log: after a step, or after its evaluation. The later one is the greater."""
+    """A position in a log: after a step, or after its evaluation. Later positions compare greater."""
 
     step: int
     evaluated: bool
 
 
 class RunLog:
-    """The log of a run under `save_dir` that is resumed after `step`; what stands there of later steps is cut.
+    """The log of a run under `save_dir`. Rank 0 writes train.log and TensorBoard events, rank 1 train_rank1.log, etc.
 
-    So is the evaluation of `step`, unless it is the step that was `evaluated` last: it will be repeated.
-    Every rank has one of its own: train.log and TensorBoard's events of rank 0, train_rank1.log and so on.
+    Truncates existing logs after `step`, from which the run resumes.
+
+    Args:
+        evaluated: step of the last evaluation. If it is not `step`, the evaluation of `step` is truncated, too, because
+            it will be repeated.
 
     Raises:
         UserError: the files cannot be written.
@@ -51,31 +53,31 @@ class RunLog:
             save_dir.mkdir(parents=True, exist_ok=True)
             if log.exists():
                 os.truncate(log, _log_end(log.read_bytes(), position))
-            self._log = _Appended(log)
+            self._log = _AppendOnlyFile(log)
             if rank:
                 return
             folder.mkdir(exist_ok=True)
             for events in folder.glob("*tfevents*"):
                 os.truncate(events, _events_end(events.read_bytes(), position))
             name = f"events.out.tfevents.{time.time_ns() / 1e9:020.9f}.{socket.gethostname()}"
-            self._events = _Appended(folder / name)
+            self._events = _AppendOnlyFile(folder / name)
         except OSError as error:
             raise UserError(f"{save_dir}: cannot write {log.name} and tensorboard here: {error.strerror}") from None
         self._event(Event(file_version="brain.Event:2"))
-        if step:  # a TensorBoard that is running forgets what it has read of later steps
+        if step:  # a running TensorBoard then drops the later steps that it has already read
             self._event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def line(self, text: str) -> None:
-        """A line of train.log; those of a step begin with `step N`."""
-        self._log.append(f"{text}\n".encode(errors="backslashreplace"))  # names of files need not be text
+    def write_line(self, text: str) -> None:
+        """Write a line to train.log; lines of a step begin with `step N`."""
+        self._log.append(f"{text}\n".encode(errors="backslashreplace"))  # file names may not be valid UTF-8
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Values of a step for TensorBoard."""
+    def add_scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write the scalars of a step to TensorBoard."""
         for name, value in values.items():
             self._event(Event(step=step, summary=scalar(name, value)))
 
-    def image(self, step: int, name: str, pixels: np.ndarray) -> None:
-        """An image (H, W, 3) uint8 RGB of a step for TensorBoard."""
+    def add_image(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Write an image (H, W, 3) uint8 RGB of a step to TensorBoard."""
         self._event(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
 
     def _event(self, event: Event) -> None:
@@ -88,7 +90,7 @@ class RunLog:
         self._events.append(size + checksums[0] + data + checksums[1])
 
     def sync(self) -> None:
-        """Bring all to the disk, as far as it has room."""
+        """Flush all files to disk, as far as there is space."""
         for file in self._files():
             file.sync()
 
@@ -98,12 +100,12 @@ class RunLog:
         for file in self._files():
             file.file.close()
 
-    def _files(self) -> list["_Appended"]:
+    def _files(self) -> list["_AppendOnlyFile"]:
         return [file for file in (self._log, self._events) if file]
 
 
-class _Appended:
-    """A file that grows. What does not fit on the disk waits for the next time."""
+class _AppendOnlyFile:
+    """An append-only file. Data that does not fit on the disk waits for the next write."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("ab", buffering=0)
@@ -122,7 +124,7 @@ class _Appended:
 
 
 def _log_end(content: bytes, position: _Position) -> int:
-    """Where the first line after `position` begins, or one that a kill cut short."""
+    """Returns the offset of the first line after `position`, or of an incomplete line that a kill left."""
     end = 0
     for line in content.splitlines(keepends=True):
         match = re.match(rb"step (\d+)(.?)", line)  # "step 3/9, loss" of a step, "step 3: mIoU" of its evaluation
@@ -133,7 +135,7 @@ def _log_end(content: bytes, position: _Position) -> int:
 
 
 def _events_end(content: bytes, position: _Position) -> int:
-    """Where the first record after `position` begins, or one that a kill cut short."""
+    """Returns the offset of the first record after `position`, or of an incomplete record that a kill left."""
     end = 0
     while end + 12 <= len(content):
         (size,) = struct.unpack_from("<Q", content, end)
@@ -141,7 +143,7 @@ def _events_end(content: bytes, position: _Position) -> int:
         try:
             if after > len(content) or _event_position(content[end + 12 : after - 4]) > position:
                 break
-        except DecodeError:  # damaged: not ours to throw away
+        except DecodeError:  # damaged: keep everything
             return len(content)
         end = after
     return end
@@ -149,4 +151,4 @@ def _events_end(content: bytes, position: _Position) -> int:
 
 def _event_position(data: bytes) -> _Position:
     event = Event.FromString(data)
-    return _Position(event.step, any(value.tag.startswith(_OF_EVALUATION) for value in event.summary.value))
+    return _Position(event.step, any(value.tag.startswith(_EVALUATION_TAGS) for value in event.summary.value))

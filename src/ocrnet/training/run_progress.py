@@ -1,7 +1,7 @@
-"""How far a run has come and what is left of it. Samples are the unit: steps and epochs derive from them.
+"""The position of a run and the steps left. It counts samples; steps and epochs derive from them.
 
-A run may be resumed with another batch size, number of devices or accumulated steps. What it has shown of the current
-epoch is remembered, so that the rest of the epoch shows the other images.
+A run may resume with another batch size, number of devices or accumulated steps. The position in the current epoch is
+stored, so that a resumed run shows the remaining images of the epoch.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -14,36 +14,36 @@ from ocrnet.errors import UserError
 
 @dataclass
 class Progress:
-    """The position of a run; stored in each of its checkpoints."""
+    """The position of a run, stored in each checkpoint."""
 
     step: int = 0
-    """Updates of the weights so far, skipped ones included."""
+    """Weight updates so far, including skipped ones."""
     samples: int = 0
-    """Samples that all ranks together have seen. The number of the next sample."""
+    """Samples seen by all ranks together; also the number of the next sample."""
     epoch: int = 0
     """Complete epochs."""
     epoch_samples: int = 0
-    """Samples seen of the current epoch, whose order of images depends on the seed and on `epoch` alone."""
+    """Samples seen of the current epoch. The image order depends only on the seed and `epoch`."""
     step_samples: int = 0
-    """Samples in a step of all ranks when the run began: what a step of `train.total_step` means."""
+    """Samples per step over all ranks at the start of the run. `train.total_step` counts steps of this size."""
     images: int = 0
     """Images of the training split."""
     best_miou: float = -1.0
     """Best validation mIoU so far; -1 before the first."""
     best_step: int = 0
-    """The step after which it was reached."""
+    """Step of the best mIoU."""
     evaluated: int = 0
-    """The step after which the last evaluation took place."""
+    """Step of the last evaluation."""
     skipped: int = 0
     """Steps without an update because gradients overflowed."""
     skipped_in_row: int = 0
-    """Those of them since the last update."""
+    """Skipped steps since the last update."""
     replaced: dict[str, int] = field(default_factory=dict)
-    """{what is wrong with a pair: how often its neighbour took its place}"""
+    """{error message of a pair: how often the next pair replaced it}"""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Progress":
-        """Of a checkpoint; keys of other versions of this program are left out."""
+        """Create from a checkpoint; keys of other versions of this program are ignored."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
@@ -51,10 +51,14 @@ class Progress:
         return asdict(self)
 
     def start(self, images: int, step_samples: int) -> str:
-        """Continue with a training split of so many `images` and so many samples in a step of all ranks.
+        """Start or resume.
+
+        Args:
+            images: number of training images.
+            step_samples: samples per step over all ranks.
 
         Returns:
-            what is not as it was, in one line; or "".
+            what has changed since the run began, in one line; or "".
 
         Raises:
             UserError: the split is smaller than one step.
@@ -68,7 +72,8 @@ class Progress:
         notes = []
         if self.step_samples != step_samples:
             notes.append(
-                f"a step has {step_samples} samples; total_step counts steps of {self.step_samples}, as the run began"
+                f"a step has {step_samples} samples; total_step counts steps of {self.step_samples}, "
+                "the size at the start of the run"
             )
         if self.images != images:
             notes.append(f"the training split has {images} images instead of {self.images}; a new epoch begins")
@@ -78,7 +83,7 @@ class Progress:
         return "; ".join(notes)
 
     def steps_left(self, config: TrainConfig, step_samples: int) -> int:
-        """Steps of `step_samples` until the run is as long as `train.epochs` or `train.total_step` says; 0 if it is."""
+        """Returns how many steps of `step_samples` remain until `train.epochs` or `train.total_step` is reached."""
         if config.epochs:
             left = (config.epochs - self.epoch) * epoch_size(self.images, step_samples) - self.epoch_samples
         else:
@@ -86,7 +91,7 @@ class Progress:
         return max(0, -(-left // step_samples))
 
     def advance(self, step_samples: int) -> None:
-        """Count a step."""
+        """Advance by one step."""
         self.step += 1
         self.samples += step_samples
         ended, self.epoch_samples = divmod(self.epoch_samples + step_samples, epoch_size(self.images, step_samples))

@@ -1,4 +1,4 @@
-"""Saves the state of a run; all ranks learn whether it worked."""
+"""Saves the state of a run and tells all ranks whether it succeeded."""
 
 import sys
 from collections.abc import Callable
@@ -21,42 +21,51 @@ class Saver:
     """
 
     def __init__(
-        self, checkpoints: CheckpointFolder, run: Progress, log: RunLog, on_saved: Callable[[], None] = lambda: None
+        self,
+        checkpoints: CheckpointFolder,
+        progress: Progress,
+        log: RunLog,
+        on_saved: Callable[[], None] = lambda: None,
     ) -> None:
         self.checkpoints = checkpoints
-        self.run = run
+        self.progress = progress
         self.log = log
         self.on_saved = on_saved
-        self.step = run.step
-        """Of the newest checkpoint."""
+        self.step = progress.step
+        """Step of the newest checkpoint."""
 
-    def save(self, parameters: dict[str, Parameter], is_best: bool, must: bool) -> bool:
-        """Write a checkpoint of the present step; False, with a warning, when there is no room for it.
+    def save(self, parameters: dict[str, Parameter], is_best: bool, required: bool) -> bool:
+        """Write a checkpoint of the current step. If that fails, warns and returns False.
+
+        Args:
+            required: raise instead of warn, because the run ends here.
 
         Raises:
-            UserError: it cannot be written, and it must be, because the run ends here.
+            UserError: a required checkpoint cannot be written.
         """
-        step = self.run.step
-        self.log.sync()  # before the checkpoint, so that the log holds the steps that the checkpoint stands for
+        step = self.progress.step
+        self.log.sync()  # before the checkpoint, so that the log has every step of the checkpoint
         reason = ""
-        if launcher.ranks().first:
-            reason = self.checkpoints.save(parameters, self.run, is_best)
-        reason = collectives.gather(reason)[0]
+        if launcher.ranks().is_main:
+            reason = self.checkpoints.save(parameters, self.progress, is_best)
+        reason = collectives.all_gather_object(reason)[0]
         if not reason:
             self.step = step
             self.on_saved()
             return True
         warning = f"step {step}: no checkpoint could be written in {self.checkpoints.path}: {reason}."
-        if must:
-            raise UserError(f"{warning} The one of step {self.step} stays; fix this and use --resume_ckpt auto.")
-        self.log.line(warning)
-        if launcher.ranks().first:
-            print(f"\nwarning: {warning} Training goes on and tries again at the next interval.", file=sys.stderr)
+        if required:
+            raise UserError(
+                f"{warning} The checkpoint of step {self.step} is kept; fix this and use --resume_ckpt auto."
+            )
+        self.log.write_line(warning)
+        if launcher.ranks().is_main:
+            print(f"\nwarning: {warning} Training continues and retries at the next interval.", file=sys.stderr)
         return False
 
 
-def first_not_finite(parameters: dict[str, Parameter]) -> str:
-    """The name of a parameter with inf or nan, or "": a checkpoint with it would replace a good one."""
+def first_nonfinite(parameters: dict[str, Parameter]) -> str:
+    """Returns the name of a parameter with inf or nan, or "". A checkpoint with it would replace a good one."""
     for name, parameter in parameters.items():
         value = parameter.asnumpy()
         if value.dtype.kind == "f" and not np.isfinite(value).all():

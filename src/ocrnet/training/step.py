@@ -8,7 +8,7 @@ from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks
 
 
 def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
-    """MindSpore's own scaler, or None: neither scale nor overflow check."""
+    """Returns MindSpore's loss scaler, or None for no loss scale and no overflow check."""
     if config.kind == "static":
         return amp.StaticLossScaler(config.value)
     if config.kind == "dynamic":
@@ -26,16 +26,16 @@ def _add_part(first: Tensor, steps: int, total: Tensor, gradient: Tensor) -> Ten
 
 
 class TrainOneStep(nn.Cell):
-    """A training step on every device: the mean of the gradients of all ranks, and one decision for all.
+    """A training step on any device. Averages the gradients over the ranks; all ranks update or all skip.
 
-    MindSpore's TrainOneStepWithLossScaleCell checks overflow with operators that a CPU lacks; `amp.all_finite` does so
+    MindSpore's TrainOneStepWithLossScaleCell checks overflow with operators that a CPU lacks; `amp.all_finite` runs
     everywhere.
 
     Args:
-        loss_network: images, labels to (loss, main loss, auxiliary loss).
+        loss_network: maps images, labels to (loss, main loss, auxiliary loss).
         loss_scaler: see `make_loss_scaler`.
-        clip_grad: largest global norm of the gradients; 0: no clipping.
-        accumulate_steps: so many calls make one step: the last of them updates with the mean of their gradients.
+        clip_grad: maximum global norm of the gradients; 0: no clipping.
+        accumulate_steps: calls per step; the last call updates with the mean of their gradients.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class TrainOneStep(nn.Cell):
         self.clip_grad = clip_grad
         self.accumulate_steps = accumulate_steps
         if accumulate_steps > 1:
-            # not registered with the cell: between steps they are empty, and no checkpoint should ask for them
+            # not registered with the cell: they are empty between steps and do not belong in a checkpoint
             object.__setattr__(self, "sums", ParameterTuple(optimizer.parameters.clone("accumulated", "zeros")))
             object.__setattr__(self, "summed", Parameter(Tensor(0, int32), "accumulated", requires_grad=False))
         ranks = launcher.ranks().size
         self.map = ops.HyperMap()
         self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
-        self.over_ranks = MeanOverRanks()
+        self.mean_over_ranks = MeanOverRanks()
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
 
     def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,7 +71,7 @@ class TrainOneStep(nn.Cell):
     def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
         (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
-        main_loss, auxiliary_loss = self.over_ranks(ops.stack((main_loss, auxiliary_loss)))
+        main_loss, auxiliary_loss = self.mean_over_ranks(ops.stack((main_loss, auxiliary_loss)))
         updated = Tensor(True)
         if self.accumulate_steps > 1:
             if self._accumulate(gradients):
@@ -81,16 +81,19 @@ class TrainOneStep(nn.Cell):
         return main_loss, auxiliary_loss, updated
 
     def _accumulate(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        """Add to the mean of the step's gradients, and say whether it is complete."""
+        """Add to the mean of the step's gradients. Returns whether the step is complete."""
         first = self.summed == 0
         self.map(ops.partial(_add, first, self.accumulate_steps), self.sums, gradients)
         ops.assign(self.summed, (self.summed + 1) % self.accumulate_steps)
         return self.summed == 0
 
     def _step(self, main_loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Update, or skip it after an overflow; the loss, now with the update behind it, and whether it was made.
+        """Update, or skip the update after an overflow.
 
-        An overflow on one rank is in the mean of all of them, so all skip the update or none.
+        An overflow on one rank makes the mean of all ranks overflow, so all skip the update or none.
+
+        Returns:
+            the loss, which now depends on the update, and whether the weights were updated.
         """
         updated = Tensor(True)
         gradients = self.reduce(gradients)
@@ -110,10 +113,10 @@ class TrainOneStep(nn.Cell):
         return self.optimizer(gradients)
 
     def loss_scale(self) -> float:
-        """The scale in force; 1 without a scaler."""
+        """Returns the current loss scale; 1 without a scaler."""
         return 1.0 if self.loss_scaler is None else float(self.loss_scaler.scale_value.asnumpy())
 
     def loss_scale_parameters(self) -> dict[str, Parameter]:
-        """What the loss scaler must remember from run to run; MindSpore's scalers are no cells."""
+        """Returns the loss scaler's state for the checkpoint; MindSpore's scalers are not cells."""
         values = vars(self.loss_scaler).values() if self.loss_scaler else ()
         return {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}

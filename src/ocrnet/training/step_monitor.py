@@ -1,4 +1,4 @@
-"""Looks at what the training steps returned: losses that are not finite, and gradients that overflowed."""
+"""Checks the results of training steps for non-finite losses and overflowed gradients."""
 
 import math
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from ocrnet.errors import UserError
 from ocrnet.training.run_progress import Progress
 
 StepResult = tuple[Tensor, Tensor, Tensor]
-"""What `TrainOneStep` returns: main loss, auxiliary loss, whether the weights were updated."""
+"""The result of `TrainOneStep`: main loss, auxiliary loss, whether the weights were updated."""
 
 
 class StepMonitor:
-    """Keeps the results of the steps until somebody asks for them, because reading a result waits for the device.
+    """Stores the results of the steps until `read`, because reading a result waits for the device.
 
     Args:
-        progress: takes the number of skipped steps.
-        overflow_limit: steps in a row that may overflow.
-        describe: completes an error message with the circumstances of a step.
+        progress: counts the skipped steps.
+        overflow_limit: consecutive overflowed steps at which training stops.
+        describe: returns details of a step for an error message.
     """
 
     def __init__(self, progress: Progress, overflow_limit: int, describe: Callable[[int], str]) -> None:
@@ -29,14 +29,14 @@ class StepMonitor:
         self._unread: list[tuple[int, list[StepResult]]] = []
 
     def add(self, step: int, results: list[StepResult]) -> None:
-        """Keep the results of a step, one for each of its batches."""
+        """Store the results of a step, one per batch."""
         self._unread.append((step, results))
 
     def read(self) -> tuple[float, float]:
-        """Check all steps since the last call; the main and the auxiliary loss of the last of them, nan without any.
+        """Check all steps since the last call. Returns main and auxiliary loss of the last step; nan without a step.
 
         Raises:
-            UserError: a loss is not finite, or too many steps in a row overflowed.
+            UserError: a loss is not finite, or too many consecutive steps overflowed.
         """
         main = auxiliary = math.nan
         for step, results in self._unread:
@@ -57,7 +57,7 @@ class StepMonitor:
         progress.skipped_in_row = progress.skipped_in_row + 1 if skipped else 0
         if progress.skipped_in_row >= self.overflow_limit:
             raise UserError(
-                f"step {step}: the gradients overflowed in {progress.skipped_in_row} steps in a row "
+                f"step {step}: the gradients overflowed in {progress.skipped_in_row} consecutive steps "
                 f"(train.overflow_limit){self.describe(step)} Lower train.loss_scale.value or schedule.lr, "
-                "or look at these images, and resume."
+                "or check these images, and resume."
             )

@@ -1,4 +1,4 @@
-"""Shows the steps of a training: a progress bar, lines in train.log, curves in TensorBoard."""
+"""Reports training steps: progress bar, lines in train.log, curves in TensorBoard."""
 
 import time
 
@@ -8,11 +8,12 @@ from ocrnet.training.run_log import RunLog
 
 
 class StepReporter:
-    """Reports a step in the log every `train.log_interval` steps, and on the bar once a second.
+    """Reports to the log every `train.log_interval` steps and to the progress bar once a second.
 
     Args:
-        first, last: steps done so far, and of the whole run.
-        step_samples: samples of a step, of all ranks.
+        first: steps done so far.
+        last: steps of the whole run.
+        step_samples: samples per step over all ranks.
     """
 
     def __init__(self, config: Config, log: RunLog, first: int, last: int, step_samples: int) -> None:
@@ -31,11 +32,11 @@ class StepReporter:
         self._shown = time.monotonic()
 
     def logs(self, step: int) -> bool:
-        """Whether the step gets a line in the log."""
+        """Returns whether the step gets a line in the log."""
         return step % self.config.train.log_interval == 0 or step == 1
 
     def due(self, step: int) -> bool:
-        """Whether the step is to be reported at all; its losses are needed then, and reading them takes time."""
+        """Returns whether to report the step. Reading its losses takes time, so read them only then."""
         return self.logs(step) or time.monotonic() - self._shown > 1
 
     def report(self, step: int, main: float, auxiliary: float, lr: float, loss_scale: float, seconds: float) -> None:
@@ -48,11 +49,11 @@ class StepReporter:
         self._shown = time.monotonic()
         loss = main + self.config.loss.auxiliary_weight * auxiliary
         rate = self.step_samples / seconds
-        # `advance`, which follows, draws the bar when it is time to
+        # the following `advance` redraws the bar
         self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.6f}, {rate:.1f} img/s", refresh=False)
         if not self.logs(step):
             return
-        self.log.line(
+        self.log.write_line(
             f"step {step}/{self.last}, loss: {loss:.6f}, main: {main:.6f}, aux: {auxiliary:.6f}, "
             f"cur_lr: {lr:.8f}, loss_scale: {loss_scale:g}, cost {1000 * seconds:.1f} ms"
         )
@@ -64,10 +65,10 @@ class StepReporter:
             "loss_scale": loss_scale,
             "images_per_second": rate,
         }
-        self.log.scalars(step, values)
+        self.log.add_scalars(step, values)
 
     def advance(self) -> None:
-        """Move the bar by a step."""
+        """Advance the bar by one step."""
         self.bar.update(1)
 
     def __enter__(self) -> "StepReporter":

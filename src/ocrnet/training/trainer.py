@@ -21,7 +21,7 @@ from ocrnet.training.checkpoint import CheckpointFolder
 from ocrnet.training.run_log import RunLog
 from ocrnet.training.run_progress import Progress
 from ocrnet.training.sample_monitor import SampleMonitor
-from ocrnet.training.saver import Saver, first_not_finite
+from ocrnet.training.saver import Saver, first_nonfinite
 from ocrnet.training.step import TrainOneStep
 from ocrnet.training.step_monitor import StepMonitor
 from ocrnet.training.step_reporter import StepReporter
@@ -29,12 +29,12 @@ from ocrnet.training.validation import Validation
 
 
 class Trainer:
-    """Trains from the present step of a run to its last one.
+    """Trains from the current step of a run to its last step.
 
     Args:
-        train_step: network, loss and optimizer in one cell.
-        validation: data set that is evaluated every `eval.interval` steps and at the end; None for no evaluation.
-        stop: asked between steps and between evaluated images.
+        train_step: cell with the network, loss and optimizer.
+        validation: data set to evaluate every `eval.interval` steps and at the end; None for no evaluation.
+        stop: checked between steps and between evaluated images.
         on_saved: called after each checkpoint.
     """
 
@@ -59,23 +59,23 @@ class Trainer:
         self.step_samples = config.train.images_per_step * launcher.ranks().size
 
     def prepare(self, resume_from: str | None) -> None:
-        """Make `save_dir` ready and resume from a checkpoint: a file, "auto" for the newest one, None for a new run.
+        """Set up `save_dir` and resume from a checkpoint: a file, "auto" for the newest one, None for a new run.
 
-        Rank 0 reads and writes; the other ranks receive its weights, so they may be on machines that have no files.
+        Only rank 0 reads and writes files. It broadcasts the weights, so the other machines need no checkpoint.
         """
         progress = Progress()
-        if launcher.ranks().first:
+        if launcher.ranks().is_main:
             progress, notes = self.checkpoints.open(resume_from, self._parameters())
             for note in notes:
                 print(note)
             errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
-        self.progress = progress = collectives.gather(progress)[0]
-        collectives.share(self._parameters())
+        self.progress = progress = collectives.all_gather_object(progress)[0]
+        collectives.broadcast_parameters(self._parameters())
         if note := progress.start(len(self.training), self.step_samples):
             print(f"resumed: {note}")
         steps_left = progress.steps_left(self.config.train, self.step_samples)
         if not steps_left:
-            print(f"nothing is left to train: the run has {progress.step} steps, {progress.epoch} epochs")
+            print(f"nothing left to train: the run has {progress.step} steps, {progress.epoch} epochs")
         self.last_step = progress.step + steps_left
         self.samples = self._remaining_samples(steps_left)
 
@@ -88,10 +88,10 @@ class Trainer:
         self.validator = Validation(evaluator, self.config, progress, log) if self.validation else None
 
     def train(self) -> None:
-        """Train to the last step, with the evaluations and checkpoints in between.
+        """Train to the last step. Evaluates and saves checkpoints in between.
 
         Raises:
-            Stopped: the run was asked to stop (SIGTERM, Ctrl-C). The step was finished and saved.
+            Stopped: a signal (SIGTERM, Ctrl-C) stopped the run. The current step was finished and saved.
             UserError: the loss or the weights are not finite, too many steps overflowed, a pair cannot be read, or the
                 last checkpoint cannot be written.
         """
@@ -100,16 +100,16 @@ class Trainer:
         self.reporter = StepReporter(self.config, self.log, self.progress.step, self.last_step, self.step_samples)
         with self.reporter, self.stop:
             while True:
-                signal = collectives.highest(self.stop.signal)
+                signal = collectives.all_reduce_max(self.stop.signal)
                 signal = self._save_and_evaluate(signal) or signal
-                if signal or self._ended():
+                if signal or self._is_finished():
                     break
-                self._one_step(batches)
+                self._run_step(batches)
                 self.sample_monitor.report_missing_classes()
         self.log.close()
         self._finish(signal)
 
-    def _one_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _run_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         started, config, progress = time.monotonic(), self.config, self.progress
         lr = self._set_learning_rate()
         first = progress.samples + launcher.ranks().rank * config.train.images_per_step
@@ -126,39 +126,42 @@ class Trainer:
         self.reporter.advance()
 
     def _set_learning_rate(self) -> float:
-        # the schedule counts steps of the size that the run began with
+        # the schedule counts steps of the batch size at the start of the run
         done, total = (samples / self.progress.step_samples for samples in (self.progress.samples, self.samples.last))
         lr = optimizer.learning_rate(self.config.schedule, done, total)
         optimizer.set_learning_rate(self.train_step.optimizer, lr)
         return lr
 
     def _save_and_evaluate(self, signal: int) -> int:
-        """Save and evaluate when the present step is due; the signal that came during the evaluation, or 0.
+        """Save and evaluate if the current step is due.
 
-        The checkpoint is on the disk before the evaluation, which may fail, and is written again with its score. After
-        a `signal` the evaluation is left to the resumed run.
+        Saves before the evaluation, which may fail, and again with its score. After a `signal`, the resumed run
+        evaluates instead.
+
+        Returns:
+            the signal that arrived during the evaluation, or 0.
         """
-        step, ended = self.progress.step, self._ended()
+        step, ended = self.progress.step, self._is_finished()
         evaluates = self.validator is not None and self.validator.due(last=ended)
         due = evaluates or ended or bool(signal) or step % self.config.checkpoint.interval == 0
         if not step or not due:
             return 0
         self.step_monitor.read()
         if step > self.saver.step:
-            if name := first_not_finite(self._parameters()):
+            if name := first_nonfinite(self._parameters()):
                 advice = "Lower schedule.lr, or set train.clip_grad=1, and resume."
                 raise UserError(f"step {step}: {name} is not finite{self._describe(step)} {advice}")
-            self._save(is_best=False, must=ended or bool(signal))
+            self._save(is_best=False, required=ended or bool(signal))
         return self._evaluate(ended) if evaluates and not signal else 0
 
     def _evaluate(self, ended: bool) -> int:
-        """Evaluate and save the score; the signal that came meanwhile, or 0."""
+        """Evaluate and save the score. Returns the signal that arrived meanwhile, or 0."""
         progress, best = self.progress, (self.progress.best_miou, self.progress.best_step)
         try:
             improved = self.validator.evaluate(self.stop)
         except Stopped as stopped:
             return stopped.number
-        except Exception:  # whatever it was, the user learns which step is saved and how to repeat the evaluation
+        except Exception:  # on any error, tell the user which step is saved and how to repeat the evaluation
             step = self.saver.step
             saved = f"step {step} is in {self.checkpoints.path}" if step else "no step has been saved"
             text = f"the evaluation after step {progress.step} failed: {saved}; --resume_ckpt auto repeats it"
@@ -166,29 +169,29 @@ class Trainer:
             raise
         finally:
             self.train_step.set_train(True)
-        if not self._save(improved, must=ended):
-            progress.best_miou, progress.best_step = best  # best.ckpt still holds the weights of this score
+        if not self._save(improved, required=ended):
+            progress.best_miou, progress.best_step = best  # best.ckpt still has the weights of this score
         return 0
 
-    def _save(self, is_best: bool, must: bool) -> bool:
+    def _save(self, is_best: bool, required: bool) -> bool:
         self.sample_monitor.count_replaced()
-        return self.saver.save(self._parameters(), is_best, must)
+        return self.saver.save(self._parameters(), is_best, required)
 
     def _finish(self, signal: int) -> None:
         progress = self.progress
         self.sample_monitor.summarize()
-        complete = self._ended() and (self.validator is None or progress.evaluated == progress.step)
+        complete = self._is_finished() and (self.validator is None or progress.evaluated == progress.step)
         if signal and not complete:
             resume = f"--resume_ckpt auto resumes from {self.checkpoints.latest}"
             raise Stopped(signal, f"stopped after step {progress.step}; {resume}")
         skipped = f", {progress.skipped} steps skipped for overflow" if progress.skipped else ""
         print(f"{progress.step} steps done{skipped}; checkpoints in {self.checkpoints.path}")
 
-    def _ended(self) -> bool:
+    def _is_finished(self) -> bool:
         return self.progress.step >= self.last_step
 
     def _parameters(self) -> dict[str, Parameter]:
-        """All that changes in training: weights, BatchNorm statistics, optimizer, loss scale."""
+        """Returns all training state: weights, BatchNorm statistics, optimizer, loss scale."""
         return {**self.train_step.parameters_dict(), **self.train_step.loss_scale_parameters()}
 
     def _remaining_samples(self, steps: int) -> loader.TrainingSamples:
@@ -200,10 +203,12 @@ class Trainer:
         )
 
     def _describe(self, step: int) -> str:
-        """Loss scale, first images of the step's batch, and the checkpoint that stays. Closes the log."""
+        """Returns the loss scale, the first images of the batch and the last checkpoint as text. Closes the log."""
         self.log.close()
         first = self.progress.samples - (self.progress.step - step + 1) * self.step_samples
         numbers = range(first, first + min(self.step_samples, 4))
         names = ", ".join(str(self.training.pairs[self.samples.image_index(number)][0]) for number in numbers)
-        kept = f"The checkpoint of step {self.saver.step} stays." if self.saver.step else "There is no checkpoint yet."
-        return f", loss scale {self.train_step.loss_scale():g}. The batch begins with {names}. {kept}"
+        kept = (
+            f"The checkpoint of step {self.saver.step} is kept." if self.saver.step else "There is no checkpoint yet."
+        )
+        return f", loss scale {self.train_step.loss_scale():g}. First images of the batch: {names}. {kept}"

@@ -1,4 +1,4 @@
-"""The evaluation in training: scores in the log, images in TensorBoard, the best score."""
+"""Evaluation during training: writes scores to the log and images to TensorBoard, tracks the best score."""
 
 import math
 import time
@@ -18,46 +18,47 @@ from ocrnet.visualization import side_by_side
 class Validation:
     """Evaluates every `eval.interval` steps and at the end of the run."""
 
-    def __init__(self, evaluator: Evaluator, config: Config, run: Progress, log: RunLog) -> None:
+    def __init__(self, evaluator: Evaluator, config: Config, progress: Progress, log: RunLog) -> None:
         self.evaluator = evaluator
         self.config = config
-        self.run = run
+        self.progress = progress
         self.log = log
 
     def due(self, last: bool) -> bool:
-        """Whether the present step, which may be the last one, still has to be evaluated."""
-        return self.run.step > self.run.evaluated and (self.run.step % self.config.eval.interval == 0 or last)
+        """Returns whether the current step must be evaluated. `last`: it is the last step of the run."""
+        step, interval = self.progress.step, self.config.eval.interval
+        return step > self.progress.evaluated and (step % interval == 0 or last)
 
     def evaluate(self, stop: StopRequest) -> bool:
-        """Evaluate and report; whether the score is the best so far, which `run` then holds.
+        """Evaluate, report, and update `progress`. Returns whether the score is the best so far.
 
         Raises:
-            Stopped: the run was asked to stop. Nothing is changed.
+            Stopped: a signal stopped the run. `progress` is unchanged.
         """
         started = time.monotonic()
         matrix = self.evaluator.evaluate(self._show, lambda: stop.signal).matrix
-        improved = matrix.miou > self.run.best_miou
+        improved = matrix.miou > self.progress.best_miou
         if improved:
-            self.run.best_miou, self.run.best_step = matrix.miou, self.run.step
+            self.progress.best_miou, self.progress.best_step = matrix.miou, self.progress.step
         self._report(matrix, improved, time.monotonic() - started)
-        self.run.evaluated = self.run.step
+        self.progress.evaluated = self.progress.step
         return improved
 
     def _show(self, prediction: Prediction) -> None:
-        """Hand the first images of this rank to TensorBoard."""
+        """Write the first images of this rank to TensorBoard."""
         if prediction.number // launcher.ranks().size < self.config.eval.tensorboard_images:
             panels = side_by_side(prediction.image, prediction.label, prediction.classes, palette(self.config.data))
-            self.log.image(self.run.step, f"image_label_prediction/{prediction.name}", panels)
+            self.log.add_image(self.progress.step, f"image_label_prediction/{prediction.name}", panels)
 
     def _report(self, matrix: ConfusionMatrix, improved: bool, seconds: float) -> None:
-        step = self.run.step
+        step = self.progress.step
         text = (
             f"step {step}: mIoU {100 * matrix.miou:.2f} %, pixel accuracy {100 * matrix.pixel_accuracy:.2f} % on "
             f"{matrix.images} images in {seconds:.0f} s ({'best so far' if improved else 'best'}: "
-            f"{100 * self.run.best_miou:.2f} %)"
+            f"{100 * self.progress.best_miou:.2f} %)"
         )
-        progress.say(text)
-        self.log.line(text)
+        progress.write(text)
+        self.log.write_line(text)
         iou = zip(matrix.classes, matrix.iou, strict=True)
         occurring = {f"val_iou/{name}": value for name, value in iou if math.isfinite(value)}
-        self.log.scalars(step, {"val/miou": matrix.miou, "val/pixel_accuracy": matrix.pixel_accuracy, **occurring})
+        self.log.add_scalars(step, {"val/miou": matrix.miou, "val/pixel_accuracy": matrix.pixel_accuracy, **occurring})

@@ -1,4 +1,4 @@
-"""Weights in files: checkpoints of this program, files and parameter names of other projects, downloads.
+"""Weight files: checkpoints of this program, files and parameter names of other projects, downloads.
 
 Uses `config`.
 """

@@ -1,4 +1,4 @@
-"""Weights in MindSpore's .ckpt files: written whole or not at all, read with their checksum, loaded into a network."""
+"""Weights in MindSpore's .ckpt files: atomic writing, reading with a checksum, and loading into a network."""
 
 import hashlib
 import os
@@ -14,35 +14,35 @@ from ocrnet.config import Config, compatibility
 from ocrnet.errors import UserError
 
 CONFIG = "ocrnet.recipe"
-"""The entry of a checkpoint that holds the resolved configuration, as YAML."""
+"""The entry of a checkpoint with the resolved configuration, as YAML."""
 _CLASSES, _CHECKSUM = "ocrnet.classes", "ocrnet.sha256"
 
 
 class DamagedCheckpoint(UserError):
-    """A file that is not what was written."""
+    """A damaged checkpoint, or a file that is not a checkpoint."""
 
 
 def save_weights(path: Path, weights: dict[str, np.ndarray], config: Config | None = None) -> None:
-    """Write weights alone, without training state, whole or not at all; with `config`, its classes and config too.
+    """Writes weights without training state, atomically; with `config`, also its classes and the configuration.
 
     Raises:
         UserError: the file cannot be written.
     """
-    scratch = path.with_name(f".{path.stem}.writing.ckpt")
+    temporary = path.with_name(f".{path.stem}.writing.ckpt")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: Tensor(value) for name, value in weights.items()}
-        write(scratch, tensors, describe(config) if config else {})
-        os.replace(scratch, path)
+        write(temporary, tensors, describe(config) if config else {})
+        os.replace(temporary, path)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: cannot write this file: {cause(error)}") from None
     finally:
-        scratch.unlink(missing_ok=True)
-        scratch.with_suffix(".tmp").unlink(missing_ok=True)  # MindSpore writes there first
+        temporary.unlink(missing_ok=True)
+        temporary.with_suffix(".tmp").unlink(missing_ok=True)  # MindSpore writes to this file first
 
 
 def write(path: Path, weights: Mapping[str, Tensor], texts: dict[str, str]) -> None:
-    """Write a .ckpt with its checksum and bring it to the disk. Raises OSError, ValueError or RuntimeError."""
+    """Writes a .ckpt with its checksum and syncs it to disk. Raises OSError, ValueError or RuntimeError."""
     path.unlink(missing_ok=True)
     ms.save_checkpoint(
         [{"name": name, "data": value} for name, value in weights.items()],
@@ -54,7 +54,7 @@ def write(path: Path, weights: Mapping[str, Tensor], texts: dict[str, str]) -> N
 
 
 def _checksum(entries: Mapping[str, Tensor | str]) -> str:
-    """SHA-256 over names, types, shapes and values, whatever bytes the file format makes of them."""
+    """Returns the SHA-256 of names, types, shapes and values, independent of the file format."""
     digest = hashlib.sha256()
     for name, value in sorted(entries.items()):
         if name == _CHECKSUM:
@@ -69,47 +69,47 @@ def _checksum(entries: Mapping[str, Tensor | str]) -> str:
 
 
 def describe(config: Config) -> dict[str, str]:
-    """What a checkpoint says besides numbers: its classes and its config."""
+    """Returns the text entries of a checkpoint: the classes and the configuration."""
     return {_CLASSES: "\n".join(config.data.classes), CONFIG: config.to_yaml()}
 
 
 def cause(error: Exception) -> str:
-    """Why writing failed. MindSpore wraps the system's error in one of its own."""
+    """Returns the reason for a failed write. MindSpore wraps the system error in its own exception."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__
     return error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
 
 
 def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
-    """{tensor name: parameter} and our own entries under `ocrnet.`.
+    """Reads a checkpoint: {tensor name: parameter}, and the entries of this program, whose names start with `ocrnet.`.
 
     Raises:
-        UserError: the file is missing, or the machine cannot read it now (rights, open files, memory, input/output).
-        DamagedCheckpoint: it is damaged or no checkpoint, or it is ours and its checksum is wrong.
+        UserError: the file is missing, or cannot be read now (permissions, open files, memory, input/output).
+        DamagedCheckpoint: the file is damaged, is not a checkpoint, or its checksum is wrong.
     """
     try:
         if not path.is_file():
             raise UserError(f"{path}: checkpoint not found")
         stored = ms.load_checkpoint(str(path))
-        ours = any(name.startswith("ocrnet.") for name in stored)
-        whole = not ours or stored.get(_CHECKSUM) == _checksum(stored)
+        has_checksum = any(name.startswith("ocrnet.") for name in stored)
+        intact = not has_checksum or stored.get(_CHECKSUM) == _checksum(stored)
     except UserError:
         raise
-    except Exception as error:  # MindSpore raises whatever its parser met
-        if trouble := _machine_trouble(error, path):
+    except Exception as error:  # MindSpore's parser raises any kind of exception
+        if trouble := _system_error(error, path):
             raise UserError(f"{path}: cannot read this checkpoint: {trouble}") from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DamagedCheckpoint(f"{path}: not a readable checkpoint, damaged or cut short? ({reason})") from None
-    if not whole:
+        raise DamagedCheckpoint(f"{path}: not a readable checkpoint, damaged or truncated ({reason})") from None
+    if not intact:
         raise DamagedCheckpoint(f"{path}: damaged: its content does not match its SHA-256")
     return stored
 
 
-def _machine_trouble(error: BaseException | None, path: Path) -> str:
-    """Why a file could not be read although it may be whole; "" when the file is at fault.
+def _system_error(error: BaseException | None, path: Path) -> str:
+    """Returns the system error that prevented reading a file; "" if the file itself is damaged.
 
-    MindSpore wraps or swallows the system's errors, and its parser calls a lack of memory a damaged message. So what it
-    says is followed to its cause, and the file is read once more, with as much memory as it takes.
+    MindSpore wraps or hides system errors, and its parser reports a lack of memory as a damaged message. So the causes
+    of the exception are checked, and the file is read once more with the memory that it needs.
     """
     while error is not None:
         if isinstance(error, OSError):
@@ -121,7 +121,7 @@ def _machine_trouble(error: BaseException | None, path: Path) -> str:
         with path.open("rb") as file:
             while file.read(1 << 24):
                 pass
-            np.empty(4 * file.tell(), np.uint8)  # the file, its message, the arrays and MindSpore's tensors
+            np.empty(4 * file.tell(), np.uint8)  # the file, the parsed message, the arrays and MindSpore's tensors
     except OSError as trouble:
         return trouble.strerror or str(trouble)
     except MemoryError:
@@ -130,10 +130,10 @@ def _machine_trouble(error: BaseException | None, path: Path) -> str:
 
 
 def load_weights(network: nn.Cell, path: Path, config: Config) -> str:
-    """Load all weights of `network` from a checkpoint of ours; a line about what may differ from its training, or "".
+    """Loads all weights of `network` from a checkpoint. Returns a note on changed settings, or "".
 
     Raises:
-        UserError: as `read_checkpoint`, and when a tensor is missing or has another shape, or the checkpoint was
+        UserError: see `read_checkpoint`; also if a tensor is missing or has another shape, or the checkpoint was
             trained with another configuration of the network, its input or its classes.
     """
     stored = read_checkpoint(path)
@@ -146,26 +146,26 @@ def load_weights(network: nn.Cell, path: Path, config: Config) -> str:
 
 
 def load_backbone(backbone: nn.Cell, path: Path) -> None:
-    """Load a backbone's ImageNet weights under mindcv's names; its classification head is left unused.
+    """Loads a backbone's ImageNet weights with mindcv's names; the classification head is ignored.
 
     Raises:
-        UserError: as `read_checkpoint`, and when a tensor of the backbone is missing or has another shape.
+        UserError: see `read_checkpoint`; also if a tensor of the backbone is missing or has another shape.
     """
     if path.suffix != ".ckpt":
-        raise UserError(f"model.pretrained {path}: make a .ckpt of it with scripts/convert_weights.py --backbone")
+        raise UserError(f"model.pretrained {path}: convert it to .ckpt with scripts/convert_weights.py --backbone")
     parameters = {name.removeprefix("backbone."): value for name, value in backbone.parameters_dict().items()}
     assign(parameters, read_checkpoint(path), f"model.pretrained {path}: does not fit this backbone")
 
 
-def load_for_classes(network: nn.Cell, path: Path, config: Config) -> str:
-    """Load a whole network's weights to go on with other classes; say what was loaded and what starts fresh.
+def load_for_fine_tuning(network: nn.Cell, path: Path, config: Config) -> str:
+    """Loads the weights of a whole network for fine-tuning. Returns a line on what was loaded.
 
-    The two classifiers keep the weights they have when their shapes differ, or the names of the classes in a
-    checkpoint that knows them. All else must be there.
+    The two classifiers keep their initial weights if the shapes differ, or if the checkpoint has other class names. All
+    other tensors must be in the checkpoint.
 
     Raises:
-        UserError: as `read_checkpoint`, and when another tensor is missing or has another shape, or the checkpoint is
-            of a network of another configuration.
+        UserError: see `read_checkpoint`; also if another tensor is missing or has another shape, or the checkpoint was
+            trained with another configuration of the network.
     """
     stored = read_checkpoint(path)
     classes, trained_on = config.data.classes, str(stored.get(_CLASSES, "")).split("\n")
@@ -173,39 +173,40 @@ def load_for_classes(network: nn.Cell, path: Path, config: Config) -> str:
     parameters = network.parameters_dict()
     heads = {name: value for name, value in parameters.items() if ".classifier." in name}
     same = all(name in stored and stored[name].shape == value.shape for name, value in heads.items())
-    fresh = [] if same and trained_on in (classes, [""]) else list(heads)
-    kept = {name: value for name, value in parameters.items() if name not in fresh}
-    assign(kept, stored, f"model.checkpoint {path}: does not fit this network", problems)
-    if not fresh:
-        return f"{path}: all {len(parameters)} tensors loaded, the classifiers with them"
-    before = len(trained_on) if trained_on != [""] else stored[fresh[0]].shape[0] if fresh[0] in stored else "other"
+    initial = [] if same and trained_on in (classes, [""]) else list(heads)
+    loaded = {name: value for name, value in parameters.items() if name not in initial}
+    assign(loaded, stored, f"model.checkpoint {path}: does not fit this network", problems)
+    if not initial:
+        return f"{path}: all {len(parameters)} tensors loaded, including the classifiers"
+    unnamed = stored[initial[0]].shape[0] if initial[0] in stored else "other"
+    before = len(trained_on) if trained_on != [""] else unnamed
     return (
-        f"{path}: {len(parameters) - len(fresh)} tensors loaded; fresh for {len(classes)} classes instead of {before}: "
-        + ", ".join(fresh)
+        f"{path}: {len(loaded)} tensors loaded; randomly initialized for {len(classes)} classes instead of {before}: "
+        + ", ".join(initial)
     )
 
 
 def assign(
     parameters: dict[str, Parameter],
     stored: dict[str, Parameter | str],
-    complaint: str,
+    message: str,
     problems: Sequence[str] = (),
 ) -> None:
-    """Set all parameters, or none: raises UserError with `complaint`, `problems` and what does not fit."""
+    """Sets all parameters, or raises UserError with `message`, `problems` and the unmatched parameters."""
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
-    if problems := [*problems, *misfits(shapes, stored)]:
-        raise UserError(complaint, problems)
+    if problems := [*problems, *mismatches(shapes, stored)]:
+        raise UserError(message, problems)
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(stored[name].asnumpy(), parameter.dtype))
 
 
-def misfits(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, Any]) -> list[str]:
-    """A line for each of the `wanted` tensors, {name: shape}, that is not in `stored` or has another shape there.
+def mismatches(expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, Any]) -> list[str]:
+    """Returns one line for each `expected` tensor, {name: shape}, that `stored` does not have or has in another shape.
 
-    20 at most, and then how many more.
+    At most 20 lines, and one with the number of further ones.
     """
     problems = []
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         if name not in stored:
             problems.append(f"{name}: missing in the file, shape {tuple(shape)} in the network")
         elif tuple(stored[name].shape) != tuple(shape):

@@ -1,4 +1,4 @@
-"""The published networks' tensor names, in this program's terms: one table of rules for each source."""
+"""Maps the tensor names of published networks to those of this program, with one table of rules per source."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ocrnet.errors import UserError
-from ocrnet.weights.ckpt import misfits
+from ocrnet.weights.ckpt import mismatches
 
 Rules = tuple[tuple[str, str], ...]
-"""(pattern at the start of the source's name, what stands there in ours). The first that fits counts."""
+"""(pattern at the start of the source's name, replacement). The first matching rule is used."""
 
 _BACKBONE: Rules = (
-    # stem, layers and stages are called the same everywhere; HRNet-OCR and ImageNet files have no prefix
+    # stem, layers and stages have the same names in all sources; HRNet-OCR and ImageNet files have no prefix
     (r"(?:backbone\.|backbone_net\.)?(?=(?:conv|bn|layer|transition|stage)\d\.|stem\.)", "backbone."),
 )
 
 RULES: dict[str, Rules] = {
-    # mmsegmentation: a ConvModule is (conv, bn), as here
+    # mmsegmentation: a ConvModule has conv and bn, as here
     "mmseg": (
         *_BACKBONE,
         (r"decode_head\.0\.convs\.0\.", "aux_head.conv."),
@@ -39,7 +39,7 @@ RULES: dict[str, Rules] = {
         (r"object_context_block\.bottleneck\.", "ocr_head.attention.join."),
         (r"decoder\.1\.", "ocr_head.classifier."),
     ),
-    # HRNet-OCR: a pair of layers is four entries in a row (.0 convolution, .1.0 BatchNorm, .2, .3.0)
+    # HRNet-OCR: two layers are four entries of a sequence (.0 convolution, .1.0 BatchNorm, .2, .3.0)
     "hrnet-ocr": (
         *_BACKBONE,
         (r"aux_head\.(?=[01]\.)", "aux_head.conv."),
@@ -61,7 +61,7 @@ RULES: dict[str, Rules] = {
         (r"ocr_distri_head\.conv_bn_dropout\.1\.0\.", "ocr_head.attention.join.1."),
         (r"cls_head\.", "ocr_head.classifier."),
     ),
-    # mindspore-lab: a ConvModule is one sequence called conv
+    # mindspore-lab: a ConvModule is a sequence named conv
     "mindspore-lab": (
         *_BACKBONE,
         (r"fcn_head\.convs\.0\.conv\.", "aux_head.conv."),
@@ -78,13 +78,13 @@ RULES: dict[str, Rules] = {
     "mindcv": _BACKBONE,
 }
 
-_WRAPPING = re.compile(r"^(?:(?:module|model|student|_?network|_?net)\.)+")  # DataParallel, distillation, train cells
-_SEQUENCE = re.compile(r"^((?:aux|ocr)_head\..*)\.([01])(?=\.[a-z_]+$)")  # .0, .1 of a head's sequence
+_PREFIXES = re.compile(r"^(?:(?:module|model|student|_?network|_?net)\.)+")  # DataParallel, distillation, train cells
+_SEQUENCE = re.compile(r"^((?:aux|ocr)_head\..*)\.([01])(?=\.[a-z_]+$)")  # .0 or .1 in a sequence of a head
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 _UNUSED: Rules = (
-    # (pattern of a name without a place here, why)
-    (r"(?:.*\.)?num_batches_tracked$", "PyTorch's counter of batches; a fixed momentum needs none"),
+    # (pattern of a name that is not needed, reason)
+    (r"(?:.*\.)?num_batches_tracked$", "PyTorch's batch counter, not needed with a fixed momentum"),
     (r"(?:moments|accum|stat|momentum)\.", "state of the optimizer"),
     (
         r"(?:learning_rate|momentum|global_step|epoch_num|step_num|scale_sense|current_iterator_step"
@@ -97,53 +97,53 @@ _UNUSED: Rules = (
     ),
     (r"(?:loss|criterion)\.", "part of the loss"),
     (r"(?:teacher|ema)\.", "a second network"),
-    (r"data_preprocessor\.", "mean and deviation; the config has them"),
+    (r"data_preprocessor\.", "mean and standard deviation, which are in the config"),
 )
 
 
 @dataclass
 class Conversion:
-    """What became of a source's tensors."""
+    """The result of a conversion."""
 
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     """{our tensor name: values}"""
     used: dict[str, str] = field(default_factory=dict)
     """{name in the source: our name}"""
     unused: dict[str, str] = field(default_factory=dict)
-    """{name in the source: why not}"""
+    """{name in the source: reason}"""
     problems: list[str] = field(default_factory=list)
-    """What `misfits` says: tensors of the network that stay empty or have another shape."""
+    """Result of `mismatches`: tensors of the network that are missing or have another shape."""
 
 
-def convert(source: str, tensors: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]]) -> Conversion:
-    """Give a source's tensors our names.
+def convert(source: str, tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> Conversion:
+    """Renames the tensors of a source to our names.
 
     Args:
         source: a key of RULES.
         tensors: {name in the source: values}.
-        wanted: {our name: shape} of every tensor of the network; of a backbone alone, its names with `backbone.`.
+        expected: {our name: shape} of all tensors of the network, or of its backbone (names starting with `backbone.`).
     """
     if source not in RULES:
-        raise UserError(f"source {source}: known are {', '.join(RULES)}")
-    names = {_WRAPPING.sub("", name): name for name in tensors}
+        raise UserError(f"unknown source {source}; supported: {', '.join(RULES)}")
+    names = {_PREFIXES.sub("", name): name for name in tensors}
     norms = {name.removesuffix(".running_var") for name in names if name.endswith(".running_var")}
     result = Conversion()
     for bare, name in names.items():
         ours = _our_name(RULES[source], bare, norms)
-        reason = next((why for pattern, why in _UNUSED if re.match(pattern, bare)), None)
+        reason = next((reason for pattern, reason in _UNUSED if re.match(pattern, bare)), None)
         if reason or ours is None:
             result.unused[name] = reason or f"not in {source}'s OCRNet"
-        elif ours not in wanted:
-            result.unused[name] = f"would be {ours}, which this network does not have"
+        elif ours not in expected:
+            result.unused[name] = f"corresponds to {ours}, which this network does not have"
         else:
             result.used[name] = ours
             result.weights[ours] = tensors[name]
-    result.problems = misfits(wanted, result.weights)
+    result.problems = mismatches(expected, result.weights)
     return result
 
 
 def _our_name(rules: Rules, name: str, norms: set[str]) -> str | None:
-    """Our name of a tensor; `norms` are the modules that are BatchNorms in a PyTorch file."""
+    """Returns our name of a tensor; `norms` are the names of the BatchNorm modules in a PyTorch file."""
     module, _, tensor = name.rpartition(".")
     if module in norms and tensor in _NORM:
         name = f"{module}.{_NORM[tensor]}"

@@ -1,13 +1,13 @@
 const page = document.documentElement;
 
-function speak(language) {
+function setLanguage(language) {
   page.dataset.lang = language;
   page.lang = language;
 }
-speak(navigator.language.startsWith("zh") ? "zh" : "en");
-document.getElementById("language").onclick = () => speak(page.dataset.lang === "en" ? "zh" : "en");
+setLanguage(navigator.language.startsWith("zh") ? "zh" : "en");
+document.getElementById("language").onclick = () => setLanguage(page.dataset.lang === "en" ? "zh" : "en");
 
-// The table: numbers start with the largest, names with the first.
+// The table: numbers sort in descending order first, names in ascending order.
 const headings = [...document.querySelectorAll("#scores th")];
 headings.forEach((heading, column) => heading.querySelector("button").onclick = () => {
   const first = column === 0 ? "ascending" : "descending";
@@ -21,7 +21,7 @@ headings.forEach((heading, column) => heading.querySelector("button").onclick = 
   body.append(...[...body.rows].sort((a, b) => order === "ascending" ? compare(a, b) : compare(b, a)));
 });
 
-// The matrix: rows are shares of the true class.
+// The confusion matrix, normalised by row.
 const canvas = document.getElementById("matrix");
 const sums = counts.map(row => row.reduce((sum, count) => sum + count, 0));
 let cell = 0, margin = 0, chosen = null;
@@ -33,7 +33,7 @@ function draw() {
   const font = Math.max(9, Math.min(13, width / 60));
   pen.font = `${font}px sans-serif`;
   const longest = Math.max(...classes.map(name => pen.measureText(name).width));
-  const names = (Math.min(width, 900) - longest) / classes.length >= font;  // else there is no room for them
+  const names = (Math.min(width, 900) - longest) / classes.length >= font;  // otherwise hide the names
   margin = names ? longest + 12 : 0;
   cell = Math.min(44, (width - margin - 2) / classes.length);
   const end = margin + cell * classes.length, side = end + 2, sharp = window.devicePixelRatio || 1;
@@ -44,7 +44,7 @@ function draw() {
   const text = style.getPropertyValue("--text"), line = style.getPropertyValue("--line"), heat = style.getPropertyValue("--heat");
   counts.forEach((row, y) => row.forEach((count, x) => {
     const share = sums[y] ? count / sums[y] : 0;
-    pen.fillStyle = `rgba(${heat}, ${Math.sqrt(share)})`;  // the root shows small confusions too
+    pen.fillStyle = `rgba(${heat}, ${Math.sqrt(share)})`;  // the square root makes small values visible
     pen.fillRect(margin + x * cell, margin + y * cell, cell, cell);
     if (cell >= 26 && share >= 0.005) {
       pen.fillStyle = share > 0.4 ? "#fff" : text;
@@ -84,8 +84,8 @@ function point(event) {
   const share = sums[y] ? (100 * counts[y][x] / sums[y]).toFixed(2) : "0.00";
   const number = counts[y][x].toLocaleString("en");
   document.querySelector("#cell").replaceChildren(...[
-    ["en", `${classes[y]}, taken for ${classes[x]}: ${number} pixels, ${share} % of ${classes[y]}`],
-    ["zh", `${classes[y]} 被判为 ${classes[x]}:${number} 像素,占 ${classes[y]} 的 ${share} %`],
+    ["en", `${classes[y]}, predicted as ${classes[x]}: ${number} pixels, ${share} % of ${classes[y]}`],
+    ["zh", `${classes[y]} 被预测为 ${classes[x]}:${number} 像素,占 ${classes[y]} 的 ${share} %`],
   ].map(([lang, text]) => Object.assign(document.createElement("span"), { lang, textContent: text })));
   draw();
 }
@@ -94,7 +94,7 @@ window.addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();
 
-// The gallery: one choice of layers for all images, one slider for each.
+// The gallery: the layers are chosen for all images, each image has its own slider.
 const sides = { left: "image", right: "prediction" };
 
 function showLayers() {
