@@ -41,10 +41,13 @@ class PhotometricConfig(Section):
     """Photometric distortion of 8-bit RGB images; each change is applied with `probability`."""
 
     probability: Fraction = 0.5
+    """Probability of each change, independent of the others."""
     brightness: NonNegativeFloat = 32
     """Maximum shift, in grey levels."""
     contrast: Range = (0.5, 1.5)
+    """Range of the factor."""
     saturation: Range = (0.5, 1.5)
+    """Range of the factor."""
     hue: Annotated[Int, Field(ge=0, le=90)] = 18
     """Maximum shift, in OpenCV's units of 2 degrees."""
 
@@ -84,6 +87,7 @@ class DataConfig(Section):
     mean: tuple[Float, Float, Float] = (123.675, 116.28, 103.53)
     """RGB mean, in grey levels."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+    """RGB standard deviation, in grey levels."""
     base_size: tuple[PositiveInt, PositiveInt] | None = None
     """(height, width) that a training image is resized to fit into before the random ratio; null: the image's size."""
     keep_ratio: bool = True
@@ -164,6 +168,7 @@ Backbone = Literal[
 
 class ModelConfig(Section):
     backbone: Backbone = "hrnet_w18_small"
+    """Backbone network."""
     pretrained: Path | None = None
     """Backbone checkpoint: from mindcv, or from scripts/convert_weights.py --backbone. The heads are initialized
     randomly."""
@@ -216,6 +221,7 @@ class OHEMConfig(Section):
 
 class LossConfig(Section):
     auxiliary_weight: NonNegativeFloat = 0.4
+    """Weight of the auxiliary head's loss."""
     class_weights: list[NonNegativeFloat] = []
     """One weight per class; empty: all 1."""
     average: Literal["valid", "all"] = "valid"
@@ -230,7 +236,9 @@ class LossConfig(Section):
 
 class OptimizerConfig(Section):
     momentum: Fraction = 0.9
+    """Momentum of SGD."""
     weight_decay: NonNegativeFloat = 5e-4
+    """L2 weight decay."""
     decay_norm_and_bias: bool = True
     """Whether weight decay applies to BatchNorm and bias too (it does in the published configs)."""
     head_lr_factor: PositiveFloat = 1.0
@@ -241,6 +249,7 @@ class OptimizerConfig(Section):
 
 class ScheduleConfig(Section):
     kind: Literal["poly", "linear", "constant"] = "poly"
+    """Learning rate after the warm-up: polynomial or linear decay, or constant."""
     lr: PositiveFloat = 0.01
     """Learning rate after the warm-up (--lr)."""
     min_lr: NonNegativeFloat = 1e-4
@@ -248,6 +257,7 @@ class ScheduleConfig(Section):
     power: PositiveFloat = 0.9
     """Exponent of the poly schedule."""
     warmup_steps: NonNegativeInt = 0
+    """Steps in which the learning rate rises from `warmup_lr` to `lr`; 0: no warm-up."""
     warmup_lr: NonNegativeFloat = 1e-6
     """Learning rate of the first step, if there is a warm-up."""
 
@@ -260,6 +270,7 @@ class LossScaleConfig(Section):
     factor: Annotated[Int, Field(gt=1)] = 2
     """The dynamic scale is divided by it after an overflow, and multiplied by it after `window` steps without one."""
     window: PositiveInt = 2000
+    """Dynamic: consecutive steps without overflow before the scale grows."""
 
 
 class TrainConfig(Section):
@@ -314,6 +325,7 @@ class EvalConfig(Section):
     run_eval: bool = True
     """Evaluate during training, every `interval` steps and at the end."""
     interval: PositiveInt = 4000
+    """Steps between evaluations during training."""
     batch_size: PositiveInt = 1
     """Images of the same size per batch."""
     multi_scale: bool = False
@@ -362,6 +374,7 @@ class Config(Section):
     ms_mode: MindSporeMode = 0
     """0: graph mode, 1: PyNative mode."""
     seed: NonNegativeInt = 1234
+    """Seed of the weights, the order of the images and the augmentation."""
     save_dir: Path = Path("runs")
     """Folder for everything that a run writes; default: runs/NAME_OF_CONFIG."""
     data: DataConfig = Field(default_factory=DataConfig)
