@@ -68,12 +68,17 @@ def entries(section: type[Section] = Config, path: str = "") -> list[Entry]:
     found = []
     for name, field in section.model_fields.items():
         key = f"{path}{name}"
-        inner = Config.subsection(tuple(key.split(".")))
+        inner = _section_in(field.annotation)
         if inner is None or NoneType in get_args(field.annotation):
             found.append(Entry(key, field))
         if inner is not None:
             found += entries(inner, f"{key}.")
     return found
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    options = get_args(annotation) or (annotation,)
+    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def sentence(entry: Entry, language: str) -> str:

@@ -13,6 +13,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -129,17 +130,26 @@ def prepare(folder: Path) -> Path:
 
 def run(block: Block, clone: Path) -> str:
     """Run a block in a copy of the clone; what went wrong, or ""."""
-    command = ["bash", "-euo", "pipefail", "-c", block.text]
+    command, place = ["bash", "-euo", "pipefail", "-c", block.text], f"{block.page}:{block.line}"
+    process = subprocess.Popen(
+        command,
+        cwd=clone,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that all that the block has started can be ended
+    )
     try:
-        done = subprocess.run(
-            command, cwd=clone, env=environment(), capture_output=True, text=True, timeout=TIME_LIMITS[block.kind]
-        )
-    except subprocess.TimeoutExpired:
-        return f"{block.page}:{block.line}: still running after {TIME_LIMITS[block.kind]} s\n{block.text}"
-    if not done.returncode:
-        return ""
-    output = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return f"{block.page}:{block.line}: exit status {done.returncode}\n{block.text}\n{output}"
+        output, _ = process.communicate(timeout=TIME_LIMITS[block.kind])
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"{place}: still running after {TIME_LIMITS[block.kind]} s\n{block.text}"
+        raise
+    return f"{place}: exit status {process.returncode}\n{block.text}\n{output[-6000:]}" if process.returncode else ""
 
 
 def run_page(page: Path, prepared: Path, kinds: tuple[str, ...], quiet: bool = True) -> list[str]:

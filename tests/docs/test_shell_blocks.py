@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from shell_blocks import ROOT, Unmarked, blocks_of, pages, prepare, run_page, to_run
+import shell_blocks
+from shell_blocks import ROOT, Block, Unmarked, blocks_of, pages, prepare, run, run_page, to_run
 
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
 
@@ -48,3 +49,12 @@ def test_a_translation_with_the_same_commands_is_run_once(tmp_path):
     assert to_run(translation, ("seconds",), tmp_path) == []
     translation.write_text(block.replace("true", "false") + block)
     assert [block.text for block in to_run(translation, ("seconds",), tmp_path)] == ["false", "true"]
+
+
+def test_what_goes_wrong_is_said_with_page_and_output(tmp_path, monkeypatch):
+    assert run(Block("page.md", 7, "python -c 'import pytest'", "seconds", ""), tmp_path) == ""
+    problem = run(Block("page.md", 7, "echo before\nfalse | true\necho after", "seconds", ""), tmp_path)
+    assert problem.startswith("page.md:7: exit status 1\n") and problem.endswith("\nbefore\n")
+    monkeypatch.setitem(shell_blocks.TIME_LIMITS, "seconds", 0.5)
+    problem = run(Block("page.md", 7, "sleep 60 & sleep 60", "seconds", ""), tmp_path)
+    assert problem.startswith("page.md:7: still running after 0.5 s")

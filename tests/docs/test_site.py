@@ -106,3 +106,19 @@ def test_a_link_to_a_missing_page_stops_the_build(tmp_path):
         text=True,
     )
     assert done.returncode != 0 and "gone.md" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["design.md", "design.zh.md"])
+def test_the_design_pages_name_what_there_is(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    package = ROOT / "src" / "ocrnet"
+    english = [(match[1], match[2]) for match in re.finditer(r"`([\w.]+)` in\s+`([\w/]+\.py)`", text)]
+    chinese = [(match[2], match[1]) for match in re.finditer(r"`([\w/]+\.py)` 的 `([\w.]+)`", text)]
+    assert len(english + chinese) >= 14
+    for thing, file in english + chinese:
+        source = (package / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(class|def) {thing.split('.')[0]}\b", source, re.MULTILINE), (thing, file)
+    for file in re.findall(r"`([\w/]+/[\w]+\.py)`", text):
+        assert (package / file).is_file() or (ROOT / file).is_file(), file
+    folders = {folder.name for folder in package.iterdir() if (folder / "__init__.py").is_file()}
+    assert set(re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)) == folders
