@@ -10,5 +10,5 @@ if [ ! -x "$VENV/bin/python" ]; then
     python3 -m venv "$VENV"
 fi
 source "$VENV/bin/activate"
-echo "installing $1 (MindSpore is about 350 MB)"
+echo "installing $1 (the MindSpore wheel is about 800 MB)"
 python -m pip install --quiet --disable-pip-version-check -r "$1"

@@ -27,7 +27,7 @@ def _import_module(name: str):
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"{name} is not installed: pip install 'ocrnet-mindspore[{_EXTRAS[name]}]'") from None
+        raise UserError(f"{name} is not installed: in the clone, pip install '.[{_EXTRAS[name]}]'") from None
 
 
 class Engine:

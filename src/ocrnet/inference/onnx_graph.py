@@ -31,7 +31,7 @@ def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None]
     try:
         from onnx import TensorProto, checker, helper
     except ImportError:
-        raise UserError("ONNX needs a package that is not installed: pip install 'ocrnet-mindspore[onnx]'") from None
+        raise UserError("ONNX needs a package that is not installed: in the clone, pip install '.[onnx]'") from None
     graph = _Graph(helper, halves_evenly=not any(side is None or side % 32 for side in shape[1:]))
     logits = graph.resize(graph.network(network, "images"), "images", network.align_corners)
     if argmax:
