@@ -42,10 +42,10 @@ def test_layout_and_names(demo: Path) -> None:
             assert match and match[1] == image.parent.name == label.parent.name
             stem = label.name.removesuffix("labelIds.png")
             for kind, mode in (("labelIds", "L"), ("color", "RGBA")):
-                with Image.open(label.with_name(f"{stem}{kind}.png")) as image:
-                    assert (image.size, image.mode) == ((256, 128), mode)
-            with Image.open(image) as image:
-                assert (image.size, image.mode) == ((256, 128), "RGB")
+                with Image.open(label.with_name(f"{stem}{kind}.png")) as file:
+                    assert (file.size, file.mode) == ((256, 128), mode)
+            with Image.open(image) as file:
+                assert (file.size, file.mode) == ((256, 128), "RGB")
 
 
 def test_every_class_occurs_in_both_splits(demo: Path) -> None:
