@@ -177,7 +177,15 @@ class Resolved(NamedTuple):
 
 
 def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
-    """Returns the configuration of a config file; see `resolve`."""
+    """Loads a config file.
+
+    Args:
+        path: YAML file, or the name of a shipped one such as config/ocrnet/ocrnet_demo.yml.
+        overrides: {dotted key: (value, source named in error messages)}, applied after the file.
+
+    Raises:
+        UserError: the file cannot be read, or a key or value in it is wrong.
+    """
     return resolve(path, overrides).config
 
 
