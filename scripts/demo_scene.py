@@ -297,14 +297,14 @@ def person(scene: Scene, x: float, z: float) -> None:
 
 def two_wheeler(scene: Scene, x: float, z: float, label: str, ridden: bool) -> None:
     """Draws a bicycle (thin frame, spoked wheels) or a motorcycle (solid body, wide tyres) from the side."""
-    way = scene.pick(-1, 1)
+    direction = scene.pick(-1, 1)
     paintwork = scene.hue((200, 36, 36), (30, 110, 190), (30, 150, 90), (236, 180, 30), (220, 220, 224))
 
-    def turned(points: list) -> list:
-        return [(way * u, h) for u, h in points]
+    def oriented(points: list) -> list:
+        return [(direction * u, h) for u, h in points]
 
     def line(points: list, width: float, colour) -> Part:
-        return Part(flat(x, z, turned(points)), colour, width)
+        return Part(flat(x, z, oriented(points)), colour, width)
 
     if label == "bicycle":
         # each twice, half a turn apart: a line through 19 corners leaves a gap between the last and the first
@@ -319,14 +319,14 @@ def two_wheeler(scene: Scene, x: float, z: float, label: str, ridden: bool) -> N
         parts = [Part(disc(x + u, 0.34, z, r), c) for u in (-0.73, 0.73) for r, c in ((0.36, BLACK), (0.2, (120,) * 3))]
         tank = [(-1.0, 0.85), (-0.95, 0.62), (0.2, 0.5), (0.62, 0.7), (0.66, 1.1), (0.4, 1.22), (0.1, 1.0), (-0.2, 0.8)]
         engine = [(-0.5, 0.25), (0.4, 0.25), (0.5, 0.6), (-0.6, 0.6)]
-        parts += [line([(0.74, 0.34), (0.42, 1.0)], 0.1, (170,) * 3), Part(flat(x, z, turned(engine)), (64, 64, 68))]
-        parts += [Part(flat(x, z, turned(tank)), paintwork), line([(-0.75, 0.88), (-0.1, 0.86)], 0.14, BLACK)]
+        parts += [line([(0.74, 0.34), (0.42, 1.0)], 0.1, (170,) * 3), Part(flat(x, z, oriented(engine)), (64, 64, 68))]
+        parts += [Part(flat(x, z, oriented(tank)), paintwork), line([(-0.75, 0.88), (-0.1, 0.86)], 0.14, BLACK)]
         hip, neck, hand = (-0.28, 0.98), (-0.02, 1.5), (0.4, 1.22)
     scene.paint(label, parts, z)
     if ridden:
-        feet = [turned([(0.2, 0.82), (-0.05, 0.33)]), turned([(0.26, 0.92), (0.1, 0.45)])]
-        (hip, neck), helmet = turned([hip, neck]), scene.hue((230, 230, 230), (220, 50, 40), (240, 200, 30))
-        scene.paint("rider", body(scene, x, z, hip, neck, feet, [turned([(0.2, 1.2), hand])], helmet), z)
+        feet = [oriented([(0.2, 0.82), (-0.05, 0.33)]), oriented([(0.26, 0.92), (0.1, 0.45)])]
+        (hip, neck), helmet = oriented([hip, neck]), scene.hue((230, 230, 230), (220, 50, 40), (240, 200, 30))
+        scene.paint("rider", body(scene, x, z, hip, neck, feet, [oriented([(0.2, 1.2), hand])], helmet), z)
 
 
 VEHICLES = {

@@ -178,7 +178,7 @@ def test_two_images_with_the_same_name_do_not_share_a_mask(tmp_path, run_script)
     flags = ["--input", tmp_path / "via.json", "--output", tmp_path / "masks", "--classes", tmp_path / "classes"]
     done = run_script("scripts/polygons_to_masks.py", *flags)
     assert done.returncode == 2 and "2 label images in" in done.stdout
-    assert "a.png was written for" in done.stderr and "give one of the images another name" in done.stderr
+    assert "a.png was already written for" in done.stderr and "rename one of the images" in done.stderr
     assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["a.png", "b.png"]
 
 
