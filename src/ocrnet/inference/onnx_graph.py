@@ -73,7 +73,7 @@ class _Graph:
         return self.weights[-1].name
 
     def network(self, network: OCRNet, images: str) -> str:
-        """The main logits, at the network's own resolution."""
+        """Returns the main logits at the network's output resolution."""
         maps = self.cell(network.backbone, images)
         if not network.concat_maps:
             return self.ocr_head(network.ocr_head, maps[3], self.fcn_head(network.aux_head, maps[2]))

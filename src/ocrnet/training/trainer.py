@@ -126,7 +126,7 @@ class Trainer:
         self.reporter.advance()
 
     def _set_learning_rate(self) -> float:
-        # the schedule counts steps of the batch size at the start of the run
+        # the schedule counts steps with the samples per step of the start of the run
         done, total = (samples / self.progress.step_samples for samples in (self.progress.samples, self.samples.last))
         lr = optimizer.learning_rate(self.config.schedule, done, total)
         optimizer.set_learning_rate(self.train_step.optimizer, lr)
