@@ -61,6 +61,7 @@ def test_the_report_is_self_contained(report):
     assert "ro&lt;ad" in text and "ro<ad" not in text
     assert json.loads(re.search(r"const counts = (.*);", text)[1]) == matrix.counts.tolist()
     assert f"{100 * matrix.iou[2]:.2f}" in text and "absent" in text
+    assert "\ntrain:\n  batch_size: " in text  # the config as YAML
 
 
 def test_curves_match_the_log(report):

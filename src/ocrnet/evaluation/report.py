@@ -181,7 +181,7 @@ def write_report(
         matrix=matrix.counts.tolist(),
         galleries=[("worst", gallery.worst), ("best", gallery.best)],
         curves={name: draw_curve(points) for name, points in read_curves(run / "train.log").items()},
-        config_file=config.to_yaml(),
+        config_yaml=config.to_yaml(),
     )
     errors.write_text(path, page.encode(errors="backslashreplace").decode())  # file names may not be valid UTF-8
     return path
