@@ -47,8 +47,8 @@ _WORDS = {  # Chinese for what types are called
     "text": "文本",
     "path": "路径",
     "or": "或",
-    "list of": "列表,元素为",
-    "mapping of": "映射:",
+    "list of": "列表，元素为",
+    "mapping of": "映射：",
     "to": "到",
     "one of": "可选值",
     "section": "一节配置",
@@ -68,17 +68,12 @@ def entries(section: type[Section] = Config, path: str = "") -> list[Entry]:
     found = []
     for name, field in section.model_fields.items():
         key = f"{path}{name}"
-        inner = _section_in(field.annotation)
+        inner = section.subsection((name,))
         if inner is None or NoneType in get_args(field.annotation):
             found.append(Entry(key, field))
         if inner is not None:
             found += entries(inner, f"{key}.")
     return found
-
-
-def _section_in(annotation: Any) -> type[Section] | None:
-    options = get_args(annotation) or (annotation,)
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def sentence(entry: Entry, language: str) -> str:

@@ -143,3 +143,13 @@ def test_invalid_flags_are_errors(flags, message):
     with pytest.raises(UserError) as error:
         parse(*flags)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("flag", ["--workers", "--num_workers"])
+def test_a_training_flag_that_a_program_uses_is_not_reported_under_any_of_its_names(flag, capsys):
+    parser = command_line.config_parser("test", uses=("workers",))
+    _, config = command_line.parse(parser, ["--config", CONFIG_FILE, flag, "3", "--seed", "3"])
+    assert config.data.workers == 3
+    assert [line for line in capsys.readouterr().err.splitlines() if "it is for training" in line] == [
+        "note: --seed: no effect: it is for training"
+    ]

@@ -286,19 +286,7 @@ def launch(request):
 
 
 def test_only_rank_0_of_two_writes_the_run(launch, demo, tmp_path):
-    flags = [
-        "--config",
-        CONFIG_FILE,
-        "--dataset_dir",
-        demo,
-        *TINY,
-        "--batch_size",
-        2,
-        "--ms_mode",
-        1,
-        "--total_step",
-        2,
-    ]
+    flags = ["--config", CONFIG_FILE, "--data_root", demo, *TINY, "--batch_size", 2, "--ms_mode", 1, "--total_step", 2]
     flags += ["--set", "train.sync_batch_norm=False", "--set", "checkpoint.interval=1"]
     ended = launch[1]("train.py", *flags, "--save_dir", tmp_path / "run")
     assert ended.returncode == 0, ended.stderr

@@ -229,19 +229,7 @@ def test_msrun_starts_the_same_training(demo, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    flags = [
-        "--config",
-        CONFIG_FILE,
-        "--dataset_dir",
-        demo,
-        *TINY,
-        "--batch_size",
-        2,
-        "--ms_mode",
-        1,
-        "--total_step",
-        2,
-    ]
+    flags = ["--config", CONFIG_FILE, "--data_root", demo, *TINY, "--batch_size", 2, "--ms_mode", 1, "--total_step", 2]
     command = ["msrun", "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"]
     command += [f"--log_dir={tmp_path / 'logs'}", "train.py", *flags, "--save_dir", tmp_path / "run"]
     ended = subprocess.run(

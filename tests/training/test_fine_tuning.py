@@ -137,16 +137,7 @@ def test_two_accumulated_batches_of_two_equal_one_batch_of_four(run_script, demo
 
 @pytest.mark.slow
 def test_out_of_memory_error_names_the_keys_to_lower(demo, tmp_path):
-    command = [
-        sys.executable,
-        ROOT / "train.py",
-        "--config",
-        CONFIG_FILE,
-        "--dataset_dir",
-        demo,
-        "--save_dir",
-        tmp_path,
-    ]
+    command = [sys.executable, ROOT / "train.py", "--config", CONFIG_FILE, "--data_root", demo, "--save_dir", tmp_path]
     command += ["--set", "data.crop_size=[2048,4096]", "--total_step", "1", "--run_eval", "False"]
 
     def limit() -> None:

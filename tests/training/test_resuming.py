@@ -101,16 +101,7 @@ def test_epochs_complete_after_a_batch_size_change_and_a_shorter_total_step_ends
 
 def test_a_second_run_in_the_same_folder_is_refused_and_a_killed_one_leaves_no_lock(train, demo, tmp_path):
     flags = [*TINY, "--batch_size", "4", "--total_step", "500", "--run_eval", "False"]
-    command = [
-        sys.executable,
-        ROOT / "train.py",
-        "--config",
-        CONFIG_FILE,
-        "--dataset_dir",
-        demo,
-        "--save_dir",
-        tmp_path,
-    ]
+    command = [sys.executable, ROOT / "train.py", "--config", CONFIG_FILE, "--data_root", demo, "--save_dir", tmp_path]
     null = subprocess.DEVNULL
     with subprocess.Popen(list(map(str, [*command, *flags])), cwd=ROOT, stdout=null, stderr=null) as process:
         while not (tmp_path / "train.log").exists() and process.poll() is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ocrnet.config import combinations
-from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, FLAGS, IGNORED_FLAGS, PROGRAM_FLAGS, Flag
+from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, FLAGS, IGNORED_FLAGS, PROGRAM_FLAGS
 from ocrnet.config.loading import Resolved, parse_value, resolve
 from ocrnet.config.schema import Config
 from ocrnet.config.types import choices
@@ -33,11 +33,11 @@ def parse_bool(text: str) -> bool:
 
 
 class _Override(argparse.Action):
-    """Action of a flag that sets a key: appends (key, the flag as written, its value) to `overrides`."""
+    """Action of a flag that sets a key: appends (its name in FLAGS, the flag as written, its value) to `overrides`."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, option: Any) -> None:
-        key = FLAGS[self.dest].key
-        namespace.overrides = [entry for entry in namespace.overrides if entry[1] != option] + [(key, option, text)]
+        earlier = [entry for entry in namespace.overrides if entry[1] != option]
+        namespace.overrides = [*earlier, (self.dest, option, text)]
 
 
 def config_parser(description: str, training: bool = False, uses: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -131,7 +131,8 @@ def parse(
 def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     """Returns {key: (value, the flag that sets it)}; --set KEY=VALUE overrides the flag of the same key."""
     overrides: dict[str, tuple[Any, str]] = {}
-    for key, option, text in args.overrides:
+    for name, option, text in args.overrides:
+        key = FLAGS[name].key
         if key in overrides:
             raise UserError(f"{overrides[key][1]} and {option} both set {key}. Keep one of them.")
         overrides[key] = _value(text, key, option)
@@ -141,11 +142,6 @@ def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
             raise UserError(f"--set {entry}: write it as key=value, e.g. --set data.flip=0")
         overrides[key] = _value(text, key, f"--set {key}")
     return overrides
-
-
-def _flag(option: str) -> Flag:
-    """Returns the flag with the name or alias `option`."""
-    return next(flag for name, flag in FLAGS.items() if option[2:] in (name, *flag.aliases))
 
 
 def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: bool) -> None:
@@ -160,9 +156,11 @@ def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: 
     ]
     lines += resolved.notices
     if not training:
-        used = args.uses
-        unused = [option for _, option, _ in args.overrides if _flag(option).training_only and option[2:] not in used]
-        lines += [f"{option}: no effect: it is for training" for option in unused]
+        lines += [
+            f"{option}: no effect: it is for training"
+            for name, option, _ in args.overrides
+            if FLAGS[name].training_only and name not in args.uses
+        ]
     lines += combinations.notes(config, given, training, from_scratch)
     if ranks().is_main and not is_scheduler():
         for line in lines:

@@ -84,8 +84,10 @@ class Trainer:
         self.saver = Saver(self.checkpoints, progress, log, self.on_saved)
         self.step_monitor = StepMonitor(progress, self.config.train.overflow_limit, self._describe)
         self.sample_monitor = SampleMonitor(self.samples, progress, self.step_samples)
-        evaluator = Evaluator(Predictor(self.network, self.config), self.validation, self.config)
-        self.validator = Validation(evaluator, self.config, progress, log) if self.validation else None
+        self.validator = None
+        if self.validation:
+            evaluator = Evaluator(Predictor(self.network, self.config), self.validation, self.config)
+            self.validator = Validation(evaluator, self.config, progress, log)
 
     def train(self) -> None:
         """Train to the last step. Evaluates and saves checkpoints in between.
