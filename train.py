@@ -55,7 +55,7 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
         print(load_for_fine_tuning(network, config.model.checkpoint, config))
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
-        convert_sync_batch_norm(network)
+        convert_sync_batch_norm(network, config.train.sync_batch_norm_operator)
     set_precision(network, config.train.amp)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     optimizer = make_optimizer(config.optimizer, loss_network)

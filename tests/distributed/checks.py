@@ -101,6 +101,19 @@ def overflow() -> None:
         assert step.loss_scale() == (8.0 if isinstance(scaler, amp.StaticLossScaler) else 4.0)
 
 
+def overflow_of_one_device() -> None:
+    """Only the last rank's device reports an overflow, as Ascend 910A does: no rank updates."""
+    net = Line()
+    step = TrainOneStep(net, nn.Momentum(net.trainable_params(), 1.0, 0.0), amp.StaticLossScaler(8.0)).set_train()
+    finite, original = Tensor(ranks.rank < ranks.size - 1), amp.all_finite
+    amp.all_finite = lambda gradients: finite
+    try:
+        _, _, updated = step(Tensor(np.ones((2, 3), np.float32)), Tensor(np.zeros(2, np.int32)))
+    finally:
+        amp.all_finite = original
+    assert not updated.asnumpy() and (net.layer.weight.asnumpy() == 1).all(), net.layer.weight.asnumpy()
+
+
 def collectives() -> None:
     """Integers beyond float32's range, objects of different size, the maximum, rank 0's weights."""
     rows = all_gather_object({"count": np.int64(2**40 + ranks.rank), "text": "x" * (10 * ranks.rank)})
@@ -141,10 +154,10 @@ if __name__ == "__main__":
     device.init("CPU", seed=0)
     for mode in (ms.PYNATIVE_MODE, ms.GRAPH_MODE):
         ms.set_context(mode=mode)
-        for check in (collectives, batch_norm, overflow):
+        for check in (collectives, batch_norm, overflow, overflow_of_one_device):
             check()
     ms.set_context(mode=ms.PYNATIVE_MODE)
     training()
-    print("7 checks passed")
+    print("9 checks passed")
     barrier()
     launcher.exit_process(0)

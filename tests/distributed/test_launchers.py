@@ -190,7 +190,8 @@ from ocrnet.distributed import cluster, launcher
 cluster._TIMEOUT = 20
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, {cores[int(os.environ["SLURM_LOCALID"])]})
-print(cluster.join_cluster(), os.environ["MS_SCHED_HOST"], os.environ["MS_SCHED_PORT"], os.environ["MS_NODE_ID"])
+cluster.join_cluster()
+print(os.environ["MS_ROLE"], os.environ["MS_SCHED_HOST"], os.environ["MS_SCHED_PORT"], os.environ["MS_NODE_ID"])
 print(sorted(os.sched_getaffinity(0)) == cores)
 sys.stdout.flush()
 sys.stdin.read()  # the others still need the scheduler's port
@@ -220,7 +221,7 @@ def test_simultaneous_slurm_jobs_have_separate_schedulers_and_use_the_cores_of_t
             process.kill()
             process.communicate()
     ports = {key: first[2] for key, (first, _) in lines.items()}
-    assert all(first[:2] == ["True", "127.0.0.1"] and second == ["True"] for first, second in lines.values())
+    assert all(first[:2] == ["MS_WORKER", "127.0.0.1"] and second == ["True"] for first, second in lines.values())
     assert [first[3] for first, _ in lines.values()] == ["1", "0", "1", "0"]
     assert ports["6", "0"] == ports["6", "1"] != ports["7", "0"] == ports["7", "1"]
 

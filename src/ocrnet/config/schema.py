@@ -289,6 +289,9 @@ class TrainConfig(Section):
     loss_scale: LossScaleConfig = LossScaleConfig()
     sync_batch_norm: bool = True
     """In distributed training, compute BatchNorm statistics over the batch of all devices."""
+    sync_batch_norm_operator: Literal["mindspore", "collectives"] = "mindspore"
+    """On Ascend, what computes them: MindSpore's operator, with four collectives per layer, or standard operators with
+    two collectives per layer. GPU and CPU always use the latter."""
     clip_grad: NonNegativeFloat = 0.0
     """Maximum global norm of the gradients; 0: no clipping."""
     overflow_limit: PositiveInt = 50

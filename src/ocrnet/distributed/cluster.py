@@ -1,7 +1,8 @@
-"""Support for mpirun and srun with MindSpore's dynamic cluster.
+"""Connects the ranks of all launchers with MindSpore's dynamic cluster, on every device.
 
-MindSpore supports msrun, and Open MPI's mpirun on Ascend and GPU only. Its dynamic cluster works everywhere. It needs a
-scheduler process and `MS_*` variables, which `join_cluster` derives from the launcher's variables.
+MindSpore's own support of mpirun needs Open MPI 4 and an accelerator, and it no longer starts a job from a rank table.
+Its dynamic cluster, which msrun uses too, works everywhere. It needs a scheduler process and `MS_*` variables, which
+`join_cluster` derives from the launcher's variables.
 """
 
 import hashlib
@@ -15,29 +16,55 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks, detect_launcher, job_id, peer_credentials, ranks
+from ocrnet.distributed import rank_table
+from ocrnet.distributed.launcher import (
+    HYDRA,
+    OPEN_MPI,
+    RANK_TABLE,
+    SLURM,
+    Ranks,
+    detect_launcher,
+    job_id,
+    peer_credentials,
+    ranks,
+    store_ranks,
+)
 from ocrnet.errors import UserError
 
 _TIMEOUT = 600  # seconds to wait for the ranks of this machine, as in msrun
 
 
-def join_cluster() -> bool:
-    """Under mpirun or srun: make this process a worker of MindSpore's dynamic cluster; rank 0 starts the scheduler.
+_TIME_LIMITS = {
+    # A rank that downloads, compiles, evaluates or saves is slow, not dead. The heartbeats between the processes and
+    # the launcher notice a dead one.
+    "MS_TOPO_TIMEOUT": "7200",  # until all processes are connected; default 1800, under msrun --cluster_time_out
+    "MS_CPU_COMM_OP_TIMEOUT": "86400",  # a collective on a CPU; default 30
+    "HCCL_CONNECT_TIMEOUT": "7200",  # the first collective on Ascend, the largest value; default 120
+    "HCCL_EXEC_TIMEOUT": "17340",  # a collective on Ascend, the largest value of a 910A; default 1836
+}
+"""Time limits in seconds; those set by the user are kept."""
 
-    On one machine the cluster uses loopback. On several machines the scheduler runs on the machine of mpirun (Open MPI)
-    or of the first task (srun), or at MS_SCHED_HOST and MS_SCHED_PORT.
 
-    Returns:
-        whether rank 0 has started the scheduler; False under msrun and in a cluster set up by the user.
+def join_cluster() -> None:
+    """Make this process a worker of MindSpore's dynamic cluster. Stores the ranks (`launcher.store_ranks`).
+
+    Rank 0 starts the scheduler. Does nothing for a single process, under msrun and in a cluster set up by the user.
+
+    On one machine the cluster uses loopback. On several machines the scheduler runs on the machine of mpirun (Open
+    MPI), of the first task (srun) or of rank 0 (rank table), or at MS_SCHED_HOST and MS_SCHED_PORT.
 
     Raises:
         UserError: rank 0 is not on the scheduler's machine, the scheduler's address is unknown, or the other ranks of
             this machine did not connect within 10 minutes.
     """
     env, me = os.environ, ranks()
-    env.setdefault("MS_CPU_COMM_OP_TIMEOUT", "86400")  # seconds; the default of 30 aborts a job with a slow rank
-    if me.size == 1 or "MS_ROLE" in env or detect_launcher() not in (OPEN_MPI, HYDRA, SLURM):
-        return False
+    for name, seconds in _TIME_LIMITS.items():
+        env.setdefault(name, seconds)
+    launcher = detect_launcher()
+    own_scheduler = me.size > 1 and "MS_ROLE" not in env and launcher in (OPEN_MPI, HYDRA, SLURM, RANK_TABLE)
+    store_ranks(own_scheduler)
+    if not own_scheduler:
+        return
     _undo_core_binding()
     one_machine = me.local_size == me.size
     if one_machine:
@@ -47,7 +74,7 @@ def join_cluster() -> bool:
     own = host if one_machine else _address_towards(host)
     if me.is_main and own != host:
         raise UserError(
-            f"rank 0 is at {own}, but the scheduler at {host}. {_MACHINES[detect_launcher()].format(address=own)}"
+            f"rank 0 is at {own}, but the scheduler at {host}. {_MACHINES[launcher].format(address=own)}"
         )
     cluster = {"MS_WORKER_NUM": str(me.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
     if me.is_main:
@@ -57,7 +84,7 @@ def join_cluster() -> bool:
         if one_machine:
             _send_port(port, me)
     env.update({**cluster, "MS_ROLE": "MS_WORKER", "MS_NODE_ID": str(me.rank), "MS_WORKER_IP": own})
-    return True
+    env.update({"RANK_ID": str(me.rank), "RANK_SIZE": str(me.size)})  # as msrun does
 
 
 def _undo_core_binding() -> None:
@@ -79,6 +106,7 @@ _MACHINES = {
     HYDRA: "Set rank 0's address and a free port of its machine: "
     "mpirun -genv MS_SCHED_HOST {address} -genv MS_SCHED_PORT 8118",
     SLURM: "Set the address of the first node: export MS_SCHED_HOST={address}",
+    RANK_TABLE: "Set the address of rank 0's machine: export MS_SCHED_HOST={address}",
 }
 """How to set the scheduler address for ranks on several machines."""
 
@@ -94,6 +122,10 @@ def _scheduler_address() -> tuple[str, int]:
     elif launcher == SLURM:
         job = job_id()
         host = host or _first_host(env["SLURM_STEP_NODELIST"])
+    elif launcher == RANK_TABLE:
+        table = rank_table.read()
+        job = str(table)
+        host = host or table.machine(0)[0]
     # simultaneous jobs have different names; 20000 .. 29999 is below Linux's ephemeral ports
     port = int(env["MS_SCHED_PORT"]) if "MS_SCHED_PORT" in env else job and 20000 + zlib.crc32(job.encode()) % 10000
     if host is None or port is None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, float32, nn, ops
 from mindspore.ops.auto_generate import SplitWithSize
 
 from ocrnet.distributed import launcher
@@ -94,3 +94,17 @@ class MeanOverRanks(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         return x if self.ranks == 1 else self.sum(x) / self.ranks
+
+
+class TrueOnAllRanks(nn.Cell):
+    """Whether a flag, a bool tensor (), is true on all ranks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranks = launcher.ranks().size
+        if self.ranks > 1:
+            self.sum = ops.AllReduce()
+
+    def construct(self, flag: Tensor) -> Tensor:
+        # a CPU sums float32 only
+        return flag if self.ranks == 1 else self.sum(flag.astype(float32).reshape((1,))).sum() == self.ranks

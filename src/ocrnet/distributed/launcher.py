@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
+from ocrnet.distributed import rank_table
 from ocrnet.errors import UserError
 
-OPEN_MPI, HYDRA, SLURM = "Open MPI's mpirun", "mpiexec.hydra", "srun"
-_MSRUN, _RANK_TABLE = "msrun", "rank table"
+OPEN_MPI, HYDRA, SLURM, RANK_TABLE = "Open MPI's mpirun", "mpiexec.hydra", "srun", "rank table"
+_MSRUN = "msrun"
 
 _SIZED = (
     ("RANK", "WORLD_SIZE"),  # torchrun, accelerate, DeepSpeed, Kubeflow's PyTorchJob
@@ -41,6 +42,8 @@ class Ranks:
     """Rank among the processes of this machine."""
     local_size: int = 1
     """Number of processes of this machine; 1 if the launcher does not provide it."""
+    device: int | None = None
+    """Id of this process's device in the rank table; None: the launcher does not provide it."""
 
     @property
     def is_main(self) -> bool:
@@ -49,16 +52,18 @@ class Ranks:
 
 
 SINGLE_PROCESS = Ranks()
-_stored_ranks: Ranks | None = None
+_stored: tuple[Ranks, str | None] | None = None  # ranks and launcher, before `cluster.py` changes the environment
 _own_scheduler = False
 
 
 def detect_launcher() -> str | None:
     """Returns the launcher that started this process as one of its ranks: the innermost, if they are nested."""
+    if _stored is not None:
+        return _stored[1]
     env = os.environ
-    if _stored_ranks is None and _RANK_VARIABLE in env:
+    if _RANK_VARIABLE in env:
         return None  # a child process of a rank: its environment is inherited
-    if _stored_ranks is None and "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
+    if "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
         return _MSRUN
     if "OMPI_COMM_WORLD_RANK" in env:
         return OPEN_MPI
@@ -68,7 +73,7 @@ def detect_launcher() -> str | None:
         return SLURM
     if "MS_ROLE" in env:
         return _MSRUN
-    return _RANK_TABLE if "RANK_TABLE_FILE" in env else None
+    return RANK_TABLE if rank_table.PATH_VARIABLE in env else None
 
 
 def _in_slurm_step() -> bool:
@@ -89,8 +94,8 @@ def _in_slurm_step() -> bool:
 
 def ranks() -> Ranks:
     """Returns the ranks from environment variables only, so it works before MindSpore is imported."""
-    if _stored_ranks is not None:
-        return _stored_ranks
+    if _stored is not None:
+        return _stored[0]
     env = os.environ
 
     def read(*names: str) -> Ranks:
@@ -107,10 +112,18 @@ def ranks() -> Ranks:
     if launcher == _MSRUN:
         size, rank, local_rank = (int(env.get(name, "0")) for name in ("MS_WORKER_NUM", "RANK_ID", "DEVICE_ID"))
         return Ranks(rank, size, local_rank, size if env.get("MS_SCHED_HOST") == "127.0.0.1" else 1)
-    if launcher == _RANK_TABLE:
-        local_rank = env.get("ASCEND_DEVICE_ID", env.get("DEVICE_ID", "0"))
-        return Ranks(int(env.get("RANK_ID", "0")), int(env.get("RANK_SIZE", "1")), int(local_rank))
+    if launcher == RANK_TABLE:
+        return _ranks_of_table(int(env.get("RANK_ID", "0")))
     return SINGLE_PROCESS
+
+
+def _ranks_of_table(rank: int) -> Ranks:
+    try:
+        table = rank_table.read()
+        devices = table.machine(rank)[1]
+    except (UserError, StopIteration):  # require_known_launcher reports it
+        return Ranks(rank, int(os.environ.get("RANK_SIZE", "1")))
+    return Ranks(rank, table.size, sorted(devices).index(rank), len(devices), devices[rank])
 
 
 def require_known_launcher() -> None:
@@ -122,7 +135,9 @@ def require_known_launcher() -> None:
     env, launcher = os.environ, detect_launcher()
     if _RANK_VARIABLE in env:
         return
-    if launcher in (_MSRUN, _RANK_TABLE) and ranks().size > 1 and "RANK_ID" not in env:
+    if launcher == RANK_TABLE:
+        _check_rank_table()
+    if launcher in (_MSRUN, RANK_TABLE) and ranks().size > 1 and "RANK_ID" not in env:
         raise UserError(
             f"one of {ranks().size} processes ({launcher}), but RANK_ID is not set: each process would be rank 0. "
             "With msrun on several machines set --node_rank on each."
@@ -131,6 +146,14 @@ def require_known_launcher() -> None:
         raise UserError(
             f"SLURM_STEP_NUM_TASKS={ranks().size}: srun --pty connects only one of its {ranks().size} tasks to the "
             "terminal, and this program would wait for the others. Open the shell with: srun --ntasks=1 --pty bash"
+        )
+    machines = env.get("MA_NUM_HOSTS", env.get("VC_WORKER_NUM", "1"))
+    if launcher is None and machines != "1":
+        raise UserError(
+            f"ModelArts runs this command once on each of {machines} machines, and each process would be rank 0. Start "
+            "the ranks of each machine with msrun: msrun --worker_num $((MA_NUM_HOSTS * MA_NUM_GPUS)) "
+            "--local_worker_num $MA_NUM_GPUS --master_addr ${VC_WORKER_HOSTS%%,*} --node_rank $VC_TASK_INDEX "
+            "--join True train.py ..."
         )
     found = []
     if launcher is None or "TORCHELASTIC_RUN_ID" in env:  # srun and mpirun may have started a torchrun on each machine
@@ -143,6 +166,15 @@ def require_known_launcher() -> None:
             "is not supported. Use mpirun (Open MPI, MPICH, Intel MPI), srun or msrun. To run this process alone: "
             f"env {' '.join(f'-u {name}' for name in found)} python ..."
         )
+
+
+def _check_rank_table() -> None:
+    table, env = rank_table.read(), os.environ
+    path = env[rank_table.PATH_VARIABLE]
+    if (size := env.get("RANK_SIZE", str(table.size))) != str(table.size):
+        raise UserError(f"RANK_SIZE={size}, but RANK_TABLE_FILE={path} has {table.size} ranks")
+    if (rank := env.get("RANK_ID", "0")) not in map(str, range(table.size)):
+        raise UserError(f"RANK_ID={rank}, but RANK_TABLE_FILE={path} has the ranks 0 to {table.size - 1}")
 
 
 def _has_terminal() -> bool:
@@ -166,7 +198,7 @@ def job_id() -> str:
         OPEN_MPI: ("PMIX_SERVER_TMPDIR", "PMIX_NAMESPACE"),
         SLURM: ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_STEP_ID"),
         _MSRUN: ("MS_SCHED_HOST", "MS_SCHED_PORT"),
-        _RANK_TABLE: ("RANK_TABLE_FILE",),
+        RANK_TABLE: (rank_table.PATH_VARIABLE,),
     }.get(launcher, ())
     return " ".join([launcher or "alone", *(env.get(name, "") for name in names)])
 
@@ -194,14 +226,14 @@ def is_scheduler() -> bool:
 
 
 def store_ranks(own_scheduler: bool) -> None:
-    """Store the ranks before the environment changes. Later child processes run as single processes.
+    """Store ranks and launcher before the environment changes. Later child processes run as single processes.
 
     Args:
-        own_scheduler: rank 0, not msrun, has started the scheduler.
+        own_scheduler: rank 0, not msrun, starts the scheduler.
     """
-    global _stored_ranks, _own_scheduler
-    _stored_ranks, _own_scheduler = ranks(), own_scheduler
-    os.environ[_RANK_VARIABLE] = str(_stored_ranks.rank)
+    global _stored, _own_scheduler
+    _stored, _own_scheduler = (ranks(), detect_launcher()), own_scheduler
+    os.environ[_RANK_VARIABLE] = str(ranks().rank)
 
 
 def exit_process(status: int) -> None:

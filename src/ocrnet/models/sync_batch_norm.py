@@ -1,5 +1,7 @@
 """Synchronised BatchNorm over all ranks, as the published configs require."""
 
+from typing import Literal
+
 import mindspore as ms
 from mindspore import Tensor, float32, nn, ops
 from mindspore.ops.operations import _inner_ops as inner
@@ -7,22 +9,30 @@ from mindspore.ops.operations import _inner_ops as inner
 from ocrnet.distributed import launcher
 
 
-def convert_sync_batch_norm(network: nn.Cell) -> None:
-    """Synchronise the statistics of every BatchNorm of `network` over all ranks, in place; keeps parameter names."""
+def convert_sync_batch_norm(network: nn.Cell, operator: Literal["mindspore", "collectives"] = "collectives") -> None:
+    """Synchronise the statistics of every BatchNorm of `network` over all ranks, in place; keeps parameter names.
+
+    Args:
+        operator: what computes it on Ascend: MindSpore's operator, or `SyncBatchNorm`. MindSpore documents its operator
+            for Ascend alone, so the other devices always use `SyncBatchNorm`.
+    """
     ranks = launcher.ranks().size
     if ranks == 1:
         return
+    own = operator == "collectives" or ms.get_context("device_target") != "Ascend"
     for _, cell in network.cells_and_names():
         if isinstance(cell, nn.BatchNorm2d):
-            if ms.get_context("device_target") == "CPU":
+            if own:
                 cell.bn_train = SyncBatchNorm(cell.eps, cell.momentum)
             else:  # as in nn.SyncBatchNorm, which would change the parameter names
-                group = f"{'hccl' if ms.get_context('device_target') == 'Ascend' else 'nccl'}_world_group"
-                cell.bn_train = inner.SyncBatchNorm(cell.eps, cell.momentum, group, ranks)
+                cell.bn_train = inner.SyncBatchNorm(cell.eps, cell.momentum, "hccl_world_group", ranks)
 
 
 class SyncBatchNorm(nn.Cell):
     """Replaces the operator in nn.BatchNorm2d. Uses standard operators and collectives, so it runs on any device.
+
+    Needs two collectives per layer and step: an AllGather forward, an AllReduce backward. MindSpore's operator needs
+    four AllReduces on Ascend.
 
     Args:
         momentum: weight of the new statistics in the running ones, as in PyTorch.

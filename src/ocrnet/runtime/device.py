@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ocrnet.distributed import cluster, launcher
+from ocrnet.distributed import cluster, launcher, rank_table
 from ocrnet.errors import UserError
 
 TARGETS = ("Ascend", "GPU", "CPU")
@@ -17,6 +17,7 @@ TARGETS = ("Ascend", "GPU", "CPU")
 
 def prepare_environment() -> None:
     """Set the environment variables needed before the import of MindSpore and OpenCV. Keeps values set by the user."""
+    rank_table.hide()
     os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about missing accelerators
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # this program reports damaged images itself
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # images.MAX_PIXELS, also for OpenCV's decoders
@@ -86,21 +87,21 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
 
 def _join_ranks(target: str) -> None:
     import mindspore as ms
+    from mindspore.communication import get_rank
     from mindspore.communication import init as join
 
     ranks = launcher.ranks()
     if ranks.size == 1 and not launcher.is_scheduler():
         return
-    own_scheduler = False
-    if target == "CPU" or launcher.detect_launcher() in (launcher.SLURM, launcher.HYDRA):
-        own_scheduler = cluster.join_cluster()
     if not launcher.is_scheduler():
-        launcher.store_ranks(own_scheduler)
+        cluster.join_cluster()
     if target == "CPU":
         ms.set_context(runtime_num_threads=cores())  # by default every rank creates threads for the whole machine
     join()
     if launcher.is_scheduler():
         sys.exit(0)
+    if get_rank() != ranks.rank:
+        raise UserError(f"MindSpore calls this process rank {get_rank()}, its launcher rank {ranks.rank}")
     ms.set_auto_parallel_context(
         parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks.size
     )

@@ -4,7 +4,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, int32, nn, ops
 
 from ocrnet.config import LossScaleConfig
 from ocrnet.distributed import launcher
-from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks
+from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks, TrueOnAllRanks
 
 
 def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
@@ -60,6 +60,7 @@ class TrainOneStep(nn.Cell):
         self.map = ops.HyperMap()
         self.reduce = MeanGradients(optimizer.parameters) if ranks > 1 else nn.Identity()
         self.mean_over_ranks = MeanOverRanks()
+        self.true_on_all_ranks = TrueOnAllRanks()
         self.gradients = ops.value_and_grad(self._scaled_loss, None, optimizer.parameters, has_aux=True)
 
     def _scaled_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +91,8 @@ class TrainOneStep(nn.Cell):
     def _step(self, main_loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Update, or skip the update after an overflow.
 
-        An overflow on one rank makes the mean of all ranks overflow, so all skip the update or none.
+        The ranks agree on it: an Ascend 910A stores an overflow in a register of the device and saturates the values,
+        so the mean gradients of the others look finite.
 
         Returns:
             the loss, which now depends on the update, and whether the weights were updated.
@@ -101,7 +103,7 @@ class TrainOneStep(nn.Cell):
             main_loss = ops.depend(main_loss, self._update(gradients))
         else:
             gradients = self.loss_scaler.unscale(gradients)
-            updated = amp.all_finite(gradients)
+            updated = self.true_on_all_ranks(amp.all_finite(gradients))
             if updated:
                 main_loss = ops.depend(main_loss, self._update(gradients))
             main_loss = ops.depend(main_loss, self.loss_scaler.adjust(updated))
