@@ -73,7 +73,7 @@ def forward(how: str, backbone: str) -> Work:
 
 def training(how: str, backbone: str, cache: Path | None = None) -> Work:
     """Returns a function that runs one training step on 2 crops of 256x512."""
-    from mindspore import Tensor
+    from mindspore import Tensor, float32
 
     from ocrnet.config import Config
     from ocrnet.models.ocrnet import OCRNet
@@ -89,7 +89,8 @@ def training(how: str, backbone: str, cache: Path | None = None) -> Work:
         compile_step(step, config, cache)
     batch = Tensor(images(2, 3, 256, 512))
     labels = Tensor(np.random.default_rng(0).integers(0, 19, (2, 256, 512)).astype(np.int32))
-    return lambda: step(batch, labels)[0].asnumpy()
+    lr = Tensor(0.01, float32)
+    return lambda: step(batch, labels, lr)[0].asnumpy()
 
 
 def pipeline(how: str, data: Path) -> Work:

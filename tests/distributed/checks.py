@@ -10,13 +10,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, float32, nn, ops
 
+from ocrnet.config import OptimizerConfig
 from ocrnet.distributed import launcher
 from ocrnet.distributed.collectives import all_gather_object, all_reduce_max, barrier, broadcast_parameters
 from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
 from ocrnet.runtime import device
+from ocrnet.training.optimizer import make_optimizer
 from ocrnet.training.step import TrainOneStep
 
 ranks = launcher.ranks()
+lr = Tensor(1.0, float32)
+PLAIN_SGD = OptimizerConfig(momentum=0.0, weight_decay=0.0)
 
 
 class Slope(nn.Cell):
@@ -89,12 +93,12 @@ def overflow() -> None:
     """An overflow on one rank: no rank updates, all reduce a dynamic loss scale; afterwards all apply the mean."""
     for scaler in (amp.StaticLossScaler(8.0), amp.DynamicLossScaler(8.0, 2, 100)):
         net = Line()
-        step = TrainOneStep(net, nn.Momentum(net.trainable_params(), 1.0, 0.0), scaler).set_train()
+        step = TrainOneStep(net, make_optimizer(PLAIN_SGD, net), scaler).set_train()
         good = np.full((2, 3), 1.0 + ranks.rank, np.float32)
         bad = np.full((2, 3), np.inf, np.float32) if ranks.rank == ranks.size - 1 else good
         labels = Tensor(np.zeros(2, np.int32))
         for images, updates, weight in ((bad, False, 1.0), (good, True, 1.0 - np.mean(np.arange(ranks.size) + 1))):
-            loss, _, updated = step(Tensor(images), labels)
+            loss, _, updated = step(Tensor(images), labels, lr)
             assert bool(updated.asnumpy()) == updates
             assert np.allclose(net.layer.weight.asnumpy(), weight), net.layer.weight.asnumpy()
         assert np.isclose(loss.asnumpy(), 3 * np.mean(np.arange(ranks.size) + 1))
@@ -104,11 +108,11 @@ def overflow() -> None:
 def overflow_of_one_device() -> None:
     """Only the last rank's device reports an overflow, as Ascend 910A does: no rank updates."""
     net = Line()
-    step = TrainOneStep(net, nn.Momentum(net.trainable_params(), 1.0, 0.0), amp.StaticLossScaler(8.0)).set_train()
+    step = TrainOneStep(net, make_optimizer(PLAIN_SGD, net), amp.StaticLossScaler(8.0)).set_train()
     finite, original = Tensor(ranks.rank < ranks.size - 1), amp.all_finite
     amp.all_finite = lambda gradients: finite
     try:
-        _, _, updated = step(Tensor(np.ones((2, 3), np.float32)), Tensor(np.zeros(2, np.int32)))
+        _, _, updated = step(Tensor(np.ones((2, 3), np.float32)), Tensor(np.zeros(2, np.int32)), lr)
     finally:
         amp.all_finite = original
     assert not updated.asnumpy() and (net.layer.weight.asnumpy() == 1).all(), net.layer.weight.asnumpy()
@@ -131,7 +135,6 @@ def training() -> None:
     from ocrnet.data.splits import open_dataset
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.training.losses import OCRLoss
-    from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import make_loss_scaler
     from ocrnet.training.trainer import Trainer
 

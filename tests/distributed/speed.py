@@ -42,6 +42,7 @@ def measure(batch: int, synchronised: bool) -> None:
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     step = TrainOneStep(loss_network, make_optimizer(config.optimizer, loss_network), None).set_train()
     size = config.data.crop_size
+    lr = Tensor(0.01, float32)
     rng = np.random.default_rng(0)
     images = Tensor(rng.normal(size=(batch, 3, *size)), float32)
     labels = Tensor(rng.integers(0, classes, (batch, *size)), int32)
@@ -51,8 +52,8 @@ def measure(batch: int, synchronised: bool) -> None:
         work()
         return time.perf_counter() - began
 
-    first = seconds(lambda: step(images, labels)[0].asnumpy())
-    every = statistics.median(seconds(lambda: step(images, labels)[0].asnumpy()) for _ in range(STEPS))
+    first = seconds(lambda: step(images, labels, lr)[0].asnumpy())
+    every = statistics.median(seconds(lambda: step(images, labels, lr)[0].asnumpy()) for _ in range(STEPS))
     many = 0.0
     if launcher.ranks().size > 1:
         gradients = Tensor(np.ones(25_000_000 // 4), float32)

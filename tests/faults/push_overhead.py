@@ -29,7 +29,7 @@ from s3_server import ENVIRONMENT, s3_server
 def training_step(size: int):
     """Returns a function that runs a step of the demo's network with batch size 4 and waits for it."""
     import numpy as np
-    from mindspore import Tensor
+    from mindspore import Tensor, float32
 
     from ocrnet.config.loading import load_config
     from ocrnet.models.ocrnet import OCRNet
@@ -45,7 +45,8 @@ def training_step(size: int):
     step.set_train(True)
     images = Tensor(np.random.default_rng(0).standard_normal((4, 3, size, 2 * size), np.float32))
     labels = Tensor(np.zeros((4, size, 2 * size), np.int32))
-    return lambda: step(images, labels)[0].asnumpy()
+    lr = Tensor(0.01, float32)
+    return lambda: step(images, labels, lr)[0].asnumpy()
 
 
 def children(thread: int | str) -> list[int]:

@@ -7,6 +7,7 @@ from mindspore import Tensor, nn, ops
 from ocrnet.config import Config
 from ocrnet.inference import predictor as inference
 from ocrnet.inference.graphs import CompileFrequentSizes, FrequentSizes
+from ocrnet.inference.logit_arrays import DeviceLogits
 from ocrnet.inference.predictor import Predictor
 from ocrnet.inference.preprocessing import preprocess, window_slices
 from ocrnet.inference.tta import TTAView
@@ -143,3 +144,25 @@ def test_frequent_sizes_are_compiled(monkeypatch):
         assert call(image, (6, 6)).shape == (1, 4, 6, 6)
     assert len(eager) == 4  # the large size before its fifth use
     assert call.compiled.chosen == {(small.shape, (6, 6)), (large.shape, (6, 6))}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"multi_scale": True, "ratios": [0.5, 1.0]},
+        {"window": [64, 64], "stride": [64, 32]},
+        {"window": [64, 64], "stride": [64, 32], "flip": True},
+    ],
+)
+def test_operations_on_the_device_give_the_classes_of_those_on_the_host(image, settings):
+    """On an accelerator views and windows are combined on the device; a CPU can run both."""
+    data = {"flip_pairs": [(1, 3)], "test_size": (80, 150)}
+    host = Predictor(PositionDependent(), config_for(4, data, **settings))
+    on_device = Predictor(PositionDependent(), config_for(4, data, **settings))
+    on_device.arrays = DeviceLogits()
+    probabilities = on_device.probabilities([image])
+    assert isinstance(probabilities, Tensor)
+    np.testing.assert_allclose(probabilities.asnumpy(), host.probabilities([image]), atol=1e-6)
+    classes = on_device([image])
+    assert classes.dtype == np.uint8 and len(np.unique(classes)) > 1
+    np.testing.assert_array_equal(classes, host([image]))

@@ -1,9 +1,10 @@
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
 
 from ocrnet.config import OptimizerConfig, ScheduleConfig
-from ocrnet.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from ocrnet.training.optimizer import learning_rate, make_optimizer
 
 
 def test_poly_matches_the_published_formula_and_ends_near_min_lr():
@@ -36,8 +37,7 @@ def test_momentum_and_weight_decay_match_pytorch(decay_bias):
     expected = {"weight": 2.0, "beta": 2.0}
     velocity = {"weight": 0.0, "beta": 0.0}
     for lr in (0.5, 0.25):  # v = momentum * v + gradient + decay * w;  w = w - lr * v
-        set_learning_rate(optimizer, lr)
-        optimizer((Tensor(np.ones((1, 1), np.float32)), Tensor(np.ones(1, np.float32))))
+        optimizer((Tensor(np.ones((1, 1), np.float32)), Tensor(np.ones(1, np.float32))), Tensor(lr, ms.float32))
         for name in expected:
             decay = 0.1 if name == "weight" or decay_bias else 0.0
             velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]
@@ -69,8 +69,9 @@ def test_backbone_and_heads_use_their_learning_rate_factors(decay_bias):
     assert names == ["backbone.weight", "backbone.beta", "head.weight", "head.beta"]
     expected, velocity = dict.fromkeys(names, 2.0), dict.fromkeys(names, 0.0)
     for lr in (0.05, 0.02):
-        set_learning_rate(optimizer, lr)
-        optimizer(tuple(Tensor(np.ones(p.shape, np.float32)) for p in network.trainable_params()))
+        optimizer(
+            tuple(Tensor(np.ones(p.shape, np.float32)) for p in network.trainable_params()), Tensor(lr, ms.float32)
+        )
         for name in names:
             decay = 0.1 if name.endswith("weight") or decay_bias else 0.0
             velocity[name] = 0.9 * velocity[name] + 1 + decay * expected[name]

@@ -6,7 +6,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 from ocrnet.config import LossScaleConfig, OptimizerConfig
-from ocrnet.training.optimizer import make_optimizer, set_learning_rate
+from ocrnet.training.optimizer import make_optimizer
 from ocrnet.training.step import TrainOneStep, make_loss_scaler
 
 MODES = [ms.GRAPH_MODE, ms.PYNATIVE_MODE]
@@ -40,8 +40,9 @@ def make_step(
     return TrainOneStep(network, optimizer, scaler, clip_grad, accumulate_steps).set_train(True)
 
 
-def batch(value: float) -> tuple[Tensor, Tensor]:
-    return Tensor(np.full((1, 3, 2, 2), value, np.float32)), Tensor(np.zeros((1, 2, 2), np.int32))
+def batch(value: float, lr: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+    images, labels = np.full((1, 3, 2, 2), value, np.float32), np.zeros((1, 2, 2), np.int32)
+    return Tensor(images), Tensor(labels), Tensor(lr, ms.float32)
 
 
 @pytest.mark.parametrize("in_mode", MODES, indirect=True)
@@ -49,8 +50,7 @@ def batch(value: float) -> tuple[Tensor, Tensor]:
 def test_every_step_uses_its_own_learning_rate(in_mode, kind):
     step = make_step(kind)
     for lr, expected in ((0.5, 0.0), (0.125, -0.25)):  # the gradient is 2
-        set_learning_rate(step.optimizer, lr)
-        _, auxiliary, updated = step(*batch(2.0))
+        _, auxiliary, updated = step(*batch(2.0, lr))
         assert updated.asnumpy() and auxiliary.asnumpy() == 0
         assert step.loss_network.weight.asnumpy() == expected
 
@@ -59,7 +59,6 @@ def test_every_step_uses_its_own_learning_rate(in_mode, kind):
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 def test_an_overflowed_step_changes_no_weight(in_mode, kind):
     step = make_step(kind, value=1024, window=2)
-    set_learning_rate(step.optimizer, 0.5)
     _, _, updated = step(*batch(1e36))  # times the scale: beyond float32
     assert not updated.asnumpy()
     assert step.loss_network.weight.asnumpy() == 1.0
@@ -75,7 +74,6 @@ def test_an_overflowed_step_changes_no_weight(in_mode, kind):
 @pytest.mark.parametrize("in_mode", MODES, indirect=True)
 def test_gradients_are_clipped_by_their_global_norm_after_unscaling(in_mode):
     step = make_step("static", clip_grad=1.0, value=256)
-    set_learning_rate(step.optimizer, 0.5)
     step(*batch(4.0))
     assert step.loss_network.weight.asnumpy() == pytest.approx(0.5, rel=1e-5)
 
@@ -87,10 +85,9 @@ def test_accumulated_batches_make_one_update_with_their_mean(in_mode, kind):
     weight, velocity = 1.0, 0.0
     assert not any("accumulated" in name for name in step.parameters_dict())  # not in checkpoints
     for lr, values in ((0.5, (1.0, 2.0, 6.0)), (0.25, (4.0, 0.0, -1.0))):
-        set_learning_rate(step.optimizer, lr)
         for number, value in enumerate(values):
             assert step.loss_network.weight.asnumpy() == pytest.approx(weight, rel=1e-6), "before the step is complete"
-            main = step(*batch(value))[0]
+            main = step(*batch(value, lr))[0]
             assert main.asnumpy() == pytest.approx(weight * value, rel=1e-6)
             assert number == 2 or step.loss_scale() in (1, 256)
         velocity = 0.5 * velocity + sum(values) / 3
@@ -102,7 +99,6 @@ def test_accumulated_batches_make_one_update_with_their_mean(in_mode, kind):
 @pytest.mark.parametrize("in_mode", MODES, indirect=True)
 def test_an_overflow_in_one_accumulated_batch_skips_only_that_step(in_mode):
     step = make_step("dynamic", accumulate_steps=2, value=1024)
-    set_learning_rate(step.optimizer, 0.5)
     step(*batch(1e36))
     assert not step(*batch(1.0))[2].asnumpy()
     assert step.loss_network.weight.asnumpy() == 1.0 and step.loss_scale() == 512

@@ -73,9 +73,7 @@ def join_cluster() -> None:
         host, port = _scheduler_address()
     own = host if one_machine else _address_towards(host)
     if me.is_main and own != host:
-        raise UserError(
-            f"rank 0 is at {own}, but the scheduler at {host}. {_MACHINES[launcher].format(address=own)}"
-        )
+        raise UserError(f"rank 0 is at {own}, but the scheduler at {host}. {_MACHINES[launcher].format(address=own)}")
     cluster = {"MS_WORKER_NUM": str(me.size), "MS_SCHED_HOST": host, "MS_SCHED_PORT": str(port)}
     if me.is_main:
         others = {name: value for name, value in env.items() if not name.startswith(("OMPI_", "PMIX_"))}

@@ -48,8 +48,8 @@ class CompileFrequentSizes:
         self.cell = cell
         self.compiled = FrequentSizes(first, self.MOST_GRAPHS)
 
-    def __call__(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def __call__(self, images: np.ndarray, size: tuple[int, int]) -> Tensor:
         if self.compiled((images.shape, size)):
-            return self.cell(Tensor(images), size).asnumpy()
+            return self.cell(Tensor(images), size)
         with device.pynative():
-            return self.cell(Tensor(images), size).asnumpy()
+            return self.cell(Tensor(images), size)

@@ -44,7 +44,7 @@ class MainLogits(nn.Cell):
 
 
 class Classes(nn.Cell):
-    """The class with the largest logit for each pixel: (N, height, width) int32."""
+    """The class with the largest logit for each pixel: (N, height, width) uint8, so that little leaves the device."""
 
     def __init__(self, logits: MainLogits) -> None:
         super().__init__(auto_prefix=False)
@@ -52,4 +52,4 @@ class Classes(nn.Cell):
         self.argmax = ops.Argmax(axis=1, output_type=ms.int32)
 
     def construct(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.argmax(self.logits(images, size))
+        return ops.cast(self.argmax(self.logits(images, size)), ms.uint8)

@@ -1,7 +1,8 @@
 """Predicts class maps of whole images. Used by all entry points.
 
 All modes share one code path: the network predicts one or several TTA views of an image (ratio, mirrored or not), each
-as a whole or with a sliding window, and the class probabilities of the views are averaged.
+as a whole or with a sliding window, and the class probabilities of the views are averaged. All of this happens on the
+network's device; only the class map is copied to the host.
 """
 
 from itertools import product
@@ -15,9 +16,10 @@ from ocrnet.config import Config
 from ocrnet.errors import UserError
 from ocrnet.inference.engines import Engine
 from ocrnet.inference.graphs import CompileFrequentSizes
+from ocrnet.inference.logit_arrays import DeviceLogits, HostLogits
 from ocrnet.inference.network import Classes, MainLogits
 from ocrnet.inference.preprocessing import input_size, preprocess, window_slices
-from ocrnet.inference.tta import TTAView, softmax, tta_views
+from ocrnet.inference.tta import TTAView, tta_views
 from ocrnet.models.layers import resize
 from ocrnet.runtime import device
 
@@ -39,7 +41,13 @@ class Predictor:
         self.config = config
         self.views = tta_views(config.eval)
         self._runs_here = engine is None and ms.get_context("device_target") == "CPU"
+        order = list(range(len(config.data.classes)))  # of the classes in a mirrored image
+        for one, other in config.data.flip_pairs:
+            order[one], order[other] = other, one
+        self._mirrored_order = order
         self._free = device.available_memory()  # before predictions, because MindSpore keeps their memory
+        on_host = engine or ms.get_context("device_target") == "CPU"
+        self.arrays: HostLogits | DeviceLogits = HostLogits() if on_host else DeviceLogits()
         if engine:
             self._logits, self._classes = engine.logits, engine.classes
             return
@@ -51,12 +59,11 @@ class Predictor:
         """(H, W, 3) uint8 RGB images of one size to (N, H, W) uint8 classes."""
         self.network.set_train(False)
         if len(self.views) > 1:
-            return self.probabilities(images).argmax(axis=1).astype(np.uint8)
-        size = images[0].shape[:2]
-        images = self._preprocess(images, self.views[0])
+            return self.arrays.largest(self.probabilities(images))
         if self.config.eval.window:
-            return self._sliding_window(images, size).argmax(axis=1).astype(np.uint8)
-        return self._classes(images, size).astype(np.uint8)
+            return self.arrays.largest(self.logits(images, self.views[0]))
+        classes = self._classes(self._preprocess(images, self.views[0]), images[0].shape[:2])
+        return classes.asnumpy() if isinstance(classes, Tensor) else classes
 
     def check_memory(self, path: Path, size: tuple[int, int], images: int = 1) -> None:
         """Reject an image that does not fit into memory, before the system kills the process.
@@ -97,36 +104,42 @@ class Predictor:
             network = at_once * (200 + 4 * channels // stride**2)
         return 12 * largest + max(network, logits)
 
-    def probabilities(self, images: list[np.ndarray]) -> np.ndarray:
-        """Returns (N, classes, H, W) float32: softmax over the classes, averaged over the views."""
-        self.network.set_train(False)
-        total = softmax(self.logits(images, self.views[0]))
-        for view in self.views[1:]:
-            total += softmax(self.logits(images, view))
-        return total / np.float32(len(self.views))
+    def probabilities(self, images: list[np.ndarray]) -> np.ndarray | Tensor:
+        """Returns (N, classes, H, W) float32: softmax over the classes, averaged over the views.
 
-    def logits(self, images: list[np.ndarray], view: TTAView) -> np.ndarray:
-        """Returns (N, classes, H, W) float32 logits of one view, mirrored back, left-right classes swapped back."""
+        A NumPy array on the CPU, a tensor on an accelerator.
+        """
+        self.network.set_train(False)
+        total = self.arrays.softmax(self.logits(images, self.views[0]))
+        for view in self.views[1:]:
+            total += self.arrays.softmax(self.logits(images, view))
+        return self.arrays.divide(total, np.float32(len(self.views)))
+
+    def logits(self, images: list[np.ndarray], view: TTAView) -> np.ndarray | Tensor:
+        """Returns (N, classes, H, W) float32 logits of one view, mirrored back, left-right classes swapped back.
+
+        A NumPy array on the CPU, a tensor on an accelerator.
+        """
         images, size = self._preprocess(images, view), images[0].shape[:2]
-        logits = self._sliding_window(images, size) if self.config.eval.window else self._logits(images, size)
-        if view.mirrored:
-            logits = logits[..., ::-1]
-            for one, other in self.config.data.flip_pairs:
-                logits[:, [one, other]] = logits[:, [other, one]]
-        return logits
+        window = self.config.eval.window
+        logits = self._sliding_window(images, size) if window else self.arrays.take(self._logits(images, size))
+        return self.arrays.mirror(logits, self._mirrored_order) if view.mirrored else logits
 
     def _preprocess(self, images: list[np.ndarray], view: TTAView) -> np.ndarray:
         images = np.stack([preprocess(image, self.config.data, view.ratio) for image in images])
         return np.ascontiguousarray(images[..., ::-1]) if view.mirrored else images
 
-    def _sliding_window(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def _sliding_window(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray | Tensor:
         """Returns logits averaged over the windows that cover a pixel, resized to (height, width) `size`."""
         window, stride = self.config.eval.window, self.config.eval.stride
-        total = np.zeros((len(images), len(self.config.data.classes), *images.shape[2:]), np.float32)
+        total = self.arrays.zeros((len(images), len(self.config.data.classes), *images.shape[2:]))
         count = np.zeros(images.shape[2:], np.float32)
         for rows, columns in product(*map(window_slices, images.shape[2:], window, stride)):
             part = np.ascontiguousarray(images[..., rows, columns])
-            total[..., rows, columns] += self._logits(part, part.shape[2:])
+            total[..., rows, columns] += self.arrays.take(self._logits(part, part.shape[2:]))
             count[rows, columns] += 1
-        total /= count
-        return resize(Tensor(total), size, "bilinear", self.config.model.align_corners).asnumpy()
+        mean = self.arrays.divide(total, count)
+        if mean.shape[2:] == size:
+            return mean
+        mean = mean if isinstance(mean, Tensor) else Tensor(mean)
+        return self.arrays.take(resize(mean, size, "bilinear", self.config.model.align_corners))

@@ -1,9 +1,7 @@
-"""Test-time augmentation: the views of an image, and the mean of their class probabilities."""
+"""Test-time augmentation: the views of an image."""
 
 from itertools import product
 from typing import NamedTuple
-
-import numpy as np
 
 from ocrnet.config import EvalConfig
 
@@ -21,10 +19,3 @@ def tta_views(config: EvalConfig) -> list[TTAView]:
     return [
         TTAView(ratio, mirrored) for ratio, mirrored in product(ratios, [False, True] if config.mirrors else [False])
     ]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the classes of (N, classes, H, W)."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials

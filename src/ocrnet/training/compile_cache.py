@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mindcv
 import mindspore as ms
-from mindspore import ops
+from mindspore import Tensor, ops
 
 import ocrnet
 from ocrnet.config import Config
@@ -47,7 +47,7 @@ def compile_step(train_step: TrainOneStep, config: Config, folder: Path) -> None
             shutil.rmtree(cache_dir, ignore_errors=True)
         cache_dir.mkdir(parents=True, exist_ok=True)
         ms.set_context(enable_compile_cache=True, compile_cache_path=str(cache_dir))
-        train_step.compile(images, labels)
+        train_step.compile(images, labels, Tensor(0.0, ms.float32))
         checksum.write_text(_checksum(cache_dir))
     except OSError as error:
         raise UserError(f"--compile_cache {folder}: cannot write here: {error.strerror}") from None

@@ -59,8 +59,10 @@ class Momentum(nn.Optimizer):
         self.decays, self.factors = decays, factors
         self.apply_momentum = ops.ApplyMomentum()
 
-    def construct(self, gradients: tuple[Tensor, ...]) -> tuple[bool, ...]:
-        update = ops.partial(_update, self.apply_momentum, self.momentum, self.learning_rate)
+    def construct(self, gradients: tuple[Tensor, ...], lr: Tensor) -> tuple[bool, ...]:
+        """Update the parameters with the learning rate `lr`, () float32."""
+        lr = ops.depend(lr, ops.assign(self.learning_rate, lr))  # for the checkpoint
+        update = ops.partial(_update, self.apply_momentum, self.momentum, lr)
         if self.factors:
             return self.map_(update, self.factors, self.decays, gradients, self.parameters, self.moments)
         return self.map_(update, self.decays, gradients, self.parameters, self.moments)
@@ -69,8 +71,8 @@ class Momentum(nn.Optimizer):
 def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> Momentum:
     """Create the optimizer of a config for the trainable parameters of `network`.
 
-    The learning rate is a parameter that the trainer sets before each step. So a step that is skipped for an overflow
-    still advances the schedule, and a resume needs only the step number.
+    The learning rate is an input of each step. So a step that is skipped for an overflow still advances the schedule,
+    and a resume needs only the step number.
     """
     parameters = network.trainable_params()
     decays = tuple(
@@ -81,8 +83,3 @@ def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> Momentum:
         for parameter in parameters
     )
     return Momentum(parameters, config.momentum, decays, factors if set(factors) != {1.0} else ())
-
-
-def set_learning_rate(optimizer: Momentum, lr: float) -> None:
-    """Set the learning rate of the next step, in place: a compiled step keeps reading the same memory."""
-    ops.assign(optimizer.learning_rate, Tensor(lr, float32))

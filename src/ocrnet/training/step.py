@@ -69,16 +69,25 @@ class TrainOneStep(nn.Cell):
             loss = self.loss_scaler.scale(loss)
         return loss, main_loss, auxiliary_loss
 
-    def construct(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, H, W) float32 and (N, H, W) int32 to (main loss, auxiliary loss, whether the update was made)."""
+    def construct(self, images: Tensor, labels: Tensor, lr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Train with a batch.
+
+        Args:
+            images: (N, 3, H, W) float32.
+            labels: (N, H, W) int32.
+            lr: learning rate, () float32. An input, because setting a parameter between steps needs an operator.
+
+        Returns:
+            main loss, auxiliary loss, whether the weights were updated.
+        """
         (_, main_loss, auxiliary_loss), gradients = self.gradients(images, labels)
         main_loss, auxiliary_loss = self.mean_over_ranks(ops.stack((main_loss, auxiliary_loss)))
         updated = Tensor(True)
         if self.accumulate_steps > 1:
             if self._accumulate(gradients):
-                main_loss, updated = self._step(main_loss, self.sums)
+                main_loss, updated = self._step(main_loss, self.sums, lr)
         else:
-            main_loss, updated = self._step(main_loss, gradients)
+            main_loss, updated = self._step(main_loss, gradients, lr)
         return main_loss, auxiliary_loss, updated
 
     def _accumulate(self, gradients: tuple[Tensor, ...]) -> Tensor:
@@ -88,7 +97,7 @@ class TrainOneStep(nn.Cell):
         ops.assign(self.summed, (self.summed + 1) % self.accumulate_steps)
         return self.summed == 0
 
-    def _step(self, main_loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _step(self, main_loss: Tensor, gradients: tuple[Tensor, ...], lr: Tensor) -> tuple[Tensor, Tensor]:
         """Update, or skip the update after an overflow.
 
         The ranks agree on it: an Ascend 910A stores an overflow in a register of the device and saturates the values,
@@ -100,19 +109,19 @@ class TrainOneStep(nn.Cell):
         updated = Tensor(True)
         gradients = self.reduce(gradients)
         if self.loss_scaler is None:
-            main_loss = ops.depend(main_loss, self._update(gradients))
+            main_loss = ops.depend(main_loss, self._update(gradients, lr))
         else:
             gradients = self.loss_scaler.unscale(gradients)
             updated = self.true_on_all_ranks(amp.all_finite(gradients))
             if updated:
-                main_loss = ops.depend(main_loss, self._update(gradients))
+                main_loss = ops.depend(main_loss, self._update(gradients, lr))
             main_loss = ops.depend(main_loss, self.loss_scaler.adjust(updated))
         return main_loss, updated
 
-    def _update(self, gradients: tuple[Tensor, ...]) -> bool:
+    def _update(self, gradients: tuple[Tensor, ...], lr: Tensor) -> bool:
         if self.clip_grad > 0:
             gradients = ops.clip_by_global_norm(gradients, self.clip_grad)
-        return self.optimizer(gradients)
+        return self.optimizer(gradients, lr)
 
     def loss_scale(self) -> float:
         """Returns the current loss scale; 1 without a scaler."""

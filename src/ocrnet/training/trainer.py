@@ -1,10 +1,9 @@
 """The training loop."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from mindspore import Parameter, Tensor
+from mindspore import Parameter
 
 from ocrnet import errors
 from ocrnet.config import Config
@@ -14,17 +13,17 @@ from ocrnet.distributed import collectives, launcher
 from ocrnet.errors import UserError
 from ocrnet.evaluation.evaluator import Evaluator
 from ocrnet.inference.predictor import Predictor
-from ocrnet.models.layers import draw_dropout, dropout_layers
 from ocrnet.runtime.signals import Stopped, StopRequest
-from ocrnet.training import optimizer
 from ocrnet.training.checkpoint import CheckpointFolder
 from ocrnet.training.run_log import RunLog
 from ocrnet.training.run_progress import Progress
 from ocrnet.training.sample_monitor import SampleMonitor
 from ocrnet.training.saver import Saver, first_nonfinite
 from ocrnet.training.step import TrainOneStep
-from ocrnet.training.step_monitor import StepMonitor
+from ocrnet.training.step_monitor import StepMonitor, StepResult
 from ocrnet.training.step_reporter import StepReporter
+from ocrnet.training.step_runner import StepRunner
+from ocrnet.training.stop_check import StopCheck
 from ocrnet.training.validation import Validation
 
 
@@ -34,7 +33,7 @@ class Trainer:
     Args:
         train_step: cell with the network, loss and optimizer.
         validation: data set to evaluate every `eval.interval` steps and at the end; None for no evaluation.
-        stop: checked between steps and between evaluated images.
+        stop: checked between steps (about once a second with several ranks) and between evaluated images.
         on_saved: called after each checkpoint.
     """
 
@@ -54,7 +53,6 @@ class Trainer:
         self.stop = stop or StopRequest()
         self.on_saved = on_saved
         self.network = train_step.loss_network.network
-        self.dropout = dropout_layers(self.network)
         self.checkpoints = CheckpointFolder(config)
         self.step_samples = config.train.images_per_step * launcher.ranks().size
 
@@ -97,42 +95,32 @@ class Trainer:
             UserError: the loss or the weights are not finite, too many steps overflowed, a pair cannot be read, or the
                 last checkpoint cannot be written.
         """
-        batches = loader.training_batches(self.samples, self.config.train.batch_size)
+        config, progress = self.config, self.progress
+        batches = loader.training_batches(self.samples, config.train.batch_size)
+        runner = StepRunner(config, self.train_step, self.samples, batches, progress)
+        stop_check = StopCheck(self.stop)
         self.train_step.set_train(True)
-        self.reporter = StepReporter(self.config, self.log, self.progress.step, self.last_step, self.step_samples)
+        self.reporter = StepReporter(config, self.log, progress.step, self.last_step, self.step_samples)
         with self.reporter, self.stop:
             while True:
-                signal = collectives.all_reduce_max(self.stop.signal)
+                signal = stop_check.signal(progress.step)
                 signal = self._save_and_evaluate(signal) or signal
                 if signal or self._is_finished():
                     break
-                self._run_step(batches)
-                self.sample_monitor.report_missing_classes()
+                results, lr = runner.run()
+                progress.advance(self.step_samples)
+                self._report(results, lr)
         self.log.close()
         self._finish(signal)
 
-    def _run_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        started, config, progress = time.monotonic(), self.config, self.progress
-        lr = self._set_learning_rate()
-        first = progress.samples + launcher.ranks().rank * config.train.images_per_step
-        results = []
-        for start in range(first, first + config.train.images_per_step, config.train.batch_size):
-            draw_dropout(self.dropout, config.seed, range(start, start + config.train.batch_size))
-            results.append(self.train_step(*next(batches)))
-        progress.advance(self.step_samples)
-        self.step_monitor.add(progress.step, results)
-        if self.reporter.due(progress.step):
+    def _report(self, results: list[StepResult], lr: float) -> None:
+        step = self.progress.step
+        self.step_monitor.add(step, results)
+        if self.reporter.due(step):
             losses = self.step_monitor.read()
-            scale = self.train_step.loss_scale()
-            self.reporter.report(progress.step, *losses, lr, scale, time.monotonic() - started)
+            self.reporter.report(step, *losses, lr, self.train_step.loss_scale())
         self.reporter.advance()
-
-    def _set_learning_rate(self) -> float:
-        # the schedule counts steps with the samples per step of the start of the run
-        done, total = (samples / self.progress.step_samples for samples in (self.progress.samples, self.samples.last))
-        lr = optimizer.learning_rate(self.config.schedule, done, total)
-        optimizer.set_learning_rate(self.train_step.optimizer, lr)
-        return lr
+        self.sample_monitor.report_missing_classes()
 
     def _save_and_evaluate(self, signal: int) -> int:
         """Save and evaluate if the current step is due.
@@ -149,12 +137,13 @@ class Trainer:
         if not step or not due:
             return 0
         self.step_monitor.read()
-        if step > self.saver.step:
-            if name := first_nonfinite(self._parameters()):
-                advice = "Lower schedule.lr, or set train.clip_grad=1, and resume."
-                raise UserError(f"step {step}: {name} is not finite{self._describe(step)} {advice}")
-            self._save(is_best=False, required=ended or bool(signal))
-        return self._evaluate(ended) if evaluates and not signal else 0
+        with self.reporter.paused():
+            if step > self.saver.step:
+                if name := first_nonfinite(self._parameters()):
+                    advice = "Lower schedule.lr, or set train.clip_grad=1, and resume."
+                    raise UserError(f"step {step}: {name} is not finite{self._describe(step)} {advice}")
+                self._save(is_best=False, required=ended or bool(signal))
+            return self._evaluate(ended) if evaluates and not signal else 0
 
     def _evaluate(self, ended: bool) -> int:
         """Evaluate and save the score. Returns the signal that arrived meanwhile, or 0."""
