@@ -1,5 +1,6 @@
 """Launcher detection in the environments that launchers set, and real launchers if they are installed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_several_ranks import CONFIG_FILE, TINY, loopback_only, losses
 
-from ocrnet.distributed import cluster, launcher
+from ocrnet.distributed import cluster, launcher, rank_table
 from ocrnet.distributed.launcher import HYDRA, OPEN_MPI, SLURM, Ranks
 from ocrnet.errors import UserError
 
@@ -17,14 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 _PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 LAUNCHERS = {
     "mpiexec.hydra": [*loopback_only(), "mpiexec.hydra", "-n", "2"],  # MPICH's or Intel MPI's
+    "rank table": [sys.executable, "tests/distributed/rank_table_job.py", "2"],
     "srun": ["bash", "tests/distributed/one_node_slurm.sh", "timeout", "240", "srun", "--kill-on-bad-exit", "-n", "2"],
 }
 INSTALLED = {
+    "rank table": True,
     "mpiexec.hydra": shutil.which("mpiexec.hydra", path=_PATH) is not None,
     "srun": os.getuid() == 0 and all(map(shutil.which, ("srun", "slurmctld", "slurmd", "munged"))),
 }
 _PREFIXES = ("OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_", "MS_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "DEVICE_ID")
-_PREFIXES += ("ASCEND_DEVICE_ID", "OCRNET_RANK", "TORCHELASTIC_", "PRTE_")
+_PREFIXES += ("ASCEND_DEVICE_ID", "OCRNET_RANK", "MA_", "VC_", "TORCHELASTIC_", "PRTE_")
 
 # Variables about ranks that Open MPI 5.0.11, MPICH 4.0.2, Intel MPI 2021.18 and Slurm 22.05 set.
 OMPI = {
@@ -64,7 +67,7 @@ THREE_NODES = {
 ONE_TASK = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_GTIDS": "0", "SLURM_PROCID": "0"}
 ONE_TASK["SLURM_LOCALID"] = "0"
 MSRUN = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "RANK_ID": "1", "DEVICE_ID": "1", "MS_SCHED_HOST": "127.0.0.1"}
-RANK_TABLE = {"RANK_TABLE_FILE": "hccl.json", "RANK_ID": "11", "RANK_SIZE": "16", "ASCEND_DEVICE_ID": "3"}
+MODELARTS = {"MA_NUM_HOSTS": "2", "MA_NUM_GPUS": "8", "VC_WORKER_NUM": "2", "VC_TASK_INDEX": "1"}
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none"}
 
 
@@ -93,7 +96,7 @@ def environment(monkeypatch):
         (STEP | {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_JOBID": "3.0"}, Ranks(1, 2, 1, 2), SLURM),  # srun --mpi=pmi2
         (MSRUN, Ranks(1, 2, 1, 2), "msrun"),
         (MSRUN | {"MS_SCHED_HOST": "192.0.2.7", "MS_WORKER_NUM": "4"}, Ranks(1, 4, 1, 1), "msrun"),  # several machines
-        (RANK_TABLE, Ranks(11, 16, 3, 1), "rank table"),
+        (MSRUN | MODELARTS, Ranks(1, 2, 1, 2), "msrun"),  # MA_RUN_METHOD=msrun
         # one process, for any number of allocated Slurm tasks
         (ALLOCATION, Ranks(), None),
         (BATCH_SCRIPT, Ranks(), None),
@@ -147,12 +150,93 @@ def test_one_of_several_processes_of_an_unsupported_launcher_is_refused(environm
     assert str(error.value).endswith(f"env {names} python ...")
 
 
-def test_msrun_and_rank_table_without_rank_id_are_refused(environment):
+def test_msrun_without_rank_id_is_refused(environment):
     environment({name: value for name, value in MSRUN.items() if name != "RANK_ID"})
     with pytest.raises(UserError, match=r"RANK_ID is not set.*--node_rank"):
         launcher.require_known_launcher()
-    environment({"RANK_TABLE_FILE": "hccl.json", "RANK_SIZE": "8"})
-    with pytest.raises(UserError, match=r"one of 8 processes .*RANK_ID is not set"):
+
+
+def write_rank_table(path: Path, machines: dict[str, dict[int, int]]) -> Path:
+    """Writes {address: {rank: device id}} as ModelArts does."""
+    servers = [
+        {
+            "server_id": address,
+            "device": [
+                {"device_id": str(device), "device_ip": f"198.51.100.{rank}", "rank_id": str(rank)}
+                for rank, device in devices.items()
+            ],
+        }
+        for address, devices in machines.items()
+    ]
+    path.write_text(json.dumps({"version": "1.0", "server_count": str(len(servers)), "server_list": servers}))
+    return path
+
+
+@pytest.fixture
+def with_rank_table(environment, tmp_path):
+    """Set the variables of a rank table and hide them as the package does at its import."""
+
+    def change(machines: dict[str, dict[int, int]] | str, **variables: str) -> None:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+        if isinstance(machines, str):
+            path.write_text(machines)
+        else:
+            write_rank_table(path, machines)
+        environment({"RANK_TABLE_FILE": str(path), **variables})
+        rank_table.hide()
+        assert "RANK_TABLE_FILE" not in os.environ
+
+    yield change
+    os.environ.pop(rank_table.PATH_VARIABLE, None)
+
+
+TWO_MACHINES = {"192.0.2.7": {0: 5, 1: 6}, "192.0.2.8": {2: 5, 3: 6}}
+
+
+def test_a_rank_table_gives_rank_device_and_the_scheduler_of_rank_0(with_rank_table):
+    with_rank_table(TWO_MACHINES, RANK_ID="3", RANK_SIZE="4", ASCEND_DEVICE_ID="6")
+    assert launcher.ranks() == Ranks(3, 4, 1, 2, device=6) and launcher.detect_launcher() == "rank table"
+    launcher.require_known_launcher()
+    host, port = cluster._scheduler_address()
+    assert host == "192.0.2.7" and 20000 <= port < 30000
+    with_rank_table({"192.0.2.7": {0: 4}}, RANK_ID="0", RANK_SIZE="1")
+    assert launcher.ranks() == Ranks(0, 1, 0, 1, device=4)
+    launcher.require_known_launcher()
+
+
+@pytest.mark.parametrize(
+    ("machines", "variables", "message"),
+    [
+        (TWO_MACHINES, {"RANK_SIZE": "4"}, r"one of 4 processes \(rank table\), but RANK_ID is not set"),
+        (TWO_MACHINES, {"RANK_ID": "4"}, r"RANK_ID=4, but RANK_TABLE_FILE=.* has the ranks 0 to 3"),
+        (TWO_MACHINES, {"RANK_ID": "0", "RANK_SIZE": "8"}, r"RANK_SIZE=8, but RANK_TABLE_FILE=.* has 4 ranks"),
+        ({"a": {0: 0, 2: 1}}, {"RANK_ID": "0"}, r"has 2 devices with the ranks \[0, 2\], not 0 to 1"),
+        ({"a": {0: 0}, "b": {0: 0}}, {"RANK_ID": "0"}, r"has 2 devices with the ranks \[0, 0\]"),
+        ('{"group_list": []}', {"RANK_ID": "0"}, r"not a rank table with a server_list .*unset RANK_TABLE_FILE"),
+        ("{", {"RANK_ID": "0"}, r"RANK_TABLE_FILE=.*: not a rank table"),
+    ],
+)
+def test_an_unusable_rank_table_is_refused(with_rank_table, machines, variables, message):
+    with_rank_table(machines, **variables)
+    with pytest.raises(UserError, match=message):
+        launcher.require_known_launcher()
+
+
+def test_a_missing_rank_table_is_an_error_without_a_traceback(environment, tmp_path):
+    environment({"RANK_TABLE_FILE": str(tmp_path / "none.json"), "RANK_ID": "0", "RANK_SIZE": "2"})
+    ended = subprocess.run(
+        [sys.executable, "train.py", "--config", "config/ocrnet/ocrnet_demo.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: RANK_TABLE_FILE={tmp_path / 'none.json'}: cannot read it: No such file")
+
+
+def test_one_process_on_each_of_several_modelarts_machines_is_refused(environment):
+    environment(MODELARTS)
+    with pytest.raises(UserError, match=r"once on each of 2 machines.*msrun .*--node_rank \$VC_TASK_INDEX"):
         launcher.require_known_launcher()
 
 
@@ -186,7 +270,7 @@ def test_a_refused_training_writes_no_files(demo, tmp_path):
 
 MEMBER = """
 import os, sys
-from ocrnet.distributed import cluster, launcher
+from ocrnet.distributed import cluster, launcher, rank_table
 cluster._TIMEOUT = 20
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, {cores[int(os.environ["SLURM_LOCALID"])]})
@@ -278,7 +362,8 @@ def launch(request):
 
     def run(*arguments: object) -> subprocess.CompletedProcess:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
-        command = [*LAUNCHERS[request.param], sys.executable, *map(str, arguments)]
+        python = [] if request.param == "rank table" else [sys.executable]
+        command = [*LAUNCHERS[request.param], *python, *map(str, arguments)]
         return subprocess.run(
             command, cwd=ROOT, env={**environment, "PATH": _PATH}, capture_output=True, text=True, timeout=300
         )
@@ -304,5 +389,6 @@ def test_a_failing_rank_ends_the_job(launch):
     # rank, size, local rank, local size, and the size that a child process of the rank sees
     assert ended.stdout.split("\n")[:3] == ["(0, 2, 0, 2, 1)", "(1, 2, 1, 2, 1)", name], ended.stderr
     assert "rank 1: error: rank 1 fails on purpose" in ended.stderr
-    assert "timed out" not in ended.stderr  # the timeout of MindSpore's scheduler
+    # without a launcher that ends the other ranks, MindSpore's scheduler does, after half a minute
+    assert ("timed out" in ended.stderr) == (name == "rank table")
     assert ended.returncode == (2 if name == "mpiexec.hydra" else 143)
