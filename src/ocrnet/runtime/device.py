@@ -5,14 +5,13 @@ The functions import MindSpore locally, because MindSpore reads some environment
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from ocrnet.distributed import cluster, launcher
-from ocrnet.errors import UserError
-
-TARGETS = ("Ascend", "GPU", "CPU")
+from ocrnet.runtime import device_options, device_selection
 
 
 def prepare_environment() -> None:
@@ -48,26 +47,23 @@ def without_isa_limit() -> Iterator[None]:
             os.environ[_ISA_VARIABLE] = limit
 
 
-def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
+def init(
+    target: str | None, mode: int = 0, seed: int | None = None, options: Mapping[str, object] = MappingProxyType({})
+) -> str:
     """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed, and connect the ranks. Returns the device's name.
 
     In msrun's scheduler process, runs the scheduler until the job ends, then exits.
 
     Args:
-        target: Ascend, GPU or CPU; None: the first available one.
+        target: Ascend, GPU or CPU; None: the first one with a card.
+        options: see `device_options.apply`.
 
     Raises:
-        UserError: the device is not available.
+        UserError: the device is not available; see `device_selection.choose`.
     """
     import mindspore as ms
 
-    available = [name for name in TARGETS if ms.hal.is_available(name)]
-    chosen = target or available[0]
-    if chosen not in available:
-        raise UserError(
-            f"device_target {chosen}: not available in this MindSpore ({ms.__version__}). "
-            f"Available: {', '.join(available)}; use --device_target {available[0]} or omit the flag."
-        )
+    chosen = device_selection.choose(target)
     if chosen == "CPU":
         _limit_cpu_isa()
     if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
@@ -78,6 +74,7 @@ def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
     else:  # MindSpore assigns the devices under Open MPI's mpirun and msrun
         ms.set_device(chosen)
     ms.set_context(mode=mode)
+    device_options.apply(options, chosen, mode)  # before the ranks join, which starts the device
     _join_ranks(chosen)
     if seed is not None:
         ms.set_seed(seed)

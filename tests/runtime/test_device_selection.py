@@ -1,0 +1,121 @@
+"""Choice of the device and its options. No accelerator is needed: MindSpore's functions are replaced."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import mindspore as ms
+import pytest
+
+from ocrnet.config import DeviceConfig
+from ocrnet.errors import UserError
+from ocrnet.runtime import device_options, device_selection
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Returns a function that sets what MindSpore finds: {device: number of cards, or an exception}."""
+
+    def find(**counts):
+        def device_count(name):
+            if isinstance(counts[name], Exception):
+                raise counts[name]
+            return counts[name]
+
+        for name in ("Ascend", "GPU"):
+            module = getattr(ms.device_context, name.lower())
+            monkeypatch.setattr(module, "is_available", lambda name=name: name in counts)
+            monkeypatch.setattr(module, "device_count", lambda name=name: device_count(name))
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ({}, "CPU"),
+        ({"GPU": 1}, "GPU"),
+        ({"Ascend": 8, "GPU": 1}, "Ascend"),
+        ({"Ascend": 0, "GPU": 1}, "GPU"),
+        ({"Ascend": RuntimeError("ret 507008"), "GPU": 0}, "CPU"),
+    ],
+)
+def test_the_first_device_with_a_card_is_chosen(cards, found, chosen):
+    cards(**found)
+    assert device_selection.choose(None) == chosen
+    assert device_selection.choose("CPU") == "CPU"
+
+
+@pytest.mark.parametrize(
+    ("found", "target", "parts"),
+    [
+        ({}, "Ascend", ["libge_runner.so: cannot open", "set_env.sh", "8.2 to 9.1", "npu-smi info"]),
+        ({}, "GPU", ["it found no CUDA_HOME with nvcc", "CUDA 11.6", "cuDNN 8", "nvidia-smi"]),
+        ({"Ascend": 0}, "Ascend", ["finds no card", "driver", "/dev/davinci0", "ASCEND_RT_VISIBLE_DEVICES (now '9')"]),
+        ({"GPU": 0}, "GPU", ["finds no card", "--gpus all", "CUDA_VISIBLE_DEVICES (not set now)"]),
+        ({"Ascend": RuntimeError("ret 507008\ntrace")}, "Ascend", ["cannot count the cards: ret 507008. Check"]),
+    ],
+)
+def test_a_missing_device_is_an_error_with_reason_and_fix(cards, monkeypatch, found, target, parts):
+    cards(**found)
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "9")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(UserError) as error:
+        device_selection.choose(target)
+    text = str(error.value)
+    assert text.startswith(f"device_target {target}: not available: ") and "\n" not in text
+    assert text.endswith("Available: CPU; use --device_target CPU or omit the flag.")
+    assert [part for part in parts if part not in text] == []
+
+
+def test_the_reason_of_the_gpu_plugin_is_mindspores_own(tmp_path):
+    nvcc = tmp_path / "bin" / "nvcc"  # MindSpore asks it for the version of CUDA, then loads the plugin for it
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 11.6, V11.6.124'\n")
+    nvcc.chmod(0o755)
+    code = "from ocrnet.runtime import device_selection; print(device_selection.problem('GPU'))"
+    environment = {"CUDA_HOME": str(tmp_path), "PATH": f"{nvcc.parent}:/usr/bin:/bin", "PYTHONPATH": "src"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert "libmindspore_gpu.so.11.6 failed. libcublas.so.11: cannot open" in done.stdout, done.stderr
+    assert "ascend" not in done.stdout
+
+
+def test_options_are_set_where_they_have_an_effect(monkeypatch, capsys):
+    calls = []
+
+    def functions(*names):
+        return SimpleNamespace(**{name: lambda value, name=name: calls.append((name, value)) for name in names})
+
+    hf32 = functions("precision_mode", "conv_allow_hf32", "matmul_allow_hf32")
+    tf32 = functions("conv_allow_tf32", "matmul_allow_tf32")
+    monkeypatch.setattr(ms.device_context.ascend, "op_precision", hf32)
+    monkeypatch.setattr(ms.device_context.gpu, "op_precision", tf32)
+    monkeypatch.setattr(ms, "set_context", lambda **values: calls.append(values))
+    options = DeviceConfig(jit_level="O2", precision_mode="force_fp32", conv_allow_hf32=False, matmul_allow_tf32=True)
+
+    device_options.apply(options.options, "Ascend", 0)
+    assert calls == [{"jit_config": {"jit_level": "O2"}}, ("precision_mode", "force_fp32"), ("conv_allow_hf32", False)]
+    assert capsys.readouterr().err == "note: device.matmul_allow_tf32 (True): no effect on Ascend: it is for GPU\n"
+
+    calls.clear()
+    device_options.apply(options.options, "GPU", 0)
+    assert calls == [("matmul_allow_tf32", True)]
+    assert "note: device.jit_level (O2): no effect on GPU: it is for Ascend\n" in capsys.readouterr().err
+
+    calls.clear()
+    device_options.apply(DeviceConfig().options, "CPU", 0)
+    device_options.apply(DeviceConfig(jit_level="O1").options, "CPU", 1)
+    assert calls == []
+    assert capsys.readouterr().err == "note: device.jit_level (O1): no effect with ms_mode 1: nothing is compiled\n"
+    device_options.apply(DeviceConfig(jit_level="O1").options, "CPU", 0)
+    assert calls == [{"jit_config": {"jit_level": "O1"}}]
+
+
+def test_the_documented_values_are_those_of_mindspore():
+    documented = ms.device_context.ascend.op_precision.precision_mode.__doc__
+    modes = [line.split(":")[0].strip(" -") for line in documented.splitlines() if line.strip().startswith("- ")]
+    field = DeviceConfig.model_fields["precision_mode"].annotation
+    assert sorted(field.__args__[0].__args__) == sorted(modes)
