@@ -53,7 +53,7 @@ def test_the_first_device_with_a_card_is_chosen(cards, found, chosen):
     ("found", "target", "parts"),
     [
         ({}, "Ascend", ["libge_runner.so: cannot open", "set_env.sh", "8.2 to 9.1", "npu-smi info"]),
-        ({}, "GPU", ["it found no CUDA_HOME with nvcc", "CUDA 11.6", "cuDNN 8", "nvidia-smi"]),
+        ({}, "GPU", ["it gives no reason. Set CUDA_HOME", "CUDA 11.6", "cuDNN 8", "nvidia-smi"]),
         ({"Ascend": 0}, "Ascend", ["finds no card", "driver", "/dev/davinci0", "ASCEND_RT_VISIBLE_DEVICES (now '9')"]),
         ({"GPU": 0}, "GPU", ["finds no card", "--gpus all", "CUDA_VISIBLE_DEVICES (not set now)"]),
         ({"Ascend": RuntimeError("ret 507008\ntrace")}, "Ascend", ["cannot count the cards: ret 507008. Check"]),

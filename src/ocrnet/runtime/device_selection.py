@@ -60,9 +60,8 @@ def problem(target: str) -> str:
     import mindspore as ms
 
     if not getattr(ms.device_context, target.lower()).is_available():
-        reason = plugin_error(target) or (
-            "it found no CUDA_HOME with nvcc" if target == "GPU" else "it gives no reason"
-        )
+        # without CUDA_HOME, MindSpore does not try to load the plugin for the GPU and has no reason
+        reason = plugin_error(target) or "it gives no reason"
         return f"MindSpore {ms.__version__} could not load its plugin: {reason}. {_NO_PLUGIN.get(target, '')}".rstrip()
     try:
         if card_count(target):
