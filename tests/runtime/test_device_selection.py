@@ -41,6 +41,7 @@ def cards(monkeypatch):
         ({"Ascend": 8, "GPU": 1}, "Ascend"),
         ({"Ascend": 0, "GPU": 1}, "GPU"),
         ({"Ascend": RuntimeError("ret 507008"), "GPU": 0}, "CPU"),
+        ({"Ascend": NameError("ascend_get_device_count")}, "Ascend"),
     ],
 )
 def test_the_first_device_with_a_card_is_chosen(cards, found, chosen):
