@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def evaluate(args: argparse.Namespace, config: Config) -> None:
-    target = device.init(config.device_target, config.ms_mode, config.seed)
+    target = device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     dataset = open_dataset(config.data, args.split)
     network = load_network(config, args.ckpt_path)
     print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} images")

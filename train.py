@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
-    target = device.init(config.device_target, config.ms_mode, config.seed)
+    target = device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     training = open_dataset(config.data, "train")
     ranks = launcher.ranks()
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None

@@ -28,7 +28,7 @@ def evaluate_run(folder: Path) -> dict:
     from ocrnet.inference.predictor import Predictor
 
     config = load_config(folder / "config.yml")
-    device.init(config.device_target, config.ms_mode, config.seed)
+    device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     dataset = open_dataset(config.data, "val")
     network = load_network(config, folder / "checkpoint" / "best.ckpt")
     return Evaluator(Predictor(network, config), dataset, config).evaluate().to_dict(config)

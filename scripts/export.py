@@ -58,7 +58,7 @@ def main() -> None:
     if min(side or 1 for side in shape) < 1:
         raise errors.UserError("--batch, --size: at least 1")
 
-    device.init(config.device_target, 0, config.seed)
+    device.init(config.device_target, 0, config.seed, config.device.options)
     config = config.replace({"train.amp": "none"})  # the export is in float32
     network = fold_batch_norm(load_network(config, args.ckpt_path))
     try:

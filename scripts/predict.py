@@ -86,7 +86,7 @@ def main() -> None:
     args, config = command_line.parse(parser)
     names = media.find_inputs(args.input)
 
-    device.init(config.device_target, config.ms_mode, config.seed)
+    device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     network = load_network(config, args.ckpt_path)
     predictor = Predictor(network, config, compile_first=False, engine=make_engine(args, network, config))
     output = Output(args.output, palette(config.data), args.strength)

@@ -28,6 +28,7 @@ CHINESE = DOCS / "configuration.zh.yml"
 HEADS = {"en": ("key", "type", "default", "flag", "meaning"), "zh": ("键", "类型", "默认值", "命令行参数", "含义")}
 SECTIONS = {
     "": ("Top level", "顶层"),
+    "device": ("Options of the device", "设备选项"),
     "data": ("Data and augmentation", "数据与增强"),
     "data.photometric": ("Photometric distortion", "光度失真"),
     "model": ("Network", "网络"),

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_config import keys
 
-from ocrnet.config import Backbone, Config, command_line
+from ocrnet.config import Backbone, Config, DeviceConfig, command_line
 from ocrnet.config.combinations import HARMFUL, IMAGENET_WEIGHTS, NO_EFFECT, notes
 from ocrnet.config.loading import load_config, resolve
 from ocrnet.data import transforms
@@ -36,6 +36,8 @@ eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride
 checkpoint.interval checkpoint.keep
 """.split()  # noqa: SIM905
 """Keys that always have an effect (or are rejected, as eval.stride without eval.window)."""
+BY_DEVICE = [f"device.{name}" for name in DeviceConfig.model_fields]
+"""Keys whose effect depends on the device, which the configuration does not know: see test_device_selection.py."""
 
 EXAMPLES = {  # key: (flags that set it in a configuration in which it has no effect, text in the note)
     "model.fuse": ("--set model.fuse=nearest --set model.backbone=resnet50_d8", "with a ResNet"),
@@ -93,7 +95,7 @@ def printed_notes(capsys, *flags: str, training: bool = True) -> list[str]:
 def test_every_key_is_in_one_of_the_tables():
     table = [key for rule in NO_EFFECT for key in rule.keys]
     assert len(set(table)) == len(table) and set(table) == set(EXAMPLES)
-    assert sorted([*ALWAYS, *table]) == sorted(key for key, _ in keys())
+    assert sorted([*ALWAYS, *BY_DEVICE, *table]) == sorted(key for key, _ in keys())
 
 
 @pytest.mark.parametrize("key", EXAMPLES)

@@ -1,10 +1,16 @@
 """A packed data set has the same samples as the original files."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ocrnet.config import DataConfig
 from ocrnet.data.loader import TrainingSamples
+from ocrnet.data.packed import pack
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 
@@ -39,3 +45,55 @@ def test_invalid_packed_files_are_errors(demo, packed, tmp_path):
         opened(tmp_path / "half.packed")
     with pytest.raises(UserError, match="packed with other classes"):
         opened(packed, classes=["road"], palette=[], label_map={7: 0})
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+def test_processes_share_the_memory_of_a_packed_file(demo, tmp_path):
+    path = tmp_path / "train.packed"
+    dataset = open_dataset(DataConfig(root=demo), "train")
+    pack(dataset, path, [index for _ in range(80) for index in range(len(dataset))])
+    code = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, "src")
+from ocrnet.config import DataConfig
+from ocrnet.data.packed import PackedDataset
+
+def kB(mapping, name):
+    return sum(int(line.split()[1]) for line in mapping if line.startswith(name))
+
+def mappings():
+    text = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [number for number, line in enumerate(text) if "-" in line.split()[0]] + [len(text)]
+    return [text[start:end] for start, end in zip(starts, starts[1:])]
+
+path, root = map(Path, sys.argv[1:])
+dataset = PackedDataset(path, DataConfig(root=root))
+own = sum(kB(mapping, "Anonymous:") for mapping in mappings())
+for index in range(len(dataset)):
+    for array in dataset.open(index):
+        array.max()
+own = sum(kB(mapping, "Anonymous:") for mapping in mappings()) - own
+print("read", flush=True)
+sys.stdin.readline()  # until all processes have read the file
+file = next(mapping for mapping in mappings() if mapping[0].endswith(path.name))
+print(json.dumps([own, kB(file, "Rss:"), kB(file, "Pss:")]), flush=True)
+sys.stdin.readline()
+"""
+    command = [sys.executable, "-c", code, path, demo]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "read\n"
+    found = []
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        found.append(json.loads(process.stdout.readline()))
+    for process in processes:
+        process.communicate("\n")
+    size = path.stat().st_size / 1024
+    assert size > 30_000
+    assert all(own < size / 10 for own, _, _ in found)  # each process's own memory does not grow by the file's size
+    assert all(resident > 0.9 * size for _, resident, _ in found)  # though each has read the whole file
+    assert sum(proportional for _, _, proportional in found) == pytest.approx(size, rel=0.05)  # in memory only once

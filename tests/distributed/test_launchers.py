@@ -182,6 +182,7 @@ def with_rank_table(environment, tmp_path):
             path.write_text(machines)
         else:
             write_rank_table(path, machines)
+        os.environ.pop(rank_table.PATH_VARIABLE, None)
         environment({"RANK_TABLE_FILE": str(path), **variables})
         rank_table.hide()
         assert "RANK_TABLE_FILE" not in os.environ

@@ -1,6 +1,7 @@
 """Rules for combinations of keys: a note is printed for keys without effect, harmful combinations are errors.
 
-Both rule sets are tables. A key that is in neither table always has an effect.
+Both rule sets are tables. A key that is in neither table always has an effect, but for `device`: which of its options
+have one depends on the device, see `runtime/device_options.py`.
 """
 
 from collections.abc import Callable, Mapping

@@ -13,8 +13,8 @@ from pathlib import Path
 from ocrnet.distributed import rank_table
 from ocrnet.errors import UserError
 
-OPEN_MPI, HYDRA, SLURM, RANK_TABLE = "Open MPI's mpirun", "mpiexec.hydra", "srun", "rank table"
-_MSRUN = "msrun"
+OPEN_MPI, HYDRA, SLURM = "Open MPI's mpirun", "mpiexec.hydra", "srun"
+MSRUN, RANK_TABLE = "msrun", "rank table"
 
 _SIZED = (
     ("RANK", "WORLD_SIZE"),  # torchrun, accelerate, DeepSpeed, Kubeflow's PyTorchJob
@@ -64,7 +64,7 @@ def detect_launcher() -> str | None:
     if _RANK_VARIABLE in env:
         return None  # a child process of a rank: its environment is inherited
     if "MS_ROLE" in env and ("RANK_ID" in env or is_scheduler()):
-        return _MSRUN
+        return MSRUN
     if "OMPI_COMM_WORLD_RANK" in env:
         return OPEN_MPI
     if "PMI_RANK" in env and "MPI_LOCALRANKID" in env:
@@ -72,7 +72,7 @@ def detect_launcher() -> str | None:
     if _in_slurm_step():
         return SLURM
     if "MS_ROLE" in env:
-        return _MSRUN
+        return MSRUN
     return RANK_TABLE if rank_table.PATH_VARIABLE in env else None
 
 
@@ -109,7 +109,7 @@ def ranks() -> Ranks:
     if launcher == SLURM:
         rank, size, local_rank = (int(env[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "LOCALID"))
         return Ranks(rank, size, local_rank, len(env["SLURM_GTIDS"].split(",")))
-    if launcher == _MSRUN:
+    if launcher == MSRUN:
         size, rank, local_rank = (int(env.get(name, "0")) for name in ("MS_WORKER_NUM", "RANK_ID", "DEVICE_ID"))
         return Ranks(rank, size, local_rank, size if env.get("MS_SCHED_HOST") == "127.0.0.1" else 1)
     if launcher == RANK_TABLE:
@@ -137,7 +137,7 @@ def require_known_launcher() -> None:
         return
     if launcher == RANK_TABLE:
         _check_rank_table()
-    if launcher in (_MSRUN, RANK_TABLE) and ranks().size > 1 and "RANK_ID" not in env:
+    if launcher in (MSRUN, RANK_TABLE) and ranks().size > 1 and "RANK_ID" not in env:
         raise UserError(
             f"one of {ranks().size} processes ({launcher}), but RANK_ID is not set: each process would be rank 0. "
             "With msrun on several machines set --node_rank on each."
@@ -197,7 +197,7 @@ def job_id() -> str:
     names = {
         OPEN_MPI: ("PMIX_SERVER_TMPDIR", "PMIX_NAMESPACE"),
         SLURM: ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_STEP_ID"),
-        _MSRUN: ("MS_SCHED_HOST", "MS_SCHED_PORT"),
+        MSRUN: ("MS_SCHED_HOST", "MS_SCHED_PORT"),
         RANK_TABLE: (rank_table.PATH_VARIABLE,),
     }.get(launcher, ())
     return " ".join([launcher or "alone", *(env.get(name, "") for name in names)])

@@ -5,14 +5,14 @@ The functions import MindSpore locally, because MindSpore reads some environment
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from ocrnet.distributed import cluster, launcher, rank_table
 from ocrnet.errors import UserError
-
-TARGETS = ("Ascend", "GPU", "CPU")
+from ocrnet.runtime import device_options, device_selection
 
 
 def prepare_environment() -> None:
@@ -49,40 +49,42 @@ def without_isa_limit() -> Iterator[None]:
             os.environ[_ISA_VARIABLE] = limit
 
 
-def init(target: str | None, mode: int = 0, seed: int | None = None) -> str:
+def init(
+    target: str | None, mode: int = 0, seed: int | None = None, options: Mapping[str, object] = MappingProxyType({})
+) -> str:
     """Set MindSpore's device, mode (0 graph, 1 PyNative) and seed, and connect the ranks. Returns the device's name.
 
     In msrun's scheduler process, runs the scheduler until the job ends, then exits.
 
     Args:
-        target: Ascend, GPU or CPU; None: the first available one.
+        target: Ascend, GPU or CPU; None: the first one that has a device.
+        options: see `device_options.apply`.
 
     Raises:
-        UserError: the device is not available.
+        UserError: the device is not available; see `device_selection.choose`.
     """
     import mindspore as ms
 
-    available = [name for name in TARGETS if ms.hal.is_available(name)]
-    chosen = target or available[0]
-    if chosen not in available:
-        raise UserError(
-            f"device_target {chosen}: not available in this MindSpore ({ms.__version__}). "
-            f"Available: {', '.join(available)}; use --device_target {available[0]} or omit the flag."
-        )
+    chosen = device_selection.choose(target)
     if chosen == "CPU":
         _limit_cpu_isa()
-    if chosen == "Ascend" and "RANK_TABLE_FILE" in os.environ:
-        ms.set_device(chosen, launcher.ranks().local_rank)
-    elif chosen != "CPU" and launcher.detect_launcher() in (launcher.SLURM, launcher.HYDRA):
-        visible = getattr(ms.device_context, chosen.lower()).device_count()  # 1 if Slurm assigns a device to each task
-        ms.set_device(chosen, launcher.ranks().local_rank % visible)
-    else:  # MindSpore assigns the devices under Open MPI's mpirun and msrun
-        ms.set_device(chosen)
+    ms.set_device(chosen, _device_id(chosen))
     ms.set_context(mode=mode)
+    device_options.apply(options, chosen, mode)  # before the ranks join, which starts the device
     _join_ranks(chosen)
     if seed is not None:
         ms.set_seed(seed)
     return chosen
+
+
+def _device_id(target: str) -> int | None:
+    """Returns the id of this rank's device; None: MindSpore chooses, for one process or with msrun's DEVICE_ID."""
+    me = launcher.ranks()
+    if target == "CPU" or launcher.detect_launcher() in (None, launcher.MSRUN):
+        return None
+    # 1 if Slurm or a container gives each process its own device
+    visible = device_selection.device_count(target) or me.local_size
+    return me.device if me.device is not None and me.device < visible else me.local_rank % visible
 
 
 def _join_ranks(target: str) -> None:
