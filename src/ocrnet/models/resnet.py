@@ -59,7 +59,9 @@ class ResNet(nn.Cell):
         blocks, self.deep_stem = _DEPTHS[name]
         if self.deep_stem:
             self.stem = _deep_stem()
-            self.max_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
+            # Padding with 0 instead of -inf, which is the same after a ReLU: with pad_mode="pad" MaxPool2d becomes a
+            # MaxPool3DWithArgmax with five more operators.
+            self.max_pool = nn.SequentialCell(nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1))), nn.MaxPool2d(3, 2))
         else:
             self.conv1 = nn.Conv2d(3, 64, 7, 2, pad_mode="pad", padding=3)
             self.bn1 = nn.BatchNorm2d(64)
