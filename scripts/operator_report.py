@@ -60,10 +60,12 @@ DOCUMENTED_AS = {
     "BiasAddGrad": "BiasAdd",
     "Conv2DBackpropFilter": "Conv2D",
     "Conv2DBackpropInput": "Conv2D",
+    "Divs": "Div",
     "MatMulExt": "MatMul",
     "MaxPoolGrad": "MaxPool",
     "Muls": "Mul",
     "ReluGrad": "ReLU",
+    "RemainderTensorScalar": "FloorMod",
     "SoftmaxBackward": "Softmax",
     "SplitWithSize": "Split",
     "SumExt": "ReduceSum",
@@ -74,8 +76,11 @@ MOVES = {"TensorMove"}
 """Copies that MindSpore inserts on every device; no operator of its documentation."""
 
 EXPANDED = {
+    "ClampScalar": ("Maximum", "Minimum"),
+    "Divs": ("Div",),
     "MatMulExt": ("BatchMatMul", "BroadcastTo"),
     "Muls": ("Mul",),
+    "RemainderTensorScalar": ("FloorMod",),
     "SoftmaxBackward": ("Mul", "ReduceSum", "Sub"),
     "SplitWithSize": ("Slice",),
     "SumExt": ("ReduceSum",),
@@ -85,7 +90,20 @@ EXPANDED = {
 GPU_KERNELS = {
     name: kernel
     for kernel, names in {
-        "BroadcastOptGpuKernelMod": ("Add", "Div", "Equal", "Greater", "Less", "Maximum", "Mul", "Sub"),
+        "BroadcastOptGpuKernelMod": (
+            "Add",
+            "Div",
+            "Equal",
+            "FloorMod",
+            "Greater",
+            "Less",
+            "LogicalAnd",
+            "Maximum",
+            "Minimum",
+            "Mul",
+            "NotEqual",
+            "Sub",
+        ),
         "ElementwiseOpsGpuKernel": ("Exp", "IsFinite", "Neg", "Reciprocal"),
         "ArrayReduceGpuKernelMod": ("ReduceAll", "ReduceSum"),
         "ActivationFwdGpuKernelMod": ("ReLU",),
