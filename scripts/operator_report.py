@@ -35,6 +35,7 @@ LOSSES = {
     "ohem": {"ohem": {"threshold": 0.9, "keep": 100}},
     "dice": {"dice": 1.0},
     "lovasz": {"lovasz": 1.0},
+    "all": {"ohem": {"threshold": 0.9, "keep": 100}, "dice": 1.0, "lovasz": 1.0},
 }
 GRAPHS = {  # backbone: (train.amp, loss) of the training steps that are reported
     "hrnet_tiny": (
@@ -114,7 +115,6 @@ GPU_KERNELS = {
         "Conv2dInputGradGpuKernelMod": ("Conv2DBackpropInput",),
         "MatMulGpuKernelMod": ("BatchMatMul",),
         "MaxPool3DWithArgmaxFwdGpuKernelMod": ("MaxPool3DWithArgmax",),
-        "MomentumGpuKernelMod": ("ApplyMomentum",),
         "PackFwdGpuKernelMod": ("Stack",),
         "PadFwdGpuKernelMod": ("Pad",),
         "PoolingFwdGpuKernelMod": ("MaxPool",),
@@ -127,13 +127,19 @@ GPU_KERNELS = {
 """Kernel classes of the GPU plugin that are not named like their operator."""
 
 
-def make_config(backbone: str, amp: str, loss: str, dtype: str) -> Config:
-    """Returns a config with three classes and narrow heads, which compile fast and have the same operators."""
+def make_config(backbone: str, amp: str = "none", loss: str = "plain", **train) -> Config:
+    """Returns a config with three classes and narrow heads, which compile fast and have the same operators.
+
+    Args:
+        amp: `train.amp`.
+        loss: a key of LOSSES.
+        train: other keys of `train`.
+    """
     return Config(
         data={"format": "list", "classes": ["a", "b", "c"]},
         model={"backbone": backbone, "head_channels": 16, "key_channels": 8, "context_channels": 16},
         loss=LOSSES[loss],
-        train={"amp": amp, "amp_dtype": dtype},
+        train={"amp": amp, **train},
     )
 
 
@@ -169,21 +175,8 @@ def operators(text: str) -> Counter[str]:
     return Counter(name for name in _NODE.findall(text) if name not in NO_LAUNCH)
 
 
-def graph(
-    backbone: str,
-    amp: str = "none",
-    loss: str = "plain",
-    training: bool = True,
-    dtype: str = "float16",
-    target: str = "Ascend",
-) -> str:
-    """Returns the text of the graph of a training step, or of the inference of classes.
-
-    Args:
-        amp, dtype: `train.amp` and `train.amp_dtype`.
-        loss: a key of LOSSES.
-        target: the device whose precision rules are used.
-    """
+def graph(config: Config, training: bool = True, target: str = "Ascend") -> str:
+    """Returns the text of the graph of a training step, or of the inference of classes, as compiled for `target`."""
     import numpy as np
     from mindspore import Tensor
 
@@ -194,9 +187,8 @@ def graph(
     from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import TrainOneStep, make_loss_scaler
 
-    config = make_config(backbone, amp, loss, dtype)
     network = OCRNet(config.model, 3)
-    cast_network(network, amp, dtype, target)
+    cast_network(network, config.train.amp, config.train.amp_dtype, target)
     images = Tensor(np.zeros((1, 3, 64, 128), np.float32))
     if not training:
         return graph_text(Classes(MainLogits(network, False)).set_train(False), images, (64, 128))
@@ -276,12 +268,12 @@ def measure() -> dict:
     """Compiles all graphs of GRAPHS and returns what docs/operators.yml contains."""
     launches, training, inference = {}, Counter(), Counter()
     for backbone, steps in GRAPHS.items():
-        counts = operators(graph(backbone, training=False))
+        counts = operators(graph(make_config(backbone), training=False))
         inference |= counts
         launches[backbone] = {"inference": counts.total()}
         print(f"{backbone}, inference: {counts.total()}", flush=True)
         for amp, loss in steps:
-            counts = operators(graph(backbone, amp, loss))
+            counts = operators(graph(make_config(backbone, amp, loss)))
             training |= counts
             launches[backbone][f"{amp}, {loss}"] = counts.total()
             print(f"{backbone}, training step, {amp}, {loss}: {counts.total()}", flush=True)
@@ -332,7 +324,7 @@ def main() -> None:
         return
     device.init("CPU", 0, 0)
     if args.backbone:
-        counts = operators(graph(args.backbone, args.amp, args.loss))
+        counts = operators(graph(make_config(args.backbone, args.amp, args.loss)))
         for name, count in counts.most_common():
             print(f"{count:5}  {name}" + (f"  not on {', '.join(missing(name))}" if missing(name) else ""))
         print(f"{counts.total():5}  launches")
