@@ -6,9 +6,11 @@ MindSpore's front end compiles for every device, so its graph shows what Ascend 
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import mindspore as ms
 import numpy as np
 import pytest
 import yaml
@@ -33,6 +35,14 @@ def types(text: str) -> dict[str, set[str]]:
         inputs, (output, *_) = (re.findall(r"Tensor\[(\w+)\]", part) or [""] for part in (inputs, outputs))
         found[name].add(f"{' '.join(inputs)} -> {output}")
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graph_mode() -> Iterator[None]:
+    """Networks are built in graph mode, as in the report: it changes a few operators."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
 @pytest.fixture(scope="module")
