@@ -56,7 +56,7 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         convert_sync_batch_norm(network, config.train.sync_batch_norm_operator)
-    set_precision(network, config.train.amp)
+    set_precision(network, config.train)
     loss_network = OCRLoss(network, config.loss, classes, config.model.align_corners)
     optimizer = make_optimizer(config.optimizer, loss_network)
     train_step = TrainOneStep(

@@ -15,10 +15,13 @@ from mkdocs.exceptions import PluginError
 import config_reference
 import draw_design
 import model_zoo
+import operator_report
 
 PARTS = {
     "configuration": config_reference.table,
     "model_zoo": model_zoo.table,
+    "operators": operator_report.table,
+    "launches": operator_report.launches,
     "design": lambda language: f"<div>{draw_design.draw(draw_design.read_imports())}</div>",
 }
 _ASKED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)

@@ -56,6 +56,7 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
     "data.photometric.hue": ("--set data.photometric={hue: 3, probability: 0}", "probability 0"),
     "loss.average": ("--set loss.average=all --set loss.ohem={} --set loss.auxiliary_weight=0", "with loss.ohem"),
     "loss.ohem.keep": ("--set loss.ohem={keep: 3, threshold: 1}", "with threshold 1"),
+    "train.amp_dtype": ("--set train.amp_dtype=bfloat16", "without train.amp"),
     "optimizer.decay_norm_and_bias": (
         "--set optimizer.decay_norm_and_bias=False --set optimizer.weight_decay=0",
         "without optimizer.weight_decay",
@@ -226,6 +227,13 @@ def test_a_warm_up_as_long_as_the_run_gives_a_note(capsys):
     assert printed_notes(capsys, "--total_step", "21") == []
 
 
+def test_bfloat16_needs_no_loss_scale(capsys):
+    bfloat16 = ["--amp", "all", "--set", "train.amp_dtype=bfloat16"]
+    assert printed_notes(capsys, *bfloat16) == printed_notes(capsys, *bfloat16, "--loss_scale", "none") == []
+    (line,) = printed_notes(capsys, *bfloat16, "--loss_scale", "static")
+    assert line.startswith("note: train.loss_scale.kind: static is not needed with train.amp_dtype bfloat16")
+
+
 rng = np.random.default_rng(0)
 IMAGE = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48))
 LABEL = cv2.resize(rng.integers(0, 3, (6, 8), np.uint8), (64, 48), interpolation=cv2.INTER_NEAREST)
@@ -237,6 +245,7 @@ CHOICES = {
     "schedule.warmup_steps": (0, 5),
     "schedule.warmup_lr": (0.0, 0.002),
     "train.amp": ("none", "convolutions", "all"),
+    "train.amp_dtype": ("float16", "bfloat16"),
     "train.loss_scale.kind": ("none", "static", "dynamic"),
     "train.loss_scale.value": (8.0, 16.0),
     "train.loss_scale.factor": (2, 4),
@@ -275,6 +284,7 @@ def effect(config: Config) -> tuple:
         rates,
         scaling,
         train.amp,
+        None if train.amp == "none" else train.amp_dtype,
         str(kinds),
         str(swapped),
         b"".join(part.tobytes() for sample in samples for part in sample),

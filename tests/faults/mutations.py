@@ -188,7 +188,7 @@ MUTATIONS = (
     Mutation(
         "mixed precision without a loss scale",
         "config/schema.py",
-        '"none" if self.amp == "none" else "dynamic"',
+        '"dynamic" if scaled else "none"',
         '"none"',
         "config/test_config.py",
     ),

@@ -1,7 +1,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor, float32, nn, ops
 
 from ocrnet.config import OptimizerConfig, ScheduleConfig
 from ocrnet.training.optimizer import learning_rate, make_optimizer
@@ -44,6 +44,24 @@ def test_momentum_and_weight_decay_match_pytorch(decay_bias):
             expected[name] -= lr * velocity[name]
     assert layer.weight.asnumpy().item() == pytest.approx(expected["weight"], rel=1e-6)
     assert layer.beta.asnumpy().item() == pytest.approx(expected["beta"], rel=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("decay", [5e-4, 0.0])
+def test_weights_have_the_bits_of_separate_operators(momentum, decay):
+    rng = np.random.default_rng(0)
+    layer = nn.Conv2d(7, 5, 3, has_bias=True)
+    optimizer = make_optimizer(OptimizerConfig(momentum=momentum, weight_decay=decay), layer)
+    weights = [Parameter(weight.clone(), f"copy{i}") for i, weight in enumerate(optimizer.parameters)]
+    moments = [Parameter(ops.zeros_like(weight), f"moment{i}") for i, weight in enumerate(weights)]
+    apply = ops.ApplyMomentum()
+    for lr in (0.1, 0.05, 0.02):
+        gradients = [Tensor(rng.normal(size=weight.shape).astype(np.float32)) for weight in weights]
+        optimizer(tuple(gradients), Tensor(lr, ms.float32))
+        for weight, moment, gradient in zip(weights, moments, gradients, strict=True):
+            apply(weight, moment, Tensor(lr, float32), gradient + decay * weight, Tensor(momentum, float32))
+    for found, weight in zip(optimizer.parameters, weights, strict=True):
+        np.testing.assert_array_equal(found.asnumpy(), weight.asnumpy())
 
 
 class Branch(nn.Cell):

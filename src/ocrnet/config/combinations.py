@@ -86,6 +86,7 @@ NO_EFFECT = (
     NoEffect(("schedule.min_lr",), lambda c: c.schedule.kind == "constant", "with schedule.kind constant"),
     NoEffect(("schedule.power",), lambda c: c.schedule.kind != "poly", "without schedule.kind poly"),
     NoEffect(("schedule.warmup_lr",), lambda c: not c.schedule.warmup_steps, "without schedule.warmup_steps"),
+    NoEffect(("train.amp_dtype",), lambda c: c.train.amp == "none", "without train.amp", False),
     NoEffect(
         ("train.loss_scale.value", "train.overflow_limit"),
         lambda c: c.train.loss_scale.kind == "none",
@@ -109,7 +110,7 @@ NO_EFFECT = (
 HARMFUL = (
     Harmful(
         ("train.amp", "train.loss_scale.kind"),
-        lambda c, _: c.train.amp != "none" and c.train.loss_scale.kind == "none",
+        lambda c, _: c.train.amp != "none" and c.train.amp_dtype == "float16" and c.train.loss_scale.kind == "none",
         "gradients in float16 underflow to 0 without a loss scale. Remove train.loss_scale.kind (--loss_scale); the "
         "default is dynamic",
     ),
@@ -178,6 +179,11 @@ def _training_notes(config: Config, from_scratch: bool) -> list[str]:
         lines.append(
             f"schedule.warmup_steps: the warm-up of {warmup} steps does not end within the run of {steps} "
             "(train.total_step)"
+        )
+    if config.train.amp != "none" and config.train.amp_dtype == "bfloat16" and config.train.loss_scale.kind != "none":
+        lines.append(
+            f"train.loss_scale.kind: {config.train.loss_scale.kind} is not needed with train.amp_dtype bfloat16, which "
+            "has the range of float32"
         )
     if config.loss.ohem and config.loss.average == "all" and config.loss.auxiliary_weight:
         lines.append("loss.average: all applies to the auxiliary loss only; loss.ohem averages over the hard pixels")

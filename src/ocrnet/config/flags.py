@@ -25,7 +25,7 @@ CONFIG_FLAGS = {
         "device_target": Flag("device_target", "device; null: auto-detected, Ascend before GPU before CPU"),
         "ms_mode": Flag("ms_mode", "0: graph mode, 1: PyNative mode"),
         "save_dir": Flag("save_dir", "folder for everything that a run writes, runs/NAME_OF_CONFIG by default"),
-        "amp": Flag("train.amp", "automatic mixed precision in float16"),
+        "amp": Flag("train.amp", "automatic mixed precision"),
         "mix": Flag("train.mix", "mindspore-lab's name: True means --amp, at --amp_level"),
         "amp_level": Flag("train.amp_level", "mindspore-lab's name: O2 is --amp convolutions, O3 is --amp all"),
     },
@@ -45,7 +45,10 @@ CONFIG_FLAGS = {
         "total_step": Flag("train.total_step", "steps of the whole run", (), True),
         "lr": Flag("schedule.lr", "learning rate after the warm-up", ("lr_init",), True),
         "loss_scale": Flag(
-            "train.loss_scale.kind", "loss scale; null: dynamic with --amp, none without", ("ms_loss_scaler",), True
+            "train.loss_scale.kind",
+            "loss scale; null: dynamic with --amp in float16, otherwise none",
+            ("ms_loss_scaler",),
+            True,
         ),
         "loss_scale_value": Flag(
             "train.loss_scale.value", "static or initial dynamic loss scale", ("ms_loss_scaler_value",), True

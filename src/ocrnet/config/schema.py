@@ -264,7 +264,7 @@ class ScheduleConfig(Section):
 
 class LossScaleConfig(Section):
     kind: Literal["static", "dynamic", "none"] | None = None
-    """null: dynamic with `train.amp`, none without."""
+    """null: dynamic with `train.amp` in float16, otherwise none."""
     value: Annotated[Float, Field(ge=1)] = 256.0
     """The static scale, or the initial value of the dynamic scale."""
     factor: Annotated[Int, Field(gt=1)] = 2
@@ -284,8 +284,11 @@ class TrainConfig(Section):
     epochs: PositiveInt | None = None
     """Epochs; the incomplete last batch (of all devices) is dropped in each."""
     amp: Literal["none", "convolutions", "all"] = "none"
-    """Automatic mixed precision. none: float32; convolutions: convolutions in float16 (like MindSpore's O1); all:
-    everything but BatchNorm and the loss in float16 (like MindSpore's O2)."""
+    """Automatic mixed precision. none: float32; convolutions: convolutions in `amp_dtype` (like MindSpore's O1); all:
+    everything but BatchNorm and the loss in `amp_dtype` (like MindSpore's O2)."""
+    amp_dtype: Literal["float16", "bfloat16"] = "float16"
+    """Type of mixed precision. bfloat16 has the range of float32 and needs no loss scale; Ascend A2 and later have
+    it."""
     loss_scale: LossScaleConfig = LossScaleConfig()
     sync_batch_norm: bool = True
     """In distributed training, compute BatchNorm statistics over the batch of all devices."""
@@ -310,7 +313,8 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _choose_loss_scale(self) -> "TrainConfig":
         if self.loss_scale.kind is None:
-            self._derive(loss_scale=self.loss_scale.replace({"kind": "none" if self.amp == "none" else "dynamic"}))
+            scaled = self.amp != "none" and self.amp_dtype == "float16"
+            self._derive(loss_scale=self.loss_scale.replace({"kind": "dynamic" if scaled else "none"}))
         return self
 
     @property

@@ -16,12 +16,12 @@ def load_network(config: Config, path: Path) -> OCRNet:
     """Create the network of a config, load the weights of a checkpoint and set the config's precision.
 
     Raises:
-        UserError: the file cannot be read, or has another network or other classes.
+        UserError: the file cannot be read, or has another network or other classes; or the device has no bfloat16.
     """
     network = OCRNet(config.model, len(config.data.classes))
     if note := load_weights(network, path, config):
         print(note)
-    set_precision(network, config.train.amp)
+    set_precision(network, config.train)
     return network
 
 

@@ -59,7 +59,8 @@ class ResNet(nn.Cell):
         blocks, self.deep_stem = _DEPTHS[name]
         if self.deep_stem:
             self.stem = _deep_stem()
-            self.max_pool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
+            # padding with 0 is the same as with -inf after a ReLU; pad_mode="pad" would make it a MaxPool3DWithArgmax
+            self.max_pool = nn.SequentialCell(nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1))), nn.MaxPool2d(3, 2))
         else:
             self.conv1 = nn.Conv2d(3, 64, 7, 2, pad_mode="pad", padding=3)
             self.bn1 = nn.BatchNorm2d(64)

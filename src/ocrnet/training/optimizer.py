@@ -25,14 +25,14 @@ def learning_rate(config: ScheduleConfig, step: float, total_step: float) -> flo
 _update = ops.MultitypeFuncGraph("update")
 
 
-@_update.register("Function", "Tensor", "Tensor", "Number", "Tensor", "Tensor", "Tensor")
-def _update_one(apply, momentum, lr, decay, gradient, parameter, moment) -> bool:
-    return ops.depend(True, apply(parameter, moment, lr, gradient + decay * parameter, momentum))
+@_update.register("Tensor", "Tensor", "Function", "Tensor", "Tensor", "Tensor", "Tensor")
+def _update_one(momentum, lr, sgd, gradient, parameter, moment, stat) -> bool:
+    return ops.depend(True, sgd(parameter, gradient, lr, moment, momentum, stat))
 
 
-@_update.register("Function", "Tensor", "Tensor", "Number", "Number", "Tensor", "Tensor", "Tensor")
-def _update_by_factor(apply, momentum, lr, factor, decay, gradient, parameter, moment) -> bool:
-    return _update_one(apply, momentum, lr * factor, decay, gradient, parameter, moment)
+@_update.register("Tensor", "Tensor", "Number", "Function", "Tensor", "Tensor", "Tensor", "Tensor")
+def _update_by_factor(momentum, lr, factor, sgd, gradient, parameter, moment, stat) -> bool:
+    return _update_one(momentum, lr * factor, sgd, gradient, parameter, moment, stat)
 
 
 class Momentum(nn.Optimizer):
@@ -56,16 +56,20 @@ class Momentum(nn.Optimizer):
         super().__init__(0.01, parameters)
         self.momentum = Parameter(Tensor(momentum, float32), "momentum")
         self.moments = self.parameters.clone("moments", "zeros")
-        self.decays, self.factors = decays, factors
-        self.apply_momentum = ops.ApplyMomentum()
+        self.factors = factors
+        # One operator decays the weight, updates the moment and the weight. It wants a tensor that is 0 after the first
+        # step; moments that start at 0 need no other first step.
+        operators = {decay: ops.SGD(0.0, decay, False) for decay in set(decays)}
+        self.sgd = tuple(operators[decay] for decay in decays)
+        object.__setattr__(self, "stats", self.parameters.clone("stats", "zeros"))  # always 0: not in checkpoints
 
     def construct(self, gradients: tuple[Tensor, ...], lr: Tensor) -> tuple[bool, ...]:
         """Update the parameters with the learning rate `lr`, () float32."""
         lr = ops.depend(lr, ops.assign(self.learning_rate, lr))  # for the checkpoint
-        update = ops.partial(_update, self.apply_momentum, self.momentum, lr)
+        update = ops.partial(_update, self.momentum, lr)
         if self.factors:
-            return self.map_(update, self.factors, self.decays, gradients, self.parameters, self.moments)
-        return self.map_(update, self.decays, gradients, self.parameters, self.moments)
+            return self.map_(update, self.factors, self.sgd, gradients, self.parameters, self.moments, self.stats)
+        return self.map_(update, self.sgd, gradients, self.parameters, self.moments, self.stats)
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Cell) -> Momentum:
