@@ -72,6 +72,10 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
     "train.overflow_limit": ("--set train.overflow_limit=8", "without a loss scale"),
     "train.loss_scale.factor": ("--ms_loss_scaler static --set train.loss_scale.factor=4", "kind dynamic"),
     "train.loss_scale.window": ("--set train.loss_scale.window=8", "kind dynamic"),
+    "train.sync_batch_norm_operator": (
+        "--set train.sync_batch_norm_operator=collectives --set train.sync_batch_norm=False",
+        "without train.sync_batch_norm",
+    ),
     "train.sync_batch_norm": (
         "--set train.sync_batch_norm=False --set model.freeze_norm=True --set model.checkpoint=x.ckpt",
         "with model.freeze_norm",

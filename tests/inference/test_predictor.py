@@ -154,8 +154,8 @@ def test_frequent_sizes_are_compiled(monkeypatch):
         {"window": [64, 64], "stride": [64, 32], "flip": True},
     ],
 )
-def test_operations_on_the_device_give_the_classes_of_those_on_the_host(image, settings):
-    """On an accelerator views and windows are combined on the device; a CPU can run both."""
+def test_operations_on_the_device_give_the_classes_of_those_on_the_host(image, settings, monkeypatch):
+    """On an accelerator views and windows are combined on the device, and only classes are read; a CPU can run both."""
     data = {"flip_pairs": [(1, 3)], "test_size": (80, 150)}
     host = Predictor(PositionDependent(), config_for(4, data, **settings))
     on_device = Predictor(PositionDependent(), config_for(4, data, **settings))
@@ -163,6 +163,15 @@ def test_operations_on_the_device_give_the_classes_of_those_on_the_host(image, s
     probabilities = on_device.probabilities([image])
     assert isinstance(probabilities, Tensor)
     np.testing.assert_allclose(probabilities.asnumpy(), host.probabilities([image]), atol=1e-6)
-    classes = on_device([image])
+    reads, asnumpy = [], Tensor.asnumpy
+
+    def counted(tensor: Tensor) -> np.ndarray:
+        reads.append(tensor.nbytes)
+        return asnumpy(tensor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tensor, "asnumpy", counted)
+        classes = on_device([image])
+    assert sum(reads) == image.shape[0] * image.shape[1]
     assert classes.dtype == np.uint8 and len(np.unique(classes)) > 1
     np.testing.assert_array_equal(classes, host([image]))

@@ -97,13 +97,11 @@ NO_EFFECT = (
         lambda c: c.train.loss_scale.kind != "dynamic",
         "without train.loss_scale.kind dynamic",
     ),
+    NoEffect(("train.sync_batch_norm",), lambda c: c.model.freeze_norm, "with model.freeze_norm"),
     NoEffect(
-        ("train.sync_batch_norm", "train.sync_batch_norm_operator"),
-        lambda c: c.model.freeze_norm,
-        "with model.freeze_norm",
-    ),
-    NoEffect(
-        ("train.sync_batch_norm_operator",), lambda c: not c.train.sync_batch_norm, "without train.sync_batch_norm"
+        ("train.sync_batch_norm_operator",),
+        lambda c: c.model.freeze_norm or not c.train.sync_batch_norm,
+        "without train.sync_batch_norm or with model.freeze_norm",
     ),
 )
 
