@@ -33,14 +33,14 @@ def launchers(ranks: int, folder: Path) -> dict[str, list[str]]:
         port = probe.getsockname()[1]
     python, alone = [sys.executable], loopback_only()
     mpi = ["--allow-run-as-root", "--oversubscribe", "-n", str(ranks), *python]
+    msrun = ["msrun", f"--worker_num={ranks}", f"--local_worker_num={ranks}", f"--master_port={port}"]
     slurm = ["bash", "tests/distributed/one_node_slurm.sh", "srun", "--kill-on-bad-exit", "--overcommit"]
     commands = {
         "Open MPI 5": [*alone, "prterun", "--personality", "ompi", *mpi],
         "Open MPI 4": [*alone, "mpirun.openmpi", *mpi],
         "mpiexec.hydra": [*alone, "mpiexec.hydra", "-n", str(ranks), *python],
         "srun": [*slurm, "-n", str(ranks), *python],
-        "msrun": ["msrun", f"--worker_num={ranks}", f"--local_worker_num={ranks}", f"--master_port={port}"]
-        + ["--join=True", f"--log_dir={folder / 'msrun'}"],
+        "msrun": [*msrun, "--join=True", f"--log_dir={folder / 'msrun'}"],
         "rank table": [*python, "tests/distributed/rank_table_job.py", str(ranks)],
     }
     needed = {"Open MPI 5": "prterun", "Open MPI 4": "mpirun.openmpi", "rank table": sys.executable}
@@ -75,17 +75,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = folder / "data"
-        make_data = [
-            sys.executable,
-            ROOT / "scripts/make_demo_data.py",
-            "--output",
-            data,
-            "--train",
-            "16",
-            "--val",
-            "2",
-        ]
-        subprocess.run([*make_data, "--width", "128", "--height", "64"], check=True, stdout=subprocess.DEVNULL)
+        flags = ["--output", data, "--train", "16", "--val", "2", "--width", "128", "--height", "64"]
+        make_data = [sys.executable, ROOT / "scripts/make_demo_data.py", *flags]
+        subprocess.run(make_data, check=True, stdout=subprocess.DEVNULL)
         for ranks in parser.parse_args().ranks:
             results = set()
             for launcher, command in launchers(ranks, folder).items():

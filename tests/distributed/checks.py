@@ -148,7 +148,7 @@ def training() -> None:
     trainer.prepare(None)
     trainer.train()
     digest = hashlib.sha256()
-    for value in trainer._parameters().values():
+    for value in step.state().values():
         digest.update(value.asnumpy().tobytes())
     assert len(set(all_gather_object(digest.hexdigest()))) == 1
 

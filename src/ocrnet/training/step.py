@@ -127,7 +127,8 @@ class TrainOneStep(nn.Cell):
         """Returns the current loss scale; 1 without a scaler."""
         return 1.0 if self.loss_scaler is None else float(self.loss_scaler.scale_value.asnumpy())
 
-    def loss_scale_parameters(self) -> dict[str, Parameter]:
-        """Returns the loss scaler's state for the checkpoint; MindSpore's scalers are not cells."""
-        values = vars(self.loss_scaler).values() if self.loss_scaler else ()
-        return {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}
+    def state(self) -> dict[str, Parameter]:
+        """Returns all state for the checkpoint: weights, BatchNorm statistics, optimizer, loss scale."""
+        values = vars(self.loss_scaler).values() if self.loss_scaler else ()  # MindSpore's scalers are not cells
+        scale = {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}
+        return {**self.parameters_dict(), **scale}

@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Callable
 
-from mindspore import Parameter
-
 from ocrnet import errors
 from ocrnet.config import Config
 from ocrnet.data import loader
@@ -63,12 +61,12 @@ class Trainer:
         """
         progress = Progress()
         if launcher.ranks().is_main:
-            progress, notes = self.checkpoints.open(resume_from, self._parameters())
+            progress, notes = self.checkpoints.open(resume_from, self.train_step.state())
             for note in notes:
                 print(note)
             errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
         self.progress = progress = collectives.all_gather_object(progress)[0]
-        collectives.broadcast_parameters(self._parameters())
+        collectives.broadcast_parameters(self.train_step.state())
         if note := progress.start(len(self.training), self.step_samples):
             print(f"resumed: {note}")
         steps_left = progress.steps_left(self.config.train, self.step_samples)
@@ -139,7 +137,7 @@ class Trainer:
         self.step_monitor.read()
         with self.reporter.paused():
             if step > self.saver.step:
-                if name := first_nonfinite(self._parameters()):
+                if name := first_nonfinite(self.train_step.state()):
                     advice = "Lower schedule.lr, or set train.clip_grad=1, and resume."
                     raise UserError(f"step {step}: {name} is not finite{self._describe(step)} {advice}")
                 self._save(is_best=False, required=ended or bool(signal))
@@ -166,7 +164,7 @@ class Trainer:
 
     def _save(self, is_best: bool, required: bool) -> bool:
         self.sample_monitor.count_replaced()
-        return self.saver.save(self._parameters(), is_best, required)
+        return self.saver.save(self.train_step.state(), is_best, required)
 
     def _finish(self, signal: int) -> None:
         progress = self.progress
@@ -180,10 +178,6 @@ class Trainer:
 
     def _is_finished(self) -> bool:
         return self.progress.step >= self.last_step
-
-    def _parameters(self) -> dict[str, Parameter]:
-        """Returns all training state: weights, BatchNorm statistics, optimizer, loss scale."""
-        return {**self.train_step.parameters_dict(), **self.train_step.loss_scale_parameters()}
 
     def _remaining_samples(self, steps: int) -> loader.TrainingSamples:
         config, now = self.config, self.progress
