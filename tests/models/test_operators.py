@@ -69,6 +69,11 @@ def test_ascend_and_gpu_have_every_operator_of_the_training_step(step):
     assert counts["SGD"] == counts["Conv2D"] + 2 * counts["BatchNorm"] + biases  # one for each parameter
 
 
+def test_integers_are_sorted(step):
+    """MindSpore documents that sorting float32 may lose accuracy on Ascend."""
+    assert types(step)["Sort"] == {"Int32 -> Int32"}
+
+
 def test_an_operator_that_a_device_lacks_is_found():
     assert operator_report.missing("SyncBatchNorm") == ["Ascend", "GPU"]  # internal, without a GPU kernel
     assert operator_report.missing("MaxPool3DGradWithArgmax") == ["Ascend", "GPU"]

@@ -61,6 +61,17 @@ class CrossEntropy(nn.Cell):
         return total / ops.maximum(self.mean_over_ranks(weights.sum()), Tensor(1e-6, float32))
 
 
+_ONE = 2.0**30
+
+
+def _fixed_point(values: Tensor) -> Tensor:
+    """Float32 in -1.5 .. 1.5 to int32 for `ops.sort`: MindSpore documents that sorting float32 may lose accuracy.
+
+    Exact for values of 2**-7 and more, else to 2**-30.
+    """
+    return (values * _ONE).astype(int32)
+
+
 class OHEMCrossEntropy(nn.Cell):
     """Mean cross entropy over the hard pixels: online hard example mining (Shrivastava et al., 2016).
 
@@ -79,9 +90,10 @@ class OHEMCrossEntropy(nn.Cell):
         valid = labels != IGNORED
         classes = ops.where(valid, labels, 0).astype(int32)
         log_probabilities = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, classes.expand_dims(1)).squeeze(1)
-        probabilities = ops.stop_gradient(ops.where(valid, ops.exp(log_probabilities), 2.0))  # ignored pixels sort last
+        probabilities = ops.stop_gradient(ops.where(valid, ops.exp(log_probabilities), 1.5))  # ignored pixels sort last
         index = ops.clamp(valid.astype(int32).sum() - 1, 0, self.keep)
-        threshold = ops.maximum(ops.sort(probabilities.reshape(-1))[0][index], Tensor(self.threshold, float32))
+        at_index = ops.sort(_fixed_point(probabilities.reshape(-1)))[0][index].astype(float32) / _ONE
+        threshold = ops.maximum(at_index, Tensor(self.threshold, float32))
         hard = ops.logical_and(valid, probabilities < threshold).astype(float32)
         weights = self.cross_entropy.weights[labels] * hard
         return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(
@@ -153,7 +165,8 @@ def lovasz_weights(errors: Tensor, target: Tensor, valid: Tensor, sizes: Tensor)
     """
     batch, classes, height, width = errors.shape
     rows = (classes, batch * height * width)
-    order = ops.sort(ops.where(valid > 0, errors, -1.0).swapaxes(0, 1).reshape(rows), 1, True)[1]
+    sortable = _fixed_point(ops.where(valid > 0, errors, -1.0).swapaxes(0, 1).reshape(rows))
+    order = ops.sort(sortable, 1, True)[1]
     missed = ops.gather_elements(target.swapaxes(0, 1).reshape(rows), 1, order)
     sizes = sizes.reshape(classes, 1)
     intersection = sizes - ops.cumsum(missed, 1)
