@@ -1,6 +1,6 @@
 """Mutation testing: breaks the program in many places, one at a time, and checks that a test fails.
 
-    python tests/faults/mutations.py
+    python tests/faults/mutations.py [--only TEXT]
 
 Each mutation is applied in a copy of the repository; the tests of that part run until the first failure. Exit status 1
 if a mutation is not detected.
@@ -329,26 +329,33 @@ MUTATIONS = (
 )
 
 
+def first_failure(root: Path, tests: str, marked: str) -> str:
+    """Returns the first test that fails; "" if all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", marked, f"tests/{tests}"]
+    output = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    return failed[0] if failed else ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+    parser.add_argument("--only", default="", help="only mutations with this text in their name")
+    only = parser.parse_args().only
     undetected = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored)
-        for mutation in MUTATIONS:
+        for mutation in (mutation for mutation in MUTATIONS if only in mutation.name):
             file = copy / "src" / "ocrnet" / mutation.file
             text = file.read_text(encoding="utf-8")
             if text.count(mutation.right) != 1:
                 raise SystemExit(f"{mutation.file}: {text.count(mutation.right)} places look like {mutation.right!r}")
             file.write_text(text.replace(mutation.right, mutation.wrong), encoding="utf-8")
-            command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"tests/{mutation.tests}"]
-            output = subprocess.run(command, cwd=copy, capture_output=True, text=True).stdout
+            failed = first_failure(copy, mutation.tests, "not slow") or first_failure(copy, mutation.tests, "slow")
             file.write_text(text, encoding="utf-8")
-            failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
             undetected += not failed
-            print(f"{mutation.name}: {failed[0] if failed else 'NOT DETECTED'}", flush=True)
+            print(f"{mutation.name}: {failed or 'NOT DETECTED'}", flush=True)
     return 1 if undetected else 0
 
 
