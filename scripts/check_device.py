@@ -153,7 +153,7 @@ def output(*command: str) -> str:
 
 def train_two_steps() -> Iterator[tuple[float, float]]:
     """Trains a tiny network and yields loss and seconds of both steps."""
-    from mindspore import Tensor
+    from mindspore import Tensor, float32
 
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.training.losses import OCRLoss
@@ -162,13 +162,14 @@ def train_two_steps() -> Iterator[tuple[float, float]]:
 
     model = ModelConfig(backbone="hrnet_tiny", head_channels=16, key_channels=8, context_channels=16)
     loss_network = OCRLoss(OCRNet(model, CLASSES), LossConfig(), CLASSES, align_corners=False)
+    lr = Tensor(0.01, float32)
     step = TrainOneStep(loss_network, make_optimizer(OptimizerConfig(), loss_network), None).set_train(True)
     random = np.random.default_rng(launcher.ranks().rank)
     images = Tensor(random.normal(size=(1, 3, *SIZE)).astype(np.float32))
     labels = Tensor(random.integers(0, CLASSES, (1, *SIZE)).astype(np.int32))
     for _ in range(2):
         started = time.perf_counter()
-        loss = float(step(images, labels)[0].asnumpy())
+        loss = float(step(images, labels, lr)[0].asnumpy())
         yield loss, time.perf_counter() - started
 
 
