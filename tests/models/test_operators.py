@@ -137,14 +137,12 @@ def test_bfloat16_is_refused_on_a_device_without_it(monkeypatch, target, chip, r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backbone", "amp", "loss"),
-    [(backbone, *kind) for backbone, kinds in operator_report.GRAPHS.items() for kind in kinds],
-)
-def test_reported_launches_are_up_to_date(backbone, amp, loss):
-    text = operator_report.graph(operator_report.make_config(backbone, amp, loss))
+@pytest.mark.parametrize("backbone", operator_report.GRAPHS)
+def test_reported_launches_are_up_to_date(backbone):
+    """In float32 with the plain loss; the other steps have the operators of `step` above."""
+    text = operator_report.graph(operator_report.make_config(backbone))
     check(text)
-    assert operator_report.operators(text).total() == REPORT["launches"][backbone][f"{amp}, {loss}"]
+    assert operator_report.operators(text).total() == REPORT["launches"][backbone]["none, plain"]
 
 
 @pytest.mark.slow
