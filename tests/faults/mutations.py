@@ -39,7 +39,7 @@ MUTATIONS = (
         "models/layers.py",
         "BatchNorm2d(out_channels, norm_eps)",
         "BatchNorm2d(out_channels, norm_eps, 0.99)",
-        "models",
+        "weights",
     ),
     Mutation("align_corners inverted", "models/layers.py", "if align_corners:", "if not align_corners:", "models"),
     Mutation(
@@ -225,7 +225,7 @@ MUTATIONS = (
         "models/hrnet.py",
         "factor = 2 ** (j - i) if self.two_steps else 1",
         "factor = 1",
-        "models",
+        "weights",
     ),
     Mutation(
         "HRNet-OCR's fuse step with two resizes",
@@ -248,13 +248,13 @@ MUTATIONS = (
         "size = images.shape",
         "scripts/test_export.py",
     ),
-    Mutation("safetensors not detected by their first bytes", "weights/foreign_files.py", 'b"{"', 'b"["', "models"),
+    Mutation("safetensors not detected by their first bytes", "weights/foreign_files.py", 'b"{"', 'b"["', "weights"),
     Mutation(
         "a ReLU in a stem that was trained without it",
         "models/hrnet.py",
         "if self.stem_relu:",
         "if True:",
-        "models",
+        "weights",
     ),
     Mutation(
         "all Pillow formats allowed, including PostScript",
@@ -315,8 +315,8 @@ MUTATIONS = (
     Mutation(
         "a child process of a rank detected as the rank",
         "distributed/launcher.py",
-        "if _RANK_VARIABLE in env:",
-        "if False:",
+        "if _RANK_VARIABLE in env:\n        return None",
+        "if False:\n        return None",
         "distributed/test_launchers.py",
     ),
     Mutation(

@@ -128,7 +128,9 @@ def test_resuming_an_older_step_archives_later_checkpoints_and_restores_its_best
     assert (content(run.latest), content(run.best)) == (6.0, 4.0)
     archive = tmp_path / "earlier.1"
     assert {content(path) for path in (archive / "checkpoint").iterdir()} == {8.0}
-    assert {path.name for path in (archive / "checkpoint").iterdir()} >= {"latest.ckpt", "best.ckpt"}
+    archived = {path.name for path in (archive / "checkpoint").iterdir()}
+    assert archived >= {"latest.ckpt", "best.ckpt", "OCRNet_hrnet_w18_small_8_rank0.ckpt"}
+    assert max(step for step, _ in run.numbered()) == 6
     assert "step 8/8" in (archive / "train.log").read_text()
     _, progress, _, weight = reopen(tmp_path, "auto")  # killed before its first save
     assert (progress.step, weight) == (6, 6.0)
