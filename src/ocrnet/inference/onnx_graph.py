@@ -13,7 +13,7 @@ from ocrnet.models.heads import FCNHead, OCRHead, PixelRegionAttention
 from ocrnet.models.hrnet import BasicBlock, Bottleneck, HRModule, HRNet
 from ocrnet.models.layers import ConvBNReLU, Dropout2d
 from ocrnet.models.ocrnet import OCRNet
-from ocrnet.models.resnet import ResNet
+from ocrnet.models.resnet import MaxPoolAfterReLU, ResNet
 
 
 def onnx_model(network: OCRNet, shape: tuple[int | None, int | None, int | None], argmax: bool):
@@ -93,9 +93,9 @@ class _Graph:
             return self.add("Relu", x)
         if isinstance(cell, nn.Identity | mindcv_hrnet.IdentityCell | Dropout2d):
             return x
-        if isinstance(cell, nn.MaxPool2d):
+        if isinstance(cell, nn.MaxPool2d | MaxPoolAfterReLU):
             # "same" of a 3x3 window with stride 2 pads after the last row, as in TensorFlow
-            pads = dict(auto_pad="SAME_UPPER") if cell.pad_mode.lower() == "same" else dict(pads=[1] * 4)
+            pads = dict(pads=[1] * 4) if isinstance(cell, MaxPoolAfterReLU) else dict(auto_pad="SAME_UPPER")
             return self.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], **pads)
         if isinstance(cell, ConvBNReLU):
             return self.add("Relu", self.convolution(cell.conv, x))

@@ -30,6 +30,20 @@ class DilatedBottleneck(Bottleneck):
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, pad_mode="pad", padding=dilation, dilation=dilation)
 
 
+class MaxPoolAfterReLU(nn.Cell):
+    """3x3 max pooling with stride 2 and padding 1 of values >= 0, for which padding with 0 is the same as with -inf.
+
+    nn.MaxPool2d with pad_mode="pad" would be a MaxPool3DWithArgmax on every device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad, self.pool = nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1))), nn.MaxPool2d(3, 2)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.pool(self.pad(x))
+
+
 def _deep_stem() -> nn.SequentialCell:
     parts: list[nn.Cell] = []
     for in_channels, out_channels, stride in ((3, 32, 2), (32, 32, 1), (32, 64, 1)):
@@ -59,8 +73,7 @@ class ResNet(nn.Cell):
         blocks, self.deep_stem = _DEPTHS[name]
         if self.deep_stem:
             self.stem = _deep_stem()
-            # padding with 0 is the same as with -inf after a ReLU; pad_mode="pad" would make it a MaxPool3DWithArgmax
-            self.max_pool = nn.SequentialCell(nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1))), nn.MaxPool2d(3, 2))
+            self.max_pool = MaxPoolAfterReLU()
         else:
             self.conv1 = nn.Conv2d(3, 64, 7, 2, pad_mode="pad", padding=3)
             self.bn1 = nn.BatchNorm2d(64)
