@@ -1,6 +1,7 @@
 """Reports problems with the training samples: unreadable pairs and classes that do not occur."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,12 @@ class SampleMonitor:
             seen = np.any(collectives.all_gather_object(self.samples.seen), axis=0)
             if note := self.samples.missing_classes_note(seen):
                 progress.write(f"note: {note}")
+
+    def first_images(self, step: int) -> list[Path]:
+        """Returns the image files of the first samples of a step, at most 4."""
+        first = self.progress.samples - (self.progress.step - step + 1) * self.step_samples
+        numbers = range(first, first + min(self.step_samples, 4))
+        return [self.samples.dataset.pairs[self.samples.image_index(number)][0] for number in numbers]
 
     def summarize(self) -> None:
         """Print which pairs were replaced and how often."""

@@ -63,6 +63,10 @@ class Saver:
             print(f"\nwarning: {warning} Training continues and retries at the next interval.", file=sys.stderr)
         return False
 
+    def kept(self) -> str:
+        """Returns which checkpoint remains after an error, as a sentence."""
+        return f"The checkpoint of step {self.step} is kept." if self.step else "There is no checkpoint yet."
+
 
 def first_nonfinite(parameters: dict[str, Parameter]) -> str:
     """Returns the name of a parameter with inf or nan, or "". A checkpoint with it would replace a good one."""

@@ -73,7 +73,11 @@ class Trainer:
         if not steps_left:
             print(f"nothing left to train: the run has {progress.step} steps, {progress.epoch} epochs")
         self.last_step = progress.step + steps_left
-        self.samples = self._remaining_samples(steps_left)
+        last = progress.samples + steps_left * self.step_samples
+        position, batch = (progress.epoch, progress.epoch_samples), self.config.train.images_per_step
+        self.samples = loader.TrainingSamples(
+            self.training, self.config.data, self.config.seed, batch, progress.samples, last, launcher.ranks(), position
+        )
 
         log = RunLog(self.config.save_dir, progress.step, progress.evaluated, launcher.ranks().rank)
         self.log = log
@@ -179,21 +183,8 @@ class Trainer:
     def _is_finished(self) -> bool:
         return self.progress.step >= self.last_step
 
-    def _remaining_samples(self, steps: int) -> loader.TrainingSamples:
-        config, now = self.config, self.progress
-        last = now.samples + steps * self.step_samples
-        position, ranks = (now.epoch, now.epoch_samples), launcher.ranks()
-        return loader.TrainingSamples(
-            self.training, config.data, config.seed, config.train.images_per_step, now.samples, last, ranks, position
-        )
-
     def _describe(self, step: int) -> str:
         """Returns the loss scale, the first images of the batch and the last checkpoint as text. Closes the log."""
         self.log.close()
-        first = self.progress.samples - (self.progress.step - step + 1) * self.step_samples
-        numbers = range(first, first + min(self.step_samples, 4))
-        names = ", ".join(str(self.training.pairs[self.samples.image_index(number)][0]) for number in numbers)
-        kept = (
-            f"The checkpoint of step {self.saver.step} is kept." if self.saver.step else "There is no checkpoint yet."
-        )
-        return f", loss scale {self.train_step.loss_scale():g}. First images of the batch: {names}. {kept}"
+        names = ", ".join(map(str, self.sample_monitor.first_images(step)))
+        return f", loss scale {self.train_step.loss_scale():g}. First images of the batch: {names}. {self.saver.kept()}"
