@@ -13,17 +13,27 @@ import tempfile
 from pathlib import Path
 
 
-def rank_table(ranks: int, address: str = "192.0.2.7") -> dict:
-    """Returns the table of one machine."""
-    devices = [{"device_id": str(i), "device_ip": f"198.51.100.{i}", "rank_id": str(i)} for i in range(ranks)]
-    server = {"server_id": address, "device": devices, "host_nic_ip": "reserve"}
-    return {"version": "1.0", "server_count": "1", "server_list": [server], "status": "completed"}
+def rank_table(machines: dict[str, dict[int, int]]) -> str:
+    """Returns the text of the table of {address: {rank: device id}}, as ModelArts writes it."""
+    servers = [
+        {
+            "server_id": address,
+            "device": [
+                {"device_id": str(device), "device_ip": f"198.51.100.{rank}", "rank_id": str(rank)}
+                for rank, device in devices.items()
+            ],
+            "host_nic_ip": "reserve",
+        }
+        for address, devices in machines.items()
+    ]
+    table = {"version": "1.0", "server_count": str(len(servers)), "server_list": servers, "status": "completed"}
+    return json.dumps(table)
 
 
 def main(ranks: int, command: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "jobstart_hccl.json"
-        table.write_text(json.dumps(rank_table(ranks)))
+        table.write_text(rank_table({"192.0.2.7": {rank: rank for rank in range(ranks)}}))
         job = {"RANK_TABLE_FILE": str(table), "RANK_SIZE": str(ranks)}
         processes = [
             subprocess.Popen(

@@ -1,6 +1,5 @@
 """Launcher detection in the environments that launchers set, and real launchers if they are installed."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import rank_table_job
 from test_several_ranks import CONFIG_FILE, TINY, loopback_only, losses
 
 from ocrnet.distributed import cluster, launcher, rank_table
@@ -156,32 +156,13 @@ def test_msrun_without_rank_id_is_refused(environment):
         launcher.require_known_launcher()
 
 
-def write_rank_table(path: Path, machines: dict[str, dict[int, int]]) -> Path:
-    """Writes {address: {rank: device id}} as ModelArts does."""
-    servers = [
-        {
-            "server_id": address,
-            "device": [
-                {"device_id": str(device), "device_ip": f"198.51.100.{rank}", "rank_id": str(rank)}
-                for rank, device in devices.items()
-            ],
-        }
-        for address, devices in machines.items()
-    ]
-    path.write_text(json.dumps({"version": "1.0", "server_count": str(len(servers)), "server_list": servers}))
-    return path
-
-
 @pytest.fixture
 def with_rank_table(environment, tmp_path):
     """Set the variables of a rank table and hide them as the package does at its import."""
 
     def change(machines: dict[str, dict[int, int]] | str, **variables: str) -> None:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
-        if isinstance(machines, str):
-            path.write_text(machines)
-        else:
-            write_rank_table(path, machines)
+        path.write_text(machines if isinstance(machines, str) else rank_table_job.rank_table(machines))
         os.environ.pop(rank_table.PATH_VARIABLE, None)
         environment({"RANK_TABLE_FILE": str(path), **variables})
         rank_table.hide()

@@ -101,10 +101,9 @@ class TrueOnAllRanks(nn.Cell):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ranks = launcher.ranks().size
-        if self.ranks > 1:
-            self.sum = ops.AllReduce()
+        self.mean_over_ranks = MeanOverRanks()
 
     def construct(self, flag: Tensor) -> Tensor:
-        # a CPU sums float32 only
-        return flag if self.ranks == 1 else self.sum(flag.astype(float32).reshape((1,))).sum() == self.ranks
+        if self.mean_over_ranks.ranks == 1:
+            return flag
+        return self.mean_over_ranks(flag.astype(float32).reshape((1,))).sum() == 1  # a CPU sums float32 only

@@ -40,14 +40,14 @@ class Predictor:
         self.network = network
         self.config = config
         self.views = tta_views(config.eval)
-        self._runs_here = engine is None and ms.get_context("device_target") == "CPU"
+        on_cpu = ms.get_context("device_target") == "CPU"
+        self._runs_here = engine is None and on_cpu
         order = list(range(len(config.data.classes)))  # of the classes in a mirrored image
         for one, other in config.data.flip_pairs:
             order[one], order[other] = other, one
         self._mirrored_order = order
         self._free = device.available_memory()  # before predictions, because MindSpore keeps their memory
-        on_host = engine or ms.get_context("device_target") == "CPU"
-        self.arrays: HostLogits | DeviceLogits = HostLogits() if on_host else DeviceLogits()
+        self.arrays: HostLogits | DeviceLogits = HostLogits() if engine or on_cpu else DeviceLogits()
         if engine:
             self._logits, self._classes = engine.logits, engine.classes
             return
