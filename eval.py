@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: python eval.py --config config/ocrnet/....yml --ckpt_path FILE.ckpt"""
+"""Evaluate a network: python eval.py --config config/ocrnet/....yml --ckpt_path FILE.ckpt, or --model NAME"""
 
 import argparse
 import sys
@@ -13,9 +13,9 @@ from ocrnet.data.splits import open_dataset
 from ocrnet.distributed import collectives
 from ocrnet.evaluation.evaluator import Evaluator
 from ocrnet.evaluation.outputs import Outputs
-from ocrnet.inference.engines import add_flags, make_engine
-from ocrnet.inference.network import load_network
-from ocrnet.inference.predictor import Predictor
+from ocrnet.inference.engines import add_flags
+from ocrnet.inference.model import Model
+from ocrnet.inference.sources import find_source
 from ocrnet.runtime import device, program
 
 
@@ -35,7 +35,7 @@ def parse() -> tuple[argparse.Namespace, Config]:
         "--visualize", type=command_line.parse_bool, default=False, help="True: write image | label | prediction"
     )
     add_flags(parser)
-    args, config = command_line.parse(parser)
+    args, config = command_line.parse(parser, find_source=find_source)
     if args.split == "test" and (args.result_json or args.report):
         raise errors.UserError("--split test: has no labels, so no scores for --result_json or --report")
     return args, config
@@ -51,12 +51,11 @@ def main() -> None:
 def evaluate(args: argparse.Namespace, config: Config) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     dataset = open_dataset(config.data, args.split)
-    network = load_network(config, args.ckpt_path)
+    model = Model(config, args.ckpt_path, args.engine, args.precision, compile_first=True)
     print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} images")
 
-    predictor = Predictor(network, config, engine=make_engine(args, network, config))
     outputs = Outputs(config, dataset, args.save_predictions, args.visualize, args.report)
-    scores = Evaluator(predictor, dataset, config, skip_failures=True).evaluate(outputs.add)
+    scores = Evaluator(model.predictor, dataset, config, skip_failures=True).evaluate(outputs.add)
     if table := scores.table(config):
         print(table)
     outputs.finish(scores, args.ckpt_path, args.result_json)

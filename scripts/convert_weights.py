@@ -17,19 +17,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet.config.loading import load_config
 from ocrnet.errors import UserError
-from ocrnet.models.ocrnet import OCRNet
 from ocrnet.runtime import program
-from ocrnet.weights.ckpt import save_weights
-from ocrnet.weights.download import URLS, fetch
-from ocrnet.weights.foreign_files import read_tensors
-from ocrnet.weights.published import RULES, Conversion, convert
+from ocrnet.weights.published import RULES, Conversion
+from ocrnet.zoo.conversion import convert_file, reject_problems
+from ocrnet.zoo.download import DownloadError, download
+from ocrnet.zoo.published import PublishedFile, backbones
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, choices=RULES, help="project that published the weights")
     parser.add_argument(
-        "--input", required=True, metavar="FILE|NAME", help=f".pth, .safetensors, .ckpt or {', '.join(URLS)}"
+        "--input", required=True, metavar="FILE|NAME", help=f".pth, .safetensors, .ckpt or {', '.join(backbones())}"
     )
     parser.add_argument("--config", required=True, metavar="FILE.yml", help="config of the network to convert to")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.ckpt")
@@ -41,32 +40,32 @@ def main() -> None:
     if args.source == "mindcv" and not args.backbone:
         raise UserError("--source mindcv: mindcv publishes backbones only; add --backbone")
 
-    by_name = args.input in URLS and not Path(args.input).exists()
-    file = fetch(args.input, args.output.parent) if by_name else Path(args.input)
     config = load_config(args.config)
-    network = OCRNet(config.model, len(config.data.classes))
-    expected = {
-        name: tuple(parameter.shape)
-        for name, parameter in network.parameters_dict().items()
-        if name.startswith("backbone.") or not args.backbone
-    }
-    tensors, others = read_tensors(file)
-    conversion = convert(args.source, tensors, expected)
-    describe(conversion, others, args.list)
-    if conversion.problems:
-        network_name = f"{'backbone' if args.backbone else 'network'} ({config.model.backbone}, "
-        network_name += f"{len(config.data.classes)} classes)"
-        raise UserError(
-            f"{file}: does not match the {network_name} of {args.config}; nothing was written", conversion.problems
-        )
-    if args.backbone:
-        backbone = {name.removeprefix("backbone."): value for name, value in conversion.weights.items()}
-        save_weights(args.output, backbone)
-    else:
-        save_weights(args.output, conversion.weights, config)
+    by_name = args.input in backbones() and not Path(args.input).exists()
+    file = download_to(args.output.parent, backbones()[args.input]) if by_name else Path(args.input)
+    converted = convert_file(file, args.source, config, args.backbone)
+    conversion = converted.conversion
+    describe(conversion, converted.others, args.list)
+    reject_problems(file, converted, args.config)
+    converted.save(args.output)
     print(f"{args.output}: {len(conversion.weights)} tensors")
     if args.source == "ssseg" and not args.backbone and config.model.backbone.startswith("hrnet"):
         print("note: weights of sssegmentation before 1.7.0, such as the published ones, need model.stem_relu=false")
+
+
+def download_to(folder: Path, published: PublishedFile) -> Path:
+    """Returns a published file in `folder`; downloads it if it is not there."""
+    file = folder / published.file_name
+    if file.is_file():
+        return file
+    try:
+        download(published.url, file, published.sha256)
+    except DownloadError as error:
+        fix = f"Download {published.url} by other means and give its path."
+        raise UserError(f"{published.name}: cannot download it ({error}). {fix}") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot write this file: {error.strerror}") from None
+    return file
 
 
 def describe(conversion: Conversion, others: list[str], list_all: bool) -> None:

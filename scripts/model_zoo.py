@@ -1,11 +1,11 @@
 """Print the model zoo as a Markdown table, as docs/model_zoo.md shows it.
 
 Scores, devices and steps are those that each config's head comment quotes. Parameters, FLOPs and addresses of weights
-are in docs/model_zoo.yml.
+are in src/ocrnet/zoo/models.yml.
 
     python scripts/model_zoo.py
     python scripts/model_zoo.py --language zh
-    python scripts/model_zoo.py --measure    # count parameters and FLOPs again and write them to docs/model_zoo.yml
+    python scripts/model_zoo.py --measure    # count parameters and FLOPs again; write them and the scores to models.yml
 """
 
 import argparse
@@ -14,16 +14,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from ocrnet.config import Config, load_config
 from ocrnet.runtime import program
+from ocrnet.zoo.published import models, publisher_of
 
-CONFIGS, ZOO = ROOT / "config" / "ocrnet", ROOT / "docs" / "model_zoo.yml"
-PUBLISHERS = {"mmseg": "mmsegmentation", "ssseg": "sssegmentation", "hrnet_ocr": "HRNet-OCR", "hrw": "mindspore-lab"}
+CONFIGS, ZOO = ROOT / "config" / "ocrnet", ROOT / "src" / "ocrnet" / "zoo" / "models.yml"
 # The publishers' own logits are compared in tests/weights/test_published.py for these; the others are the same code
 # with another width or depth. mmsegmentation's ResNet is compared at a depth of 50.
 COMPARED = {
@@ -80,9 +78,8 @@ def entries() -> list[Entry]:
     """All configs of the zoo, by data set and model."""
     found = []
     for path in sorted(CONFIGS.glob("*.yml")):
-        publisher = next((name for key, name in PUBLISHERS.items() if key in path.stem), None)
-        if publisher:
-            found.append(_entry(path, publisher))
+        if publisher := publisher_of(path.stem):
+            found.append(_entry(path, publisher.name))
     order = list(DATA_SETS)
 
     def place(entry: Entry) -> tuple:
@@ -113,14 +110,9 @@ def _first(pattern: str, text: str) -> str:
     return match[1] if match else ""
 
 
-def static_numbers() -> dict[str, dict]:
-    """{config: params_m, gflops and, where it is known, the publisher's file}"""
-    return yaml.safe_load(ZOO.read_text(encoding="utf-8"))
-
-
 def table(language: str = "en") -> str:
     """The zoo as a Markdown table."""
-    numbers, words = static_numbers(), WORDS[language]
+    numbers, words = models(), WORDS[language]
     head = HEADS[language].split(" | ")
     lines = [f"| {' | '.join(head)} |", "| --- | --- | --- " + "| ---: " * 6 + "| --- " * 4 + "|"]
     for entry in entries():
@@ -134,15 +126,15 @@ def table(language: str = "en") -> str:
             entry.config.model.backbone,
             DATA_SETS[data.format],
             f"{data.crop_size[0]}x{data.crop_size[1]}",
-            f"{known['params_m']:.3f}",
-            f"{known['gflops']:.1f}",
+            f"{known.params_m:.3f}",
+            f"{known.gflops:.1f}",
             f"{entry.devices} x {train.batch_size}",
             steps,
             entry.miou or flip,
             entry.miou_multi_scale or "-",
             f"`{entry.path.name}`",
             entry.publisher,
-            f"[{words['file']}]({known['weights']})" if "weights" in known else "-",
+            f"[{words['file']}]({known.weights})" if known.weights else "-",
             words["compared"] if (entry.publisher, entry.config.model.backbone) in COMPARED else "-",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -158,12 +150,21 @@ def measure(config: Config) -> tuple[float, float]:
     return round(count_parameters(network) / 1e6, 3), round(count_flops(network, 512, 1024) / 1e9, 1)
 
 
+def line(entry: Entry, params_m: float, gflops: float, weights: str | None) -> str:
+    """The entry of a config in models.yml."""
+    values = [f"data_set: {entry.config.data.format}", f"params_m: {params_m:.3f}", f"gflops: {gflops:.1f}"]
+    scores = {"miou": entry.miou, "miou_flip": entry.miou_flip, "miou_ms_flip": entry.miou_multi_scale}
+    values += [f"{name}: {score}" for name, score in scores.items() if score]
+    address = f',\n  weights: "{weights}"' if weights else ""
+    return f"{entry.path.stem}: {{{', '.join(values)}{address}}}\n"
+
+
 def measure_all() -> None:
-    """Count every network of the zoo and write docs/model_zoo.yml."""
+    """Count every network of the zoo and write models.yml."""
     from ocrnet.runtime import device
 
     device.init("CPU", mode=1)
-    text, known = ZOO.read_text(encoding="utf-8"), static_numbers()
+    text, known = ZOO.read_text(encoding="utf-8"), models()
     comment = "".join(line for line in text.splitlines(True) if line.startswith("#"))
     measured: dict[tuple[str, int], tuple[float, float]] = {}
     lines = []
@@ -171,10 +172,8 @@ def measure_all() -> None:
         key = (entry.config.model.model_dump_json(), len(entry.config.data.classes))
         if key not in measured:
             measured[key] = measure(entry.config)
-        params, flops = measured[key]
-        weights = known.get(entry.path.stem, {}).get("weights")
-        address = f',\n  weights: "{weights}"' if weights else ""
-        lines.append(f"{entry.path.stem}: {{params_m: {params:.3f}, gflops: {flops:.1f}{address}}}\n")
+        weights = known[entry.path.stem].weights if entry.path.stem in known else None
+        lines.append(line(entry, *measured[key], weights))
         print(lines[-1], end="", flush=True)
     ZOO.write_text(f"{comment}\n{''.join(lines)}", encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """Segment images and videos.
 
+    python scripts/predict.py street.jpg --model ocrnet_hrnet_w18_small_cityscapes_mmseg_40k
     python scripts/predict.py --config FILE.yml --ckpt_path FILE.ckpt --input FOLDER --output DIR
 
 Writes class indices (grey PNG) to DIR/raw, class colours (PNG) to DIR/mask and the images blended with the colours
@@ -17,15 +18,13 @@ import numpy as np
 
 from ocrnet import errors
 from ocrnet.config import command_line
-from ocrnet.data.datasets import palette
-from ocrnet.data.images import ImageFile
 from ocrnet.distributed import collectives, launcher
 from ocrnet.inference import media
-from ocrnet.inference.engines import add_flags, make_engine
-from ocrnet.inference.network import load_network
-from ocrnet.inference.predictor import Predictor
+from ocrnet.inference.engines import add_flags
+from ocrnet.inference.model import Model
+from ocrnet.inference.sources import find_source
 from ocrnet.runtime import device, program, progress
-from ocrnet.visualization import colour, overlay, write_image
+from ocrnet.visualization import write_image
 
 
 class VideoWriter:
@@ -45,51 +44,38 @@ class VideoWriter:
         self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
 
-class Output:
-    """Writes the results to a folder."""
-
-    def __init__(self, folder: Path, colours: np.ndarray, strength: float) -> None:
-        self.folder, self.colours, self.strength = folder, colours, strength
-
-    def image(self, name: Path, image: np.ndarray, classes: np.ndarray) -> None:
-        write_image(self.folder / "raw" / f"{name}.png", classes)
-        write_image(self.folder / "mask" / f"{name}.png", colour(classes, self.colours))
-        write_image(self.folder / "overlay" / f"{name}.jpg", overlay(image, classes, self.colours, self.strength))
-
-    def video(self, name: Path, video: media.Video, predictor: Predictor) -> None:
-        writers: list[VideoWriter] = []
-        try:
-            for number, frame in enumerate(progress.bar(iterable=video, total=video.length, desc=str(name))):
-                if not writers:
-                    predictor.check_memory(video.path, frame.shape[:2])
-                classes = predictor([frame])[0]
-                if not writers:
-                    paths = [self.folder / kind / f"{name}.mp4" for kind in ("mask", "overlay")]
-                    writers = [VideoWriter(path, video.frames_per_second, frame.shape[1::-1]) for path in paths]
-                writers[0].add(colour(classes, self.colours))
-                writers[1].add(overlay(frame, classes, self.colours, self.strength))
-                write_image(self.folder / "raw" / name / f"{number:06}.png", classes)
-        finally:
-            for writer in writers:
-                writer.writer.release()
+def write_video(model: Model, video: media.Video, folder: Path, name: Path, strength: float) -> None:
+    """Segments a video and writes its files to a folder."""
+    writers: dict[str, VideoWriter] = {}
+    try:
+        frames = progress.bar(iterable=model.predict(video), total=video.length, desc=str(name))
+        for number, result in enumerate(frames):
+            images = {"mask": result.mask().convert("RGB"), "overlay": result.overlay(strength)}
+            for kind, image in images.items():
+                if kind not in writers:
+                    writers[kind] = VideoWriter(folder / kind / f"{name}.mp4", video.frames_per_second, image.size)
+                writers[kind].add(np.asarray(image))
+            write_image(folder / "raw" / name / f"{number:06}.png", result.classes)
+    finally:
+        for writer in writers.values():
+            writer.writer.release()
 
 
 def main() -> None:
     parser = command_line.config_parser("Segment images and videos.")
     command_line.add_checkpoint_flag(parser)
-    parser.add_argument("--input", nargs="+", required=True, metavar="FILE|FOLDER|GLOB|VIDEO")
-    parser.add_argument("--output", required=True, metavar="DIR", type=Path)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="the same as --input")
+    parser.add_argument("--input", nargs="+", default=[], metavar="FILE|FOLDER|GLOB|VIDEO")
+    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("predictions"), help="default: predictions")
     parser.add_argument(
         "--strength", type=float, default=0.5, help="opacity of the colours on overlays, 0 to 1 (default 0.5)"
     )
     add_flags(parser)
-    args, config = command_line.parse(parser)
-    names = media.find_inputs(args.input)
+    args, config = command_line.parse(parser, find_source=find_source)
+    names = media.find_inputs([*args.files, *args.input])
 
     device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
-    network = load_network(config, args.ckpt_path)
-    predictor = Predictor(network, config, compile_first=False, engine=make_engine(args, network, config))
-    output = Output(args.output, palette(config.data), args.strength)
+    model = Model(config, args.ckpt_path, args.engine, args.precision)
 
     failed: list[str] = []
     ranks = launcher.ranks()
@@ -97,12 +83,9 @@ def main() -> None:
     for path, name in progress.bar(iterable=mine, desc="predict", unit="file"):
         try:
             if video := media.open_video(path):
-                output.video(name, video, predictor)
+                write_video(model, video, args.output, name, args.strength)
             else:
-                file = ImageFile(path)
-                predictor.check_memory(path, file.shape[:2])
-                image = file[:, :]
-                output.image(name, image, predictor([image])[0])
+                model.predict(path).save(args.output, name, args.strength)
         except errors.UserError as error:
             failed.append(str(error))
         except (MemoryError, RuntimeError) as error:

@@ -7,13 +7,15 @@ from draw_design import read_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ocrnet"
 ORDER = (
-    ("errors", "files", "console"),
+    ("errors", "files", "locations"),
     ("distributed", "formats"),
     ("config", "runtime"),
     ("visualization", "cloud", "data", "models", "weights"),
+    ("zoo",),
     ("inference",),
     ("evaluation",),
     ("training",),
+    ("api", "console"),
 )
 """From the bottom to the top: a folder imports from those before it, and from itself."""
 
@@ -47,7 +49,9 @@ def test_every_folder_says_what_it_does():
         "errors",
         "files",
         "console",
+        "locations",
         "visualization",
+        "api",
     }
     for folder in folders:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder

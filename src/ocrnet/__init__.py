@@ -1,30 +1,48 @@
-"""OCRNet (Object-Contextual Representations, ECCV 2020) on MindSpore."""
+"""OCRNet (Object-Contextual Representations, ECCV 2020) on MindSpore.
 
-from __future__ import annotations
+    import ocrnet
+    model = ocrnet.load("ocrnet_hrnet_w18_small_cityscapes_mmseg_40k")
+    model.predict("street.jpg").overlay().save("overlay.png")
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+MindSpore is imported when a name below is first used.
+"""
 
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from ocrnet.errors import UserError
 from ocrnet.runtime import device
 
 if TYPE_CHECKING:
-    from mindspore import nn
+    from ocrnet.api import create_model, evaluate, load, open_video
+    from ocrnet.inference.model import Model
+    from ocrnet.inference.result import Result
+    from ocrnet.zoo.published import list_models
+
+__all__ = ["Model", "Result", "UserError", "create_model", "evaluate", "list_models", "load", "open_video"]
+
+try:
+    __version__ = version("ocrnet-mindspore")
+except PackageNotFoundError:  # a clone that is not installed
+    __version__ = "0.1.0"
 
 device.prepare_environment()
 
+_PLACES = {
+    "Model": "ocrnet.inference.model",
+    "Result": "ocrnet.inference.result",
+    "list_models": "ocrnet.zoo.published",
+    **dict.fromkeys(("create_model", "evaluate", "load", "open_video"), "ocrnet.api"),
+}
 
-def load_network(config_path: str | Path, checkpoint_path: str | Path) -> nn.Cell:
-    """Builds the network of a config and loads a checkpoint into it, in evaluation mode and float32.
 
-    The network takes images (N, 3, H, W) float32, normalised with the config's mean and std. It returns (main logits,
-    auxiliary logits), each (N, classes, H/4, W/4); H/8 and W/8 for ResNet. The caller resizes them.
+def __getattr__(name: str) -> Any:
+    # imported here: MindSpore takes seconds, and prepare_environment() must run before
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
 
-    Raises:
-        UserError: the config or the checkpoint cannot be read, or they do not match.
-    """
-    # imported here, because device.prepare_environment() must run before MindSpore is imported
-    from ocrnet.config import load_config
-    from ocrnet.inference import network
 
-    config = load_config(config_path, {"train.amp": ("none", "")})
-    return network.load_network(config, Path(checkpoint_path)).set_train(False)
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACES]

@@ -1,20 +1,91 @@
-"""Entry points of the installed package: ocrnet-train, ocrnet-eval and ocrnet-predict run the repository's scripts."""
+"""The command `ocrnet`: each subcommand runs one of the repository's programs."""
 
+import ast
 import runpy
+import sys
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
-PROGRAMS = _PACKAGE / "programs" if (_PACKAGE / "programs").is_dir() else _PACKAGE.parents[1]
-"""The folder with train.py, eval.py, scripts/ and config/: in the installed package, or the repository root."""
+import ocrnet
+from ocrnet.errors import did_you_mean
+from ocrnet.locations import PROGRAMS
+
+COMMANDS = {
+    "train": "train.py",
+    "eval": "eval.py",
+    "predict": "scripts/predict.py",
+    "export": "scripts/export.py",
+    "models": "scripts/list_models.py",
+    "show": "scripts/show_checkpoint.py",
+    "compare": "scripts/compare.py",
+    "convert": "scripts/convert_weights.py",
+    "convert-config": "scripts/convert_config.py",
+    "check": "scripts/check_dataset.py",
+    "doctor": "scripts/check_device.py",
+    "lists": "scripts/make_lists.py",
+    "masks": "scripts/polygons_to_masks.py",
+    "pack": "scripts/pack_dataset.py",
+    "voc-aug": "scripts/make_voc_aug.py",
+    "demo-data": "scripts/make_demo_data.py",
+    "modelarts": "scripts/submit_modelarts.py",
+}
+"""{subcommand: its program}"""
+
+
+def main() -> None:
+    """Runs `ocrnet COMMAND FLAGS`."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return
+    if arguments[0] in ("-V", "--version"):
+        print(f"ocrnet {ocrnet.__version__}")
+        return
+    command = arguments[0]
+    if command not in COMMANDS:
+        sys.exit(_unknown(command, did_you_mean(command, COMMANDS)))
+    _run(COMMANDS[command], f"ocrnet {command}", arguments[1:])
 
 
 def train() -> None:
-    runpy.run_path(str(PROGRAMS / "train.py"), run_name="__main__")
+    _run("train.py", "ocrnet-train", sys.argv[1:])
 
 
 def evaluate() -> None:
-    runpy.run_path(str(PROGRAMS / "eval.py"), run_name="__main__")
+    _run("eval.py", "ocrnet-eval", sys.argv[1:])
 
 
 def predict() -> None:
-    runpy.run_path(str(PROGRAMS / "scripts" / "predict.py"), run_name="__main__")
+    _run("scripts/predict.py", "ocrnet-predict", sys.argv[1:])
+
+
+def _run(program: str, name: str, arguments: list[str]) -> None:
+    """Runs a program with `name` in its messages, as if its file had been started."""
+    sys.argv = [name, *arguments]
+    runpy.run_path(str(PROGRAMS / program), run_name="__main__")
+
+
+def _unknown(command: str, hint: str) -> int:
+    print(f"error: unknown command {command}.{hint} (see ocrnet --help)", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {command:<{width}}  {_summary(PROGRAMS / file)}" for command, file in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ocrnet COMMAND ...",
+            "",
+            "Semantic segmentation with OCRNet on MindSpore.",
+            "",
+            *lines,
+            "",
+            "ocrnet COMMAND --help explains a command; ocrnet --version prints the version.",
+        ]
+    )
+
+
+def _summary(program: Path) -> str:
+    """Returns the first sentence of a program's docstring, without starting it."""
+    text = ast.get_docstring(ast.parse(program.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0].partition(": ")[0].rstrip(".")

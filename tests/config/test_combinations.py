@@ -18,7 +18,7 @@ from ocrnet.inference.preprocessing import preprocess
 from ocrnet.inference.tta import tta_views
 from ocrnet.training.optimizer import learning_rate
 from ocrnet.training.step import make_loss_scaler
-from ocrnet.weights.download import URLS
+from ocrnet.zoo.published import backbones
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
 DEMO = FOLDER / "ocrnet_demo.yml"
@@ -209,7 +209,7 @@ def test_a_backbone_with_random_weights_gives_a_note_with_the_command_for_its_we
         assert len(lines) == (backbone != "hrnet_tiny")
     assert (
         IMAGENET_WEIGHTS.keys() <= set(Backbone.__args__)
-        and {name for _, name in IMAGENET_WEIGHTS.values()} <= URLS.keys()
+        and {name for _, name in IMAGENET_WEIGHTS.values()} <= backbones().keys()
     )
     assert printed_notes(capsys, "--set", "model.backbone=hrnet_w18", "--set", "model.pretrained=x.ckpt") == []
 

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import model_zoo
+from ocrnet.zoo.published import models
 
 ENTRIES = {entry.path.stem: entry for entry in model_zoo.entries()}
 
@@ -44,12 +45,15 @@ def test_every_config_is_a_row(language):
 
 
 def test_static_numbers_belong_to_configs():
-    assert set(model_zoo.static_numbers()) == set(ENTRIES)
-    assert all(line.get("weights", "https://").startswith("https://") for line in model_zoo.static_numbers().values())
+    assert set(models()) == set(ENTRIES)
+    assert all((model.weights or "https://").startswith("https://") for model in models().values())
+    for name, entry in ENTRIES.items():
+        model = models()[name]
+        assert model_zoo.line(entry, model.params_m, model.gflops, model.weights) in model_zoo.ZOO.read_text()
 
 
 @pytest.mark.parametrize("name", [name for name in one_per_network() if "w18_small" in name or "resnet50" in name])
 def test_parameters_and_operations_are_counted(name):
     """Of the networks that are built in seconds; scripts/model_zoo.py counts those of all."""
-    known = model_zoo.static_numbers()[name]
-    assert model_zoo.measure(ENTRIES[name].config) == (known["params_m"], known["gflops"])
+    known = models()[name]
+    assert model_zoo.measure(ENTRIES[name].config) == (known.params_m, known.gflops)

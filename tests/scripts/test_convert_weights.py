@@ -1,4 +1,4 @@
-"""scripts/convert_weights.py and ocrnet.load_network: converted weights give the logits of the source project."""
+"""scripts/convert_weights.py and ocrnet.load: converted weights give the logits of the source project."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def test_logits_of_a_converted_checkpoint_equal_the_reference(tmp_path, golden, 
     assert "not used: 153 tensors, PyTorch's batch counter" in run.stdout
     assert [file.name for file in output.parent.iterdir()] == ["ocrnet.ckpt"]
 
-    network = ocrnet.load_network(config_file, output)
+    network = ocrnet.load(config_file, weights=output).network
     assert not network.training
     main, auxiliary = network(Tensor(golden_input()))
     assert np.abs(main.asnumpy()[:, :, golden.rows] - golden.main).max() <= 5 * golden.error[0]
@@ -109,9 +109,9 @@ def test_error_for_a_pytorch_file_names_the_converter() -> None:
         load_backbone(ResNet("resnet50_v1c_d8"), Path("resnet50_v1c.pth"))
 
 
-def test_importing_the_package_does_not_import_mindspore() -> None:
+def test_importing_the_package_and_listing_models_does_not_import_mindspore() -> None:
     """The environment must be prepared before MindSpore is imported."""
-    code = "import sys, ocrnet; ocrnet.load_network; sys.exit('mindspore' in sys.modules)"
+    code = "import sys, ocrnet; ocrnet.list_models(); sys.exit('mindspore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCE}).returncode == 0
 
 

@@ -4,7 +4,7 @@ A resolved configuration is immutable. Uses `formats`, for the classes of public
 rank.
 """
 
-from ocrnet.config.loading import load_config
+from ocrnet.config.loading import StoredConfig, load_config
 from ocrnet.config.schema import (
     Backbone,
     CheckpointConfig,
@@ -38,6 +38,7 @@ __all__ = [
     "OptimizerConfig",
     "PhotometricConfig",
     "ScheduleConfig",
+    "StoredConfig",
     "TrainConfig",
     "load_config",
 ]

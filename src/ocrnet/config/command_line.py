@@ -3,13 +3,13 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from ocrnet.config import combinations
 from ocrnet.config.flags import CLOUD_FLAGS, CONFIG_FLAGS, FLAGS, IGNORED_FLAGS, PROGRAM_FLAGS
-from ocrnet.config.loading import Resolved, parse_value, resolve
+from ocrnet.config.loading import Resolved, StoredConfig, parse_value, resolve
 from ocrnet.config.schema import Config
 from ocrnet.config.types import choices
 from ocrnet.distributed.launcher import is_scheduler, ranks
@@ -48,7 +48,7 @@ def config_parser(description: str, training: bool = False, uses: Sequence[str] 
     """
     parser = _Parser(description=description, allow_abbrev=False)
     parser.set_defaults(overrides=[], uses=tuple(uses))
-    parser.add_argument("--config", required=True, metavar="FILE.yml", help="config file")
+    parser.add_argument("--config", metavar="FILE.yml", help="config file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key: --set data.flip=0")
     parser.add_argument(
         "--print_config", type=parse_bool, default=False, help="True: print the resolved config and exit"
@@ -88,15 +88,32 @@ def _default(key: str) -> str:
     return "" if default is None or key == "save_dir" else f", default {default}"
 
 
+class TrainedNetwork(Protocol):
+    """What `parse` needs of a network that --model names; see `inference.sources.ModelSource`."""
+
+    config: Path | StoredConfig
+    checkpoint: Path
+    settings: dict[str, Any]
+
+
 def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds --ckpt_path, for programs that use a trained network."""
+    """Adds --model and --ckpt_path, for programs that use a trained network."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME|RUN|FILE.ckpt",
+        help="instead of --config and --ckpt_path: a published network (`ocrnet models`), the folder of a run, or a "
+        "checkpoint",
+    )
     parser.add_argument(
         "--ckpt_path", "--checkpoint_path", metavar="FILE.ckpt", help="default: best.ckpt of the config's save_dir"
     )
 
 
 def parse(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, training: bool = False
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+    training: bool = False,
+    find_source: Callable[[str], TrainedNetwork] | None = None,
 ) -> tuple[argparse.Namespace, Config]:
     """Returns the flags and the resolved configuration. With --print_config True, prints the configuration and exits.
 
@@ -104,20 +121,34 @@ def parse(
 
     Args:
         training: whether the program trains; if so, the rules for training are checked too.
+        find_source: finds the network of --model, for parsers with `add_checkpoint_flag`.
 
     Raises:
         UserError: an unknown flag or key, an invalid value, an unreadable config file, or, with `training`, a harmful
             combination of keys.
     """
     args, unknown = parser.parse_known_args(argv)
-    resolved = resolve(args.config, _overrides(args))
+    config_source, overrides = args.config, _overrides(args)
+    if find_source and args.model:
+        if args.config or args.ckpt_path:
+            raise UserError(f"--model {args.model}: it has a config and weights: remove --config and --ckpt_path")
+        if unknown:  # before a network is fetched
+            _reject_unknown(parser, unknown)
+        found = find_source(args.model)
+        config_source, args.ckpt_path = found.config, found.checkpoint
+        settings = {key: (value, f"--model {args.model}") for key, value in found.settings.items()}
+        if isinstance(found.config, StoredConfig):  # the device where it was trained may not be here
+            settings["device_target"] = (None, f"--model {args.model}")
+        overrides = settings | overrides
+    elif not args.config:
+        raise UserError(f"give --config{' or --model' if find_source else ''} (see {parser.prog} --help)")
+    resolved = resolve(config_source, overrides)
     _set_program_flags(args, resolved)
     if args.enable_modelarts:
         if unknown and ranks().is_main:
             print(f"ignored flags of the platform: {' '.join(unknown)}")
     elif unknown:
-        flags = [string for action in parser._actions for string in action.option_strings]
-        raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see {parser.prog} --help)")
+        _reject_unknown(parser, unknown)
     config = resolved.config
     if args.print_config:
         print(config.to_yaml(), end="")
@@ -126,6 +157,11 @@ def parse(
     if "ckpt_path" in args:
         args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     return args, config
+
+
+def _reject_unknown(parser: argparse.ArgumentParser, unknown: list[str]) -> NoReturn:
+    flags = [string for action in parser._actions for string in action.option_strings]
+    raise UserError(f"unknown flag {unknown[0]}.{did_you_mean(unknown[0], flags)} (see {parser.prog} --help)")
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:

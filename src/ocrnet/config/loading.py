@@ -14,9 +14,9 @@ from ocrnet.config.renamed import AMP, LEVEL, MIX, Entries, Key, join_amp, new_p
 from ocrnet.config.schema import Config
 from ocrnet.config.types import is_text, union_members
 from ocrnet.config.yaml_syntax import Loader
-from ocrnet.console import PROGRAMS
 from ocrnet.errors import Conflict, UserError, did_you_mean
 from ocrnet.files import read_text
+from ocrnet.locations import PROGRAMS
 
 
 def parse_value(text: str, key: str = "") -> Any:
@@ -86,17 +86,14 @@ def _read_yaml(path: Path, notices: list[str], chain: tuple[Path, ...] = ()) -> 
     if path.resolve() in chain:
         raise UserError(f"{path}: __BASE__ refers back to this file")
     try:
-        tree = yaml.load(read_text(path, 2**20), Loader)
+        text = read_text(path, 2**20)
     except OSError as error:
         named = f" (named in __BASE__ of {chain[-1]})" if chain else ""
         suggestion = _suggest_name(path) if isinstance(error, FileNotFoundError) else ""
         raise UserError(f"{path}: cannot read this config: {error.strerror}{named}{suggestion}") from None
-    except RecursionError:
-        raise UserError(f"{path}: not a config: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: UnicodeDecodeError, or a value that its tag forbids
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a config must be a mapping of keys to values, got {type(tree).__name__}")
+    tree = _parse(text, path)
     bases = tree.pop("__BASE__", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -106,6 +103,19 @@ def _read_yaml(path: Path, notices: list[str], chain: tuple[Path, ...] = ()) -> 
         _merge(entries, _read_yaml(_existing(path.parent / base), notices, (*chain, path.resolve())))
     _merge(entries, rename(_entries(tree, str(path)), notices))
     return entries
+
+
+def _parse(text: str, path: Path) -> dict:
+    """Parses the text of a config; `path` is its name in messages."""
+    try:
+        tree = yaml.load(text, Loader)
+    except RecursionError:
+        raise UserError(f"{path}: not a config: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a value that its tag forbids
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a config must be a mapping of keys to values, got {type(tree).__name__}")
+    return tree
 
 
 _ALTERNATIVES = {("train", "total_step"): ("train", "epochs"), ("train", "epochs"): ("train", "total_step")}
@@ -163,6 +173,14 @@ def _suggest_name(path: Path) -> str:
     return f". Did you mean {known[close[0]]}?" if close else ""
 
 
+class StoredConfig(NamedTuple):
+    """The text of a resolved config that is stored in another file, such as a checkpoint."""
+
+    path: Path
+    """The file, for messages."""
+    text: str
+
+
 class Resolved(NamedTuple):
     """The result of a config file and the command line."""
 
@@ -176,11 +194,11 @@ class Resolved(NamedTuple):
     """One line for each key that has its name of an earlier version."""
 
 
-def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
+def load_config(path: str | Path | StoredConfig, overrides: dict[str, tuple[Any, str]] | None = None) -> Config:
     """Loads a config file.
 
     Args:
-        path: YAML file, or the name of a shipped one such as config/ocrnet/ocrnet_demo.yml.
+        path: YAML file, the name of a shipped one such as config/ocrnet/ocrnet_demo.yml, or a stored config.
         overrides: {dotted key: (value, source named in error messages)}, applied after the file.
 
     Raises:
@@ -189,19 +207,23 @@ def load_config(path: str | Path, overrides: dict[str, tuple[Any, str]] | None =
     return resolve(path, overrides).config
 
 
-def resolve(path: str | Path, overrides: dict[str, tuple[Any, str]] | None = None) -> Resolved:
+def resolve(path: str | Path | StoredConfig, overrides: dict[str, tuple[Any, str]] | None = None) -> Resolved:
     """Loads a config file, applies the overrides and validates the result.
 
     Args:
-        path: the YAML file; see `find_config`.
+        path: the YAML file (see `find_config`), or a stored config.
         overrides: {dotted key: (value, the flag that sets it)}; they override the YAML.
 
     Raises:
         UserError: all errors in one message, each with its file (or flag), key and fix.
     """
-    path = find_config(path)
     notices: list[str] = []
-    entries = _read_yaml(path, notices)
+    if isinstance(path, StoredConfig):
+        path, text = path
+        entries = rename(_entries(_parse(text, path), str(path)), notices)
+    else:
+        path = find_config(path)
+        entries = _read_yaml(path, notices)
     for key, (value, flag) in (overrides or {}).items():
         keys = tuple(key.split("."))
         whole_section = isinstance(value, dict) and value and keys not in _MAPPING_VALUES

@@ -241,6 +241,25 @@ def flatten(path: Path, image: Image.Image) -> np.ndarray:
     return pixels if pixels.shape[2] == 3 else _blend_with_white(pixels, slice(3))
 
 
+def from_pillow(path: Path, image: Image.Image) -> np.ndarray:
+    """Converts a Pillow image to (H, W, 3) uint8 RGB as `read_image` reads files: upright, blended with white, 8 bits.
+
+    Args:
+        path: file name for messages.
+
+    Raises:
+        BadFile: the image cannot be decoded, or has 32 bits.
+    """
+    if image.mode in ("I", "F"):
+        raise BadFile("unreadable", f"{path}: the value range of a 32-bit image is unknown: convert it to 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        pixels = np.repeat(grey[..., None], 3, axis=2)
+    else:
+        pixels = flatten(path, image)
+    return _apply_orientation(pixels, _orientation(image))
+
+
 def _blend_with_white(stored: np.ndarray, colours: slice) -> np.ndarray:
     """Blends (H, W, 4) uint8 or uint16 with white by its last channel, alpha. Returns (H, W, 3) uint8.
 

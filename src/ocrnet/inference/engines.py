@@ -123,16 +123,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_engine(args: argparse.Namespace, network: nn.Cell, config: Config) -> Engine | None:
-    """Create the engine of the flags; None for MindSpore. int8 calibrates on the config's training split."""
-    if args.engine == "mindspore":
-        if args.precision != "fp32":
-            raise UserError(f"--precision {args.precision}: use --engine openvino; mindspore supports fp32 and --amp")
+def make_engine(name: str, precision: str, network: nn.Cell, config: Config) -> Engine | None:
+    """Create an engine; None for MindSpore. int8 calibrates on the config's training split.
+
+    Raises:
+        UserError: see `Engine`; also if `name` is unknown, or the config asks for mixed precision.
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"engine {name}: use one of {', '.join(PRECISIONS)}")
+    if name == "mindspore":
+        if precision != "fp32":
+            raise UserError(f"--precision {precision}: use --engine openvino; mindspore supports fp32 and --amp")
         return None
     if config.train.amp != "none":
-        raise UserError(f"train.amp {config.train.amp}: only for --engine mindspore; {args.engine} has --precision")
-    calibration = _training_images(config) if args.precision == "int8" else ()
-    return Engine(network, args.engine, args.precision, calibration)
+        raise UserError(f"train.amp {config.train.amp}: only for --engine mindspore; {name} has --precision")
+    calibration = _training_images(config) if precision == "int8" else ()
+    return Engine(network, name, precision, calibration)
 
 
 def _training_images(config: Config) -> Iterator[np.ndarray]:

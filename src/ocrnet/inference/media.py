@@ -39,8 +39,10 @@ def find_inputs(inputs: list[str]) -> dict[Path, Path]:
     their folders if the suffix is the same, too.
 
     Raises:
-        UserError: an input does not exist, or has neither images nor videos.
+        UserError: there is no input, or one does not exist or has neither images nor videos.
     """
+    if not inputs:
+        raise UserError("no input: name images, videos, folders or patterns")
     names: dict[Path, Path] = {}
     for given in inputs:
         path = Path(given)

@@ -12,14 +12,17 @@ from ocrnet.models.precision import set_precision
 from ocrnet.weights.ckpt import load_weights
 
 
-def load_network(config: Config, path: Path) -> OCRNet:
+def load_network(config: Config, path: Path, stored: dict | None = None) -> OCRNet:
     """Create the network of a config, load the weights of a checkpoint and set the config's precision.
+
+    Args:
+        stored: the content of the checkpoint, if it was already read.
 
     Raises:
         UserError: the file cannot be read, or has another network or other classes; or the device has no bfloat16.
     """
     network = OCRNet(config.model, len(config.data.classes))
-    if note := load_weights(network, path, config):
+    if note := load_weights(network, path, config, stored):
         print(note)
     set_precision(network, config.train)
     return network

@@ -3,6 +3,7 @@
 The functions import MindSpore locally, because MindSpore reads some environment variables at import.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,12 +19,24 @@ from ocrnet.runtime import device_options, device_selection
 def prepare_environment() -> None:
     """Set the environment variables needed before the import of MindSpore and OpenCV. Keeps values set by the user."""
     rank_table.hide()
+    atexit.register(_keep_networks_until_exit)
     os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about missing accelerators
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # this program reports damaged images itself
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # images.MAX_PIXELS, also for OpenCV's decoders
     accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
     if not accelerators:
         _limit_cpu_isa()
+
+
+def _keep_networks_until_exit() -> None:
+    """Removes the destructor of MindSpore's cells when the interpreter exits.
+
+    It uses MindSpore's modules, which Python has already cleared when it deletes a network that is a module global:
+    each cell would print an exception. The memory is freed with the process.
+    """
+    cell = sys.modules.get("mindspore.nn.cell")
+    if cell is not None and hasattr(cell.Cell, "__del__"):
+        del cell.Cell.__del__
 
 
 _ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
@@ -65,15 +78,41 @@ def init(
     """
     import mindspore as ms
 
+    ms.set_context(mode=mode)
+    chosen = connect(target, options, mode)
+    if seed is not None:
+        ms.set_seed(seed)
+    return chosen
+
+
+_connected: str | None = None
+
+
+def connect(target: str | None, options: Mapping[str, object] = MappingProxyType({}), mode: int = 0) -> str:
+    """Set MindSpore's device and connect the ranks, once in a process. Returns the device's name.
+
+    Args: see `init`.
+
+    Raises:
+        UserError: the device is not available, or this process uses another one.
+    """
+    import mindspore as ms
+
+    global _connected
+    if _connected is not None:
+        if target not in (None, _connected):
+            raise UserError(f"device {target}: this process already uses {_connected}; use one device in a process")
+        return _connected
     chosen = device_selection.choose(target)
     if chosen == "CPU":
         _limit_cpu_isa()
-    ms.set_device(chosen, _device_id(chosen))
-    ms.set_context(mode=mode)
+    try:
+        ms.set_device(chosen, _device_id(chosen))
+    except RuntimeError as error:  # the caller has used another device before
+        raise UserError(f"device {chosen}: MindSpore cannot use it: {' '.join(str(error).split())}") from None
     device_options.apply(options, chosen, mode)  # before the ranks join, which starts the device
     _join_ranks(chosen)
-    if seed is not None:
-        ms.set_seed(seed)
+    _connected = chosen
     return chosen
 
 
@@ -115,14 +154,21 @@ def _join_ranks(target: str) -> None:
 @contextmanager
 def pynative() -> Iterator[None]:
     """Context in PyNative mode (operator by operator, without compilation), independent of the current mode."""
+    with execution_mode(1):
+        yield
+
+
+@contextmanager
+def execution_mode(mode: int) -> Iterator[None]:
+    """Context in graph mode (0) or PyNative mode (1), independent of the current mode."""
     import mindspore as ms
 
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
+    before = ms.get_context("mode")
+    ms.set_context(mode=mode)
     try:
         yield
     finally:
-        ms.set_context(mode=mode)
+        ms.set_context(mode=before)
 
 
 def available_memory() -> int | None:

@@ -1,19 +1,33 @@
 """Checkpoints of a run: MindSpore .ckpt files with the full training state, written atomically."""
 
 import json
+import math
 import os
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from mindspore import Parameter
 
-from ocrnet.config import Config, compatibility
+from ocrnet.config import Config, StoredConfig, compatibility
 from ocrnet.errors import UserError
 from ocrnet.training.run_lock import lock
 from ocrnet.training.run_progress import Progress
-from ocrnet.weights.ckpt import CONFIG, DamagedCheckpoint, assign, cause, describe, read_checkpoint, write
+from ocrnet.weights.ckpt import (
+    CHECKSUM,
+    CLASSES,
+    CONFIG,
+    VERSIONS,
+    DamagedCheckpoint,
+    assign,
+    cause,
+    describe,
+    read_checkpoint,
+    stored_config,
+    write,
+)
 
 _PROGRESS = "ocrnet.progress"
 
@@ -292,3 +306,48 @@ def _link_or_copy(file: Path, name: Path) -> None:
     except OSError:
         shutil.copyfile(file, scratch)
     os.replace(scratch, name)
+
+
+@dataclass
+class Contents:
+    """What a checkpoint holds besides the values of its tensors."""
+
+    path: Path
+    config: StoredConfig | None
+    classes: list[str]
+    parameters: int
+    """Numbers in the tensors of the network."""
+    progress: Progress | None
+    """Position of the run; None if the file has weights only."""
+    versions: str
+    checksum: str
+
+    def require_config(self) -> StoredConfig:
+        """Returns the configuration. Raises UserError if the checkpoint has none."""
+        if self.config is None:
+            raise UserError(f"{self.path}: this checkpoint has no configuration")
+        return self.config
+
+
+def describe_checkpoint(path: Path) -> Contents:
+    """Reads a checkpoint and verifies its checksum.
+
+    Raises:
+        UserError: see `read_checkpoint`.
+    """
+    stored = read_checkpoint(path)
+    network = {
+        name: value
+        for name, value in stored.items()
+        if isinstance(value, Parameter) and name.startswith(("backbone.", "aux_head.", "ocr_head."))
+    }
+    text = {name: str(value) for name, value in stored.items() if not isinstance(value, Parameter)}
+    return Contents(
+        path,
+        stored_config(path, stored) if CONFIG in text else None,
+        text[CLASSES].split("\n") if CLASSES in text else [],
+        sum(math.prod(value.shape) for name, value in network.items() if ".moving_" not in name),
+        Progress.from_dict(json.loads(text[_PROGRESS])) if _PROGRESS in text else None,
+        text.get(VERSIONS, ""),
+        text.get(CHECKSUM, ""),
+    )

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from ocrnet.config import Config, compatibility
+from ocrnet.config import Config, StoredConfig, compatibility
 from ocrnet.errors import UserError
 
 CONFIG = "ocrnet.recipe"
 """The entry of a checkpoint with the resolved configuration, as YAML."""
-_CLASSES, _CHECKSUM = "ocrnet.classes", "ocrnet.sha256"
+CLASSES, CHECKSUM, VERSIONS = "ocrnet.classes", "ocrnet.sha256", "ocrnet.versions"
 
 
 class DamagedCheckpoint(UserError):
@@ -47,7 +48,7 @@ def write(path: Path, weights: Mapping[str, Tensor], texts: dict[str, str]) -> N
     ms.save_checkpoint(
         [{"name": name, "data": value} for name, value in weights.items()],
         str(path),
-        append_dict={**texts, _CHECKSUM: _checksum({**weights, **texts})},
+        append_dict={**texts, CHECKSUM: _checksum({**weights, **texts})},
     )
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -57,7 +58,7 @@ def _checksum(entries: Mapping[str, Tensor | str]) -> str:
     """Returns the SHA-256 of names, types, shapes and values, independent of the file format."""
     digest = hashlib.sha256()
     for name, value in sorted(entries.items()):
-        if name == _CHECKSUM:
+        if name == CHECKSUM:
             continue
         if isinstance(value, str):
             digest.update(f"{name}\0{value}\0".encode())
@@ -69,8 +70,9 @@ def _checksum(entries: Mapping[str, Tensor | str]) -> str:
 
 
 def describe(config: Config) -> dict[str, str]:
-    """Returns the text entries of a checkpoint: the classes and the configuration."""
-    return {_CLASSES: "\n".join(config.data.classes), CONFIG: config.to_yaml()}
+    """Returns the text entries of a checkpoint: the classes, the configuration and the versions of the packages."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mindspore", "mindcv", "numpy"))
+    return {CLASSES: "\n".join(config.data.classes), CONFIG: config.to_yaml(), VERSIONS: versions}
 
 
 def cause(error: Exception) -> str:
@@ -92,7 +94,7 @@ def read_checkpoint(path: Path) -> dict[str, Parameter | str]:
             raise UserError(f"{path}: checkpoint not found")
         stored = ms.load_checkpoint(str(path))
         has_checksum = any(name.startswith("ocrnet.") for name in stored)
-        intact = not has_checksum or stored.get(_CHECKSUM) == _checksum(stored)
+        intact = not has_checksum or stored.get(CHECKSUM) == _checksum(stored)
     except UserError:
         raise
     except Exception as error:  # MindSpore's parser raises any kind of exception
@@ -129,15 +131,29 @@ def _system_error(error: BaseException | None, path: Path) -> str:
     return ""
 
 
-def load_weights(network: nn.Cell, path: Path, config: Config) -> str:
+def stored_config(path: Path, stored: dict[str, Parameter | str]) -> StoredConfig:
+    """Returns the configuration in a checkpoint.
+
+    Raises:
+        UserError: the checkpoint has none: another program wrote it.
+    """
+    if CONFIG not in stored:
+        raise UserError(f"{path}: this checkpoint has no configuration: give its config, too")
+    return StoredConfig(path, str(stored[CONFIG]))
+
+
+def load_weights(network: nn.Cell, path: Path, config: Config, stored: dict[str, Parameter | str] | None = None) -> str:
     """Loads all weights of `network` from a checkpoint. Returns a note on changed settings, or "".
+
+    Args:
+        stored: the content of the checkpoint, if it was already read.
 
     Raises:
         UserError: see `read_checkpoint`; also if a tensor is missing or has another shape, or the checkpoint was
             trained with another configuration of the network, its input or its classes.
     """
-    stored = read_checkpoint(path)
-    trained_on, hint = str(stored.get(_CLASSES, "")).split("\n"), ""
+    stored = read_checkpoint(path) if stored is None else stored
+    trained_on, hint = str(stored.get(CLASSES, "")).split("\n"), ""
     if len(trained_on) != len(config.data.classes) and trained_on != [""]:
         hint = f" It was trained for {len(trained_on)} classes, the config has {len(config.data.classes)}."
     problems, note = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "evaluate")
@@ -157,18 +173,21 @@ def load_backbone(backbone: nn.Cell, path: Path) -> None:
     assign(parameters, read_checkpoint(path), f"model.pretrained {path}: does not fit this backbone")
 
 
-def load_for_fine_tuning(network: nn.Cell, path: Path, config: Config) -> str:
+def load_for_fine_tuning(network: nn.Cell, path: Path, config: Config, classes: Sequence[str] | None = None) -> str:
     """Loads the weights of a whole network for fine-tuning. Returns a line on what was loaded.
 
     The two classifiers keep their initial weights if the shapes differ, or if the checkpoint has other class names. All
     other tensors must be in the checkpoint.
+
+    Args:
+        classes: class names of `network`; default: those of the config.
 
     Raises:
         UserError: see `read_checkpoint`; also if another tensor is missing or has another shape, or the checkpoint was
             trained with another configuration of the network.
     """
     stored = read_checkpoint(path)
-    classes, trained_on = config.data.classes, str(stored.get(_CLASSES, "")).split("\n")
+    classes, trained_on = list(classes or config.data.classes), str(stored.get(CLASSES, "")).split("\n")
     problems, _ = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "fine-tune")
     parameters = network.parameters_dict()
     heads = {name: value for name, value in parameters.items() if ".classifier." in name}

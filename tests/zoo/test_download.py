@@ -1,0 +1,118 @@
+"""Downloads: verified, resumed after a cut connection, begun again if the file on the server has changed."""
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ocrnet.zoo.download import DownloadError, download
+from ocrnet.zoo.published import backbones
+
+CONTENT = bytes(range(256)) * 9000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves `files` on 127.0.0.1; sends at most `cut` bytes of an answer, then closes the connection."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.version = "1"
+        self.cut: int | None = None
+        self.ranges = True
+        self.requests: list[str] = []
+        """The Range header of each request, or ""."""
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def address(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+    def handle_error(self, request, client_address) -> None: ...
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        content = self.server.files.get(self.path.lstrip("/"))
+        asked = self.headers.get("Range", "")
+        self.server.requests.append(asked)
+        if content is None:
+            self.send_error(404)
+            return
+        start = 0
+        if asked and self.server.ranges and self.headers.get("If-Range") == f'"{self.server.version}"':
+            start = int(re.match(r"bytes=(\d+)-", asked)[1])
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{self.server.version}"')
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:][: self.server.cut])
+
+    def log_message(self, *arguments: object) -> None: ...
+
+
+@pytest.fixture
+def server():
+    with FileServer() as server:
+        server.files["w.pth"] = CONTENT
+        yield server
+        server.shutdown()
+
+
+def test_a_file_is_downloaded_and_verified(server, tmp_path: Path) -> None:
+    download(server.address("w.pth"), tmp_path / "sub" / "w.pth", SHA256[:8])
+    assert (tmp_path / "sub" / "w.pth").read_bytes() == CONTENT
+    assert [file.name for file in (tmp_path / "sub").iterdir()] == ["w.pth"]
+
+
+def test_a_wrong_checksum_leaves_nothing(server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=f"SHA-256 starts with {SHA256[:8]}, the published one with 00000000"):
+        download(server.address("w.pth"), tmp_path / "w.pth", "00000000")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cut_connections_are_resumed_within_a_call(server, tmp_path: Path) -> None:
+    server.cut = 15 << 16
+    download(server.address("w.pth"), tmp_path / "w.pth", SHA256)
+    assert (tmp_path / "w.pth").read_bytes() == CONTENT
+    assert server.requests == ["", "bytes=983040-", "bytes=1966080-"]
+
+
+def test_an_interrupted_download_is_resumed_by_the_next_call(server, tmp_path: Path) -> None:
+    (tmp_path / "w.pth.part").write_bytes(CONTENT[:2_000_000])
+    (tmp_path / "w.pth.part.version").write_text('"1"')
+    download(server.address("w.pth"), tmp_path / "w.pth", SHA256)
+    assert server.requests == ["bytes=2000000-"]
+    assert [file.name for file in tmp_path.iterdir()] == ["w.pth"]
+
+
+@pytest.mark.parametrize("change", ["another version", "no ranges", "unknown version"])
+def test_bytes_of_another_version_are_not_used(server, tmp_path: Path, change: str) -> None:
+    (tmp_path / "w.pth.part").write_bytes(b"x" * 2_000_000)
+    if change != "unknown version":
+        (tmp_path / "w.pth.part.version").write_text('"0"' if change == "another version" else '"1"')
+    server.ranges = change != "no ranges"
+    download(server.address("w.pth"), tmp_path / "w.pth", SHA256)
+    assert (tmp_path / "w.pth").read_bytes() == CONTENT
+
+
+def test_a_server_that_is_gone_or_has_no_file_is_an_error_and_keeps_what_came(server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="the server answers 404"):
+        download(server.address("other.pth"), tmp_path / "other.pth")
+    (tmp_path / "w.pth.part").write_bytes(CONTENT[:5])
+    (tmp_path / "w.pth.part.version").write_text('"1"')
+    with pytest.raises(DownloadError, match="refused"):
+        download("http://127.0.0.1:9/w.pth", tmp_path / "w.pth")
+    assert (tmp_path / "w.pth.part").read_bytes() == CONTENT[:5]
+    server.cut = 0
+    with pytest.raises(DownloadError, match=r"ended after 0 of|IncompleteRead"):
+        download(server.address("w.pth"), tmp_path / "new.pth")
+
+
+def test_every_backbone_has_a_checksum_in_its_address() -> None:
+    assert all(re.fullmatch("[0-9a-f]{8}", file.sha256) for file in backbones().values())
