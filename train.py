@@ -23,9 +23,9 @@ from ocrnet.runtime import device, program
 from ocrnet.training.compile_cache import compile_step
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer
+from ocrnet.training.pretrained import load_initial_weights
 from ocrnet.training.step import TrainOneStep, make_loss_scaler
 from ocrnet.training.trainer import Trainer
-from ocrnet.weights.ckpt import load_backbone, load_for_fine_tuning
 
 
 def main() -> None:
@@ -49,10 +49,8 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
 
     classes = len(config.data.classes)
     network = OCRNet(config.model, classes)
-    if config.model.pretrained:
-        load_backbone(network.backbone, config.model.pretrained)
-    if config.model.checkpoint:
-        print(load_for_fine_tuning(network, config.model.checkpoint, config))
+    if args.resume_ckpt in (None, "auto"):  # "auto" may find nothing
+        load_initial_weights(network, config)
     freeze(network, config.model.freeze, config.model.freeze_norm)
     if config.train.sync_batch_norm:
         convert_sync_batch_norm(network, config.train.sync_batch_norm_operator)

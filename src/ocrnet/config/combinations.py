@@ -11,17 +11,17 @@ from ocrnet.config.schema import Config
 from ocrnet.errors import UserError
 from ocrnet.formats.known import FORMATS
 
-IMAGENET_WEIGHTS = {  # backbone: (--source, --input) of scripts/convert_weights.py --backbone
-    "hrnet_w18_small": ("mmseg", "hrnetv2_w18_small"),
-    "hrnet_w18": ("mmseg", "hrnetv2_w18"),
-    "hrnet_w32": ("mindcv", "hrnet_w32"),
-    "hrnet_w48": ("mindcv", "hrnet_w48"),
-    "resnet50_d8": ("mindcv", "resnet50"),
-    "resnet101_d8": ("mindcv", "resnet101"),
-    "resnet50_v1c_d8": ("mmseg", "resnet50_v1c"),
-    "resnet101_v1c_d8": ("mmseg", "resnet101_v1c"),
+IMAGENET_WEIGHTS = {
+    "hrnet_w18_small": "hrnetv2_w18_small",
+    "hrnet_w18": "hrnetv2_w18",
+    "hrnet_w32": "hrnet_w32",
+    "hrnet_w48": "hrnetv2_w48",
+    "resnet50_d8": "resnet50",
+    "resnet101_d8": "resnet101",
+    "resnet50_v1c_d8": "resnet50_v1c",
+    "resnet101_v1c_d8": "resnet101_v1c",
 }
-"""The source of each backbone's ImageNet weights. There are no published weights for the other backbones."""
+"""{backbone: its ImageNet weights in zoo/backbones.yml}. There are no published weights for the other backbones."""
 
 
 class NoEffect(NamedTuple):
@@ -162,15 +162,10 @@ def _training_notes(config: Config, from_scratch: bool) -> list[str]:
     lines = []
     backbone = config.model.backbone
     if from_scratch and backbone != "hrnet_tiny":
-        command = ""
-        if backbone in IMAGENET_WEIGHTS:
-            source, name = IMAGENET_WEIGHTS[backbone]
-            command = (
-                f" Its ImageNet weights: python scripts/convert_weights.py --source {source} --backbone --input {name} "
-                f"--config FILE.yml --output {backbone}.ckpt, then --set model.pretrained={backbone}.ckpt"
-            )
+        known = backbone in IMAGENET_WEIGHTS
+        fix = " --set model.pretrained=published starts from ImageNet weights" if known else ""
         lines.append(
-            f"model.pretrained: not set: {backbone} starts from random weights, unlike the published runs.{command}"
+            f"model.pretrained: not set: {backbone} starts from random weights, unlike the published runs.{fix}"
         )
     steps, warmup = config.train.total_step, config.schedule.warmup_steps
     if steps and warmup >= steps:

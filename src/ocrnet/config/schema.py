@@ -166,12 +166,16 @@ Backbone = Literal[
 ]
 
 
+def _none_is_null(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 class ModelConfig(Section):
     backbone: Backbone = "hrnet_w18_small"
     """Backbone network."""
-    pretrained: Path | None = None
-    """Backbone checkpoint: from mindcv, or from scripts/convert_weights.py --backbone. The heads are initialized
-    randomly."""
+    pretrained: Annotated[Literal["published"] | Path | None, BeforeValidator(_none_is_null)] = None
+    """ImageNet weights of the backbone: published (fetched once), a name of zoo/backbones.yml, a checkpoint from mindcv
+    or scripts/convert_weights.py --backbone, or none (random weights). The heads are initialized randomly."""
     checkpoint: Path | None = None
     """Checkpoint of a whole network to fine-tune: of a run, or from convert_weights.py. Classifiers of other classes
     are initialized randomly."""
@@ -437,7 +441,7 @@ class Config(Section):
             raise ValueError(f"loss.class_weights: {weights} weights for {classes} classes")
         if weights and not any(self.loss.class_weights):
             raise ValueError("loss.class_weights: all are 0, so nothing is learned; [] sets all to 1")
-        if self.model.pretrained and self.model.checkpoint:
+        if self.model.pretrained not in (None, "published") and self.model.checkpoint:
             raise ValueError(
                 "model.pretrained, model.checkpoint: the checkpoint contains a backbone. Keep one of them."
             )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocrnet.config import StoredConfig, load_config
+from ocrnet.config import Config, StoredConfig, load_config
 from ocrnet.config.loading import find_config
 from ocrnet.errors import UserError, did_you_mean
 from ocrnet.weights.ckpt import read_checkpoint, stored_config
@@ -86,19 +86,19 @@ def fetch_model(model: PublishedModel) -> Path:
     return cached_weights.fetch(model.file, convert)
 
 
-def fetch_backbone(published: PublishedFile, config_path: str) -> Path:
+def fetch_backbone(published: PublishedFile, config: Config) -> Path:
     """Returns the converted ImageNet weights of a backbone in the cache; fetches them if they are not there.
 
     Args:
-        config_path: a config with this backbone.
+        config: a config with this backbone.
 
     Raises:
         UserError: see `cached_weights.fetch`.
     """
 
     def convert(file: Path, output: Path) -> None:
-        converted = convert_file(file, published.publisher.source, load_config(config_path), backbone_only=True)
-        reject_problems(file, converted, config_path)
+        converted = convert_file(file, published.publisher.source, config, backbone_only=True)
+        reject_problems(file, converted, f"model.backbone {config.model.backbone}")
         converted.save(output)
 
     return cached_weights.fetch(published, convert)
