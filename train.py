@@ -65,10 +65,10 @@ def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None])
         config.train.accumulate_steps,
     )
 
-    if args.compile_cache and config.ms_mode == 0:
-        compile_step(train_step, config, args.compile_cache)
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
     trainer.prepare(args.resume_ckpt)
+    if args.compile_cache and config.ms_mode == 0:
+        compile_step(train_step, config, args.compile_cache)
     devices = f"{ranks.size} x {target}" if ranks.size > 1 else target
     print(f"OCRNet {config.model.backbone} on {devices}: {len(training)} images, {classes} classes, {config.save_dir}")
     trainer.train()

@@ -4,9 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+from mindspore import Parameter
 
 from ocrnet.config import Config
 from ocrnet.training import compile_cache
+from ocrnet.weights.ckpt import read_checkpoint
 
 CONFIG_FILE = "config/ocrnet/ocrnet_demo.yml"
 SIZES = {"data.crop_size": "[32,64]", "model.head_channels": 16, "model.key_channels": 8, "model.context_channels": 16}
@@ -46,6 +48,14 @@ def test_a_resumed_run_with_the_cached_step_has_the_same_losses(demo, run_script
         return [float(line.split("loss: ")[1].split(",")[0]) for line in lines if "loss: " in line]
 
     np.testing.assert_array_equal(losses("again"), losses("plain")[2:])
+    # two steps with a wrong momentum may give the same loss
+    again, plain = (read_checkpoint(tmp_path / run / "checkpoint" / "latest.ckpt") for run in ("again", "plain"))
+    different = [
+        name
+        for name, value in plain.items()
+        if isinstance(value, Parameter) and not np.array_equal(value.asnumpy(), again[name].asnumpy())
+    ]
+    assert different == []
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ def learning_rate(config: ScheduleConfig, step: float, total_step: float) -> flo
     return config.min_lr + (config.lr - config.min_lr) * (1 - step / total_step) ** config.power
 
 
+STATS = "stats"
+"""Prefix of parameters that are always 0 and not part of a checkpoint."""
+
 _update = ops.MultitypeFuncGraph("update")
 
 
@@ -61,7 +64,8 @@ class Momentum(nn.Optimizer):
         # step; moments that start at 0 need no other first step.
         operators = {decay: ops.SGD(0.0, decay, False) for decay in set(decays)}
         self.sgd = tuple(operators[decay] for decay in decays)
-        object.__setattr__(self, "stats", self.parameters.clone("stats", "zeros"))  # always 0: not in checkpoints
+        # always 0, so not in checkpoints; registered, because a cached graph has random values in others
+        self.stats = self.parameters.clone(STATS, "zeros")
 
     def construct(self, gradients: tuple[Tensor, ...], lr: Tensor) -> tuple[bool, ...]:
         """Update the parameters with the learning rate `lr`, () float32."""

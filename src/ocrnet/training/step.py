@@ -5,6 +5,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, int32, nn, ops
 from ocrnet.config import LossScaleConfig
 from ocrnet.distributed import launcher
 from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks, TrueOnAllRanks
+from ocrnet.training.optimizer import STATS
 
 
 def make_loss_scaler(config: LossScaleConfig) -> amp.LossScaler | None:
@@ -131,4 +132,5 @@ class TrainOneStep(nn.Cell):
         """Returns all state for the checkpoint: weights, BatchNorm statistics, optimizer, loss scale."""
         values = vars(self.loss_scaler).values() if self.loss_scaler else ()  # MindSpore's scalers are not cells
         scale = {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}
-        return {**self.parameters_dict(), **scale}
+        saved = {name: value for name, value in self.parameters_dict().items() if not name.startswith(f"{STATS}.")}
+        return {**saved, **scale}
