@@ -116,7 +116,7 @@ def _type(annotation: Any, metadata: list | tuple = ()) -> str:
     if origin in (Union, UnionType):
         return " or ".join("null" if part is NoneType else _type(part) for part in parts)
     if origin is Literal:
-        return f"one of {', '.join(f'`{value}`' for value in parts)}"
+        return ("one of " if len(parts) > 1 else "") + ", ".join(f"`{value}`" for value in parts)
     if origin is tuple:
         return f"[{', '.join(map(_type, parts))}]"
     if origin is list:

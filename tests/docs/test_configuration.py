@@ -36,7 +36,7 @@ def test_a_row_has_type_default_flag_and_sentence():
     [
         (ModelConfig.model_fields["context_kernel"], "one of `1`, `3`"),
         (ModelConfig.model_fields["dropout"], "number >= 0 < 1"),
-        (ModelConfig.model_fields["pretrained"], "path or null"),
+        (ModelConfig.model_fields["pretrained"], "`published` or path or null"),
         (TrainConfig.model_fields["sync_batch_norm"], "`true`, `false`"),
         (FieldInfo(annotation=dict[int, list[str]]), "mapping of integer to list of text"),
     ],

@@ -38,7 +38,8 @@ class Model:
     Args:
         config: see above; `config.train.amp` is the precision of MindSpore's engine.
         checkpoint: a .ckpt file with weights of the config's network.
-        engine, precision: see `ocrnet.load`.
+        engine: see `ocrnet.load`.
+        precision: see `ocrnet.load`.
         compile_first: in graph mode, compile the first image size immediately; False for a few images of any size.
         stored: the content of the checkpoint, if it was already read.
 

@@ -24,7 +24,7 @@ class Publisher:
 
 PUBLISHERS = {  # by a part of the config's name
     "mmseg": Publisher("mmsegmentation", "mmseg", "Apache-2.0"),
-    "ssseg": Publisher("sssegmentation", "ssseg", "Apache-2.0"),
+    "ssseg": Publisher("sssegmentation", "ssseg", "MIT"),
     "hrnet_ocr": Publisher("HRNet-OCR", "hrnet-ocr", "MIT"),
     "hrw": Publisher("mindspore-lab", "mindspore-lab", "Apache-2.0"),
 }
