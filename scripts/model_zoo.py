@@ -29,6 +29,7 @@ COMPARED = {
     ("sssegmentation", "hrnet_w18_small"),
     ("HRNet-OCR", "hrnet_w48"),
     ("mindspore-lab", "hrnet_w32"),
+    ("PaddleSeg", "hrnet_w18"),
 }
 DATA_SETS = {
     "cityscapes": "Cityscapes",

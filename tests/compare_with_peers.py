@@ -98,16 +98,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
             golden, output = DATA / f"golden_{model.replace('ssseg16', 'ssseg')}.npz", Path(folder) / f"{model}.npz"
-            known = ["--golden", golden] if golden.exists() else []
+            scales = ["--golden", golden] if golden.exists() else []
             subprocess.run(
-                [args.peer, ROOT / "tests" / "peer_logits.py", model, output, *args.sizes, *known], check=True
+                [args.peer, ROOT / "tests" / "peer_logits.py", model, output, *args.sizes, *scales], check=True
             )
             peer = dict(np.load(output))
             good &= compare(model, peer, args.engines)
-            if known:
+            if scales:
                 written |= {f"{model}/{key}": value for key, value in odd_figures(peer, WRITTEN).items()}
     if args.write:
-        np.savez_compressed(DATA / "odd_sizes.npz", **written)
+        known = dict(np.load(DATA / "odd_sizes.npz"))  # keeps those of peers that this program does not run
+        np.savez_compressed(DATA / "odd_sizes.npz", **{**known, **written})
     return 0 if good else 1
 
 

@@ -28,6 +28,8 @@ PUBLISHED = {  # name: (devices, images per step of all devices, steps, lr, min_
     "hrnet_w48_pascal_context_59_hrnet_ocr_200e": (4, 16, 62_400, 1e-3, 0, 1e-4),
     "hrnet_w48_pascal_context_60_hrnet_ocr_200e": (4, 16, 62_400, 1e-3, 0, 1e-4),
     "hrnet_w48_coco_stuff_10k_hrnet_ocr_110e": (4, 16, 61_820, 1e-3, 0, 1e-4),
+    "hrnet_w18_cityscapes_paddleseg_160k": (4, 8, 160_000, 0.01, 0, 4e-5),
+    "hrnet_w48_cityscapes_paddleseg_160k": (4, 8, 160_000, 0.01, 0, 4e-5),
     "resnet101_v1c_d8_cityscapes_mmseg_40k_b8": (4, 8, 40_000, 0.01, 1e-4, 5e-4),
     "resnet101_v1c_d8_cityscapes_mmseg_40k_b16": (8, 16, 40_000, 0.02, 2e-4, 5e-4),
     "resnet101_v1c_d8_cityscapes_mmseg_80k_b16": (8, 16, 80_000, 0.02, 2e-4, 5e-4),
@@ -91,6 +93,11 @@ def test_configs_have_the_settings_of_their_source_project(name):
     elif "ssseg" in name:
         assert net == (False, False, 512, 3) and heads == (512, 3, 0.0)
         assert (config.loss.average, data.scale_range, data.cat_max_ratio) == ("valid", (0.5, 2.0), 0.75)
+    elif "paddleseg" in name:
+        assert net == (False, True, 512, 1) and heads == (None, 1, 0.1)
+        assert (model.attention_bias, model.fuse, model.stride_padding) == (True, "bilinear_once", "same")
+        assert (config.loss.average, data.scale_range, data.cat_max_ratio) == ("valid", (0.5, 2.0), 1)
+        assert (data.mean, data.std) == ((127.5,) * 3, (127.5,) * 3)
     else:
         assert net == (True, True, 512, 1) and heads == (None, 1, 0.05)
         assert (config.loss.average, data.cat_max_ratio, data.photometric) == ("valid", 1, None)

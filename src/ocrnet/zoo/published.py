@@ -26,6 +26,7 @@ PUBLISHERS = {  # by a part of the config's name
     "mmseg": Publisher("mmsegmentation", "mmseg", "Apache-2.0"),
     "ssseg": Publisher("sssegmentation", "ssseg", "Apache-2.0"),
     "hrnet_ocr": Publisher("HRNet-OCR", "hrnet-ocr", "MIT"),
+    "paddleseg": Publisher("PaddleSeg", "paddleseg", "Apache-2.0"),
     "hrw": Publisher("mindspore-lab", "mindspore-lab", "Apache-2.0"),
 }
 MINDCV = Publisher("mindcv", "mindcv", "Apache-2.0")
