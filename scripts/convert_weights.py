@@ -5,7 +5,8 @@
 Reads .pth and .pdparams (without PyTorch or PaddlePaddle, and without running code in the file), .safetensors and
 MindSpore's .ckpt. With --backbone, converts ImageNet weights for model.pretrained, of mmsegmentation (--source mmseg)
 or mindcv (--source mindcv), from a file or by name (--input hrnetv2_w18); a name is downloaded to the folder of
---output. Prints which tensors were used, and why others were not. Writes nothing if a tensor of the network is missing.
+--output. Prints which tensors were used, and why others were not. Writes nothing if a tensor of the network is missing,
+or if the file belongs to a larger network.
 """
 
 import argparse

@@ -158,7 +158,8 @@ class Conversion:
     unused: dict[str, str] = field(default_factory=dict)
     """{name in the source: reason}"""
     problems: list[str] = field(default_factory=list)
-    """Result of `mismatches`: tensors of the network that are missing or have another shape."""
+    """Result of `mismatches`: tensors of the network that are missing or have another shape. Also one line for each
+    tensor that a larger network would have, at most 20."""
 
 
 def convert(source: str, tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> Conversion:
@@ -174,24 +175,28 @@ def convert(source: str, tensors: dict[str, np.ndarray], expected: dict[str, tup
     names = {_PREFIXES.sub("", name): name for name in tensors}
     variances = (".running_var", "._variance")  # PyTorch, PaddlePaddle
     norms = {name.rpartition(".")[0] for name in names if name.endswith(variances)}
-    result = Conversion()
+    result, parts, more = Conversion(), {name.split(".")[0] for name in expected}, []
     for bare, name in names.items():
         ours = _our_name(RULES[source], bare, norms)
         reason = next((reason for pattern, reason in _UNUSED if re.match(pattern, bare)), None)
         if ours in expected:
             result.used[name] = ours
             result.weights[ours] = tensors[name]
-        elif reason or ours is None:
+        elif ours is None:
             result.unused[name] = reason or f"not in {source}'s OCRNet"
         else:
             result.unused[name] = f"corresponds to {ours}, which this network does not have"
-    result.problems = mismatches(expected, result.weights)
+            if ours.split(".")[0] in parts:  # without it the layers of a deeper network, or biases, would be left out
+                more.append(f"{name}: in the file, but {ours} is not in the network")
+    result.problems = [*mismatches(expected, result.weights), *more[:20]]
     return result
 
 
 def _our_name(rules: Rules, name: str, norms: set[str]) -> str | None:
     """Returns our name of a tensor; `norms` are the file's names of the BatchNorm modules, empty in MindSpore's."""
     module, _, tensor = name.rpartition(".")
+    if tensor == "num_batches_tracked":
+        return None
     if module in norms and tensor in _NORM:
         name = f"{module}.{_NORM[tensor]}"
     name = name.replace("._conv.", ".0.").replace("._batch_norm.", ".1.")  # PaddleSeg
