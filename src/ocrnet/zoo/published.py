@@ -70,6 +70,8 @@ class PublishedModel:
     """Published mIoU in percent with the mirrored image."""
     miou_ms_flip: float | None = None
     """Published mIoU in percent with several scales and the mirrored image."""
+    miou_test: float | None = None
+    """Published mIoU in percent with both, on the test set."""
     weights: str | None = None
     """Address of the weights; None if they are not published."""
 
