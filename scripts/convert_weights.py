@@ -2,10 +2,11 @@
 
     python scripts/convert_weights.py --source mmseg --input ocrnet_hr18.pth --config FILE.yml --output ocrnet.ckpt
 
-Reads .pth (without PyTorch, and without running code in the file), .safetensors and MindSpore's .ckpt. With --backbone,
-converts ImageNet weights for model.pretrained, of mmsegmentation (--source mmseg) or mindcv (--source mindcv), from a
-file or by name (--input hrnetv2_w18); a name is downloaded to the folder of --output. Prints which tensors were used,
-and why others were not. Writes nothing if a tensor of the network is missing.
+Reads .pth and .pdparams (without PyTorch or PaddlePaddle, and without running code in the file), .safetensors and
+MindSpore's .ckpt. With --backbone, converts ImageNet weights for model.pretrained, of mmsegmentation (--source mmseg)
+or mindcv (--source mindcv), from a file or by name (--input hrnetv2_w18); a name is downloaded to the folder of
+--output. Prints which tensors were used, and why others were not. Writes nothing if a tensor of the network is missing,
+or if the file belongs to a larger network.
 """
 
 import argparse
@@ -28,7 +29,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, choices=RULES, help="project that published the weights")
     parser.add_argument(
-        "--input", required=True, metavar="FILE|NAME", help=f".pth, .safetensors, .ckpt or {', '.join(backbones())}"
+        "--input",
+        required=True,
+        metavar="FILE|NAME",
+        help=f".pth, .pdparams, .safetensors, .ckpt or {', '.join(backbones())}",
     )
     parser.add_argument("--config", required=True, metavar="FILE.yml", help="config of the network to convert to")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.ckpt")

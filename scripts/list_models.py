@@ -35,12 +35,13 @@ def row(model: PublishedModel) -> tuple[str, ...]:
     here = file.is_file()
     size = f"{file.stat().st_size / 1e6:.0f}" if here else f"~{4 * model.params_m:.0f}"
     flip = f"{model.miou_flip:.2f} (flip)" if model.miou_flip else "-"
+    test = f"{model.miou_test:.2f} (test set)" if model.miou_test else "-"
     return (
         model.name,
         model.data_set,
         f"{model.params_m:.1f}",
         f"{model.miou:.2f}" if model.miou else flip,
-        f"{model.miou_ms_flip:.2f}" if model.miou_ms_flip else "-",
+        f"{model.miou_ms_flip:.2f}" if model.miou_ms_flip else test,
         size,
         "yes" if here else "-",
         model.publisher.licence,

@@ -29,6 +29,7 @@ COMPARED = {
     ("sssegmentation", "hrnet_w18_small"),
     ("HRNet-OCR", "hrnet_w48"),
     ("mindspore-lab", "hrnet_w32"),
+    ("PaddleSeg", "hrnet_w18"),
 }
 DATA_SETS = {
     "cityscapes": "Cityscapes",
@@ -48,8 +49,8 @@ HEADS = {
     "配置文件 | 发布方 | 权重 | 一致性",
 }
 WORDS = {
-    "en": {"epochs": "epochs", "flip": "flip", "file": "file", "compared": "compared"},
-    "zh": {"epochs": "轮", "flip": "翻转", "file": "下载", "compared": "已比对"},
+    "en": {"epochs": "epochs", "flip": "flip", "test": "test set", "file": "file", "compared": "compared"},
+    "zh": {"epochs": "轮", "flip": "翻转", "test": "测试集", "file": "下载", "compared": "已比对"},
 }
 
 
@@ -67,11 +68,13 @@ class Entry:
     """With the mirrored image, at one scale."""
     miou_multi_scale: str
     """With several scales and the mirrored image."""
+    miou_test: str
+    """With both, on the test set."""
 
     @property
     def published(self) -> bool:
         """Whether its publisher gave any score."""
-        return bool(self.miou or self.miou_flip or self.miou_multi_scale)
+        return bool(self.miou or self.miou_flip or self.miou_multi_scale or self.miou_test)
 
 
 def entries() -> list[Entry]:
@@ -102,6 +105,7 @@ def _entry(path: Path, publisher: str) -> Entry:
         miou_flip=_first(r"Published with flip: ([\d.]+\d)", head),
         miou_multi_scale=_first(r"([\d.]+) multi-scale and flip", head)
         or _first(r"Published with multi-scale and flip: ([\d.]+\d)", head),
+        miou_test=_first(r"Published on the test set with multi-scale and flip: ([\d.]+\d)", head),
     )
 
 
@@ -122,6 +126,7 @@ def table(language: str = "en") -> str:
         if entry.steps and epochs:
             steps += f" ({epochs})"
         flip = f"{entry.miou_flip} ({words['flip']})" if entry.miou_flip else "-"
+        test = f"{entry.miou_test} ({words['test']})" if entry.miou_test else "-"
         cells = [
             entry.config.model.backbone,
             DATA_SETS[data.format],
@@ -131,7 +136,7 @@ def table(language: str = "en") -> str:
             f"{entry.devices} x {train.batch_size}",
             steps,
             entry.miou or flip,
-            entry.miou_multi_scale or "-",
+            entry.miou_multi_scale or test,
             f"`{entry.path.name}`",
             entry.publisher,
             f"[{words['file']}]({known.weights})" if known.weights else "-",
@@ -154,6 +159,7 @@ def line(entry: Entry, params_m: float, gflops: float, weights: str | None) -> s
     """The entry of a config in models.yml."""
     values = [f"data_set: {entry.config.data.format}", f"params_m: {params_m:.3f}", f"gflops: {gflops:.1f}"]
     scores = {"miou": entry.miou, "miou_flip": entry.miou_flip, "miou_ms_flip": entry.miou_multi_scale}
+    scores["miou_test"] = entry.miou_test
     values += [f"{name}: {score}" for name, score in scores.items() if score]
     address = f',\n  weights: "{weights}"' if weights else ""
     return f"{entry.path.stem}: {{{', '.join(values)}{address}}}\n"

@@ -19,7 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "golden"
 DATA = ROOT / "tests" / "data"
 
-SOURCES = {"mmseg": "mmseg", "ssseg": "ssseg", "ssseg16": "ssseg", "hrnetocr": "hrnet-ocr", "mslab": "mindspore-lab"}
+SOURCES = {
+    "mmseg": "mmseg",
+    "ssseg": "ssseg",
+    "ssseg16": "ssseg",
+    "hrnetocr": "hrnet-ocr",
+    "mslab": "mindspore-lab",
+    "paddleseg": "paddleseg",
+}
 _BACKBONES = (
     (r"18s$", "hrnet_w18_small"),
     (r"18$", "hrnet_w18"),
@@ -41,6 +48,9 @@ def model_config(stem: str) -> tuple[str, ModelConfig]:
         "ssseg": dict(aux_channels=512, aux_kernel=3, context_kernel=3),
         "ssseg16": dict(aux_channels=512, aux_kernel=3, context_kernel=3, stem_relu=False),
         "hrnetocr": dict(align_corners=True, conv_bias=True, dropout=0.05),
+        "paddleseg": dict(
+            fuse="bilinear_once", stride_padding="same", conv_bias=True, attention_bias=True, dropout=0.1
+        ),
         "mslab": dict(fuse="nearest", context_channels=256, context_kernel=3, head_norm_eps=1e-4),
     }[peer]
     return SOURCES[peer], ModelConfig(backbone=backbone, **options)

@@ -27,8 +27,8 @@ data.palette data.categories data.label_map data.ignore_index data.mean data.std
 data.crop_size data.cat_max_ratio data.pad data.flip data.photometric.probability data.test_size data.workers
 data.prefetch_size model.backbone model.pretrained model.checkpoint model.freeze model.freeze_norm
 model.align_corners model.head_channels model.key_channels model.context_channels model.context_kernel
-model.aux_channels model.aux_kernel model.conv_bias model.head_norm_eps model.dropout model.aux_dropout
-loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
+model.aux_channels model.aux_kernel model.conv_bias model.attention_bias model.head_norm_eps model.dropout
+model.aux_dropout loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
 optimizer.weight_decay optimizer.head_lr_factor schedule.kind schedule.lr schedule.warmup_steps train.batch_size
 train.accumulate_steps train.amp train.total_step train.epochs train.loss_scale.kind train.clip_grad train.log_interval
 eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.visualized_images
@@ -40,6 +40,10 @@ BY_DEVICE = [f"device.{name}" for name in DeviceConfig.model_fields]
 
 EXAMPLES = {  # key: (flags that set it in a configuration in which it has no effect, text in the note)
     "model.fuse": ("--set model.fuse=nearest --set model.backbone=resnet50_d8", "with a ResNet"),
+    "model.stride_padding": (
+        "--set model.stride_padding=same --set model.backbone=resnet50_d8",
+        "with a ResNet",
+    ),
     "model.stem_relu": ("--set model.stem_relu=False --set model.backbone=resnet50_d8", "with a ResNet"),
     "data.keep_ratio": ("--set data.keep_ratio=False", "without data.base_size or data.test_size"),
     "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),

@@ -24,10 +24,14 @@ TRAINING_IMAGES = {
 HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w48")
 PUBLISHED = {  # name: (devices, images per step of all devices, steps, lr, min_lr, weight decay)
     "hrnet_w48_cityscapes_hrnet_ocr_484e": (4, 12, 119_548, 0.01, 0, 5e-4),
+    "hrnet_w48_cityscapes_trainval_hrnet_ocr_484e": (4, 12, 139_876, 0.01, 0, 5e-4),
+    "hrnet_w48_ade20k_hrnet_ocr_120e": (4, 16, 151_560, 0.02, 0, 1e-4),
     "hrnet_w48_lip_hrnet_ocr_150e": (4, 40, 114_150, 7e-3, 0, 5e-4),
     "hrnet_w48_pascal_context_59_hrnet_ocr_200e": (4, 16, 62_400, 1e-3, 0, 1e-4),
     "hrnet_w48_pascal_context_60_hrnet_ocr_200e": (4, 16, 62_400, 1e-3, 0, 1e-4),
     "hrnet_w48_coco_stuff_10k_hrnet_ocr_110e": (4, 16, 61_820, 1e-3, 0, 1e-4),
+    "hrnet_w18_cityscapes_paddleseg_160k": (4, 8, 160_000, 0.01, 0, 4e-5),
+    "hrnet_w48_cityscapes_paddleseg_160k": (4, 8, 160_000, 0.01, 0, 4e-5),
     "resnet101_v1c_d8_cityscapes_mmseg_40k_b8": (4, 8, 40_000, 0.01, 1e-4, 5e-4),
     "resnet101_v1c_d8_cityscapes_mmseg_40k_b16": (8, 16, 40_000, 0.02, 2e-4, 5e-4),
     "resnet101_v1c_d8_cityscapes_mmseg_80k_b16": (8, 16, 80_000, 0.02, 2e-4, 5e-4),
@@ -70,7 +74,8 @@ def test_schedule_has_the_published_number_of_steps(name):
     devices, images, steps, lr, min_lr, weight_decay = PUBLISHED[name]
     config = load(name)
     assert config.train.batch_size * devices == images
-    assert steps_of_run(config.train, TRAINING_IMAGES[config.data.format], devices) == steps
+    training_images = 3475 if config.data.train == "trainval" else TRAINING_IMAGES[config.data.format]
+    assert steps_of_run(config.train, training_images, devices) == steps
     assert (config.schedule.kind, config.schedule.power, config.schedule.warmup_steps) == ("poly", 0.9, 0)
     assert (config.schedule.lr, config.schedule.min_lr) == (lr, min_lr)
     assert (config.optimizer.weight_decay, config.optimizer.momentum) == (weight_decay, 0.9)
@@ -91,6 +96,11 @@ def test_configs_have_the_settings_of_their_source_project(name):
     elif "ssseg" in name:
         assert net == (False, False, 512, 3) and heads == (512, 3, 0.0)
         assert (config.loss.average, data.scale_range, data.cat_max_ratio) == ("valid", (0.5, 2.0), 0.75)
+    elif "paddleseg" in name:
+        assert net == (False, True, 512, 1) and heads == (None, 1, 0.1)
+        assert (model.attention_bias, model.fuse, model.stride_padding) == (True, "bilinear_once", "same")
+        assert (config.loss.average, data.scale_range, data.cat_max_ratio) == ("valid", (0.5, 2.0), 1)
+        assert (data.mean, data.std) == ((127.5,) * 3, (127.5,) * 3)
     else:
         assert net == (True, True, 512, 1) and heads == (None, 1, 0.05)
         assert (config.loss.average, data.cat_max_ratio, data.photometric) == ("valid", 1, None)
@@ -100,7 +110,8 @@ def test_configs_have_the_settings_of_their_source_project(name):
         weights = config.loss.class_weights
         assert (len(weights), sum(weights)) == ((19, pytest.approx(19.0001)) if "cityscapes" in name else (0, 0))
         assert weights[:1] + weights[-2:] == ([0.8373, 1.1529, 1.0507] if weights else [])
-        assert config.loss.ohem == (OHEMConfig(threshold=0.9, keep=131072) if "coco" in name else None)
+        ohem = OHEMConfig(threshold=0.9, keep=131072) if "coco" in name or "ade20k" in name else None
+        assert config.loss.ohem == ohem
     sizes = {
         "cityscapes": ((512, 1024), (1024, 2048), None),
         "ade20k": ((512, 512), (512, 2048), (512, 2048)),
@@ -112,6 +123,8 @@ def test_configs_have_the_settings_of_their_source_project(name):
         "coco_stuff_164k": ((520, 520), (520, 520), (520, 5200)),
         "list": ((512, 1024), (2048, 2048), (2048, 2048)),
     }
+    if name == "hrnet_w48_ade20k_hrnet_ocr_120e":
+        sizes["ade20k"] = sizes["coco_stuff_10k"]
     assert (data.crop_size, data.base_size, data.test_size) == sizes[data.format]
     assert data.keep_ratio == (data.format != "lip")
 

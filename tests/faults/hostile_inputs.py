@@ -339,6 +339,9 @@ def weights() -> Files:
     yield ".pth", archive(b"\x80\x02]" + b"]" * 10**6 + b".")
     yield ".pth", archive(b"\x80\x04\x8e" + struct.pack("<Q", 2**40))
     yield ".pth", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
+    yield ".pth", archive(b"\x80\x02]r\xff\xff\xff\x7f.")  # a table of 2**32 objects
+    yield ".pdparams", b"\x80\x02}" + b"]r\xff\xff\xff\x7f."
+    yield ".pdparams", pickle.dumps({"weight": Evil()})
     for length in (2**62, 2**31, 10):
         yield ".safetensors", struct.pack("<Q", length) + b'{"a": 1}'
     header = json.dumps({"a": {"dtype": "F32", "shape": [2**40, 2**20], "data_offsets": [0, 4]}}).encode()

@@ -257,6 +257,14 @@ MUTATIONS = (
         "weights",
     ),
     Mutation(
+        "symmetric padding for PaddleSeg",
+        "models/hrnet.py",
+        'if stride_padding == "same":',
+        "if False:",
+        "weights",
+    ),
+    Mutation("object numbers of a pickle not checked", "weights/pickles.py", "argument > number", "False", "weights"),
+    Mutation(
         "all Pillow formats allowed, including PostScript",
         "data/images.py",
         "formats=FORMATS)",

@@ -96,6 +96,10 @@ def test_cityscapes(tmp_path):
     put(tmp_path / "leftImg8bit" / "train" / "a" / "a_0_leftImg8bit.png")
     put(tmp_path / "gtFine" / "train" / "a" / "a_0_gtFine_labelIds.png", [0, 7, 33, 29])
     assert labels(open_training_set("cityscapes", tmp_path)) == [[255, 0, 18, 255]]
+    put(tmp_path / "leftImg8bit" / "val" / "b" / "b_0_leftImg8bit.png")
+    put(tmp_path / "gtFine" / "val" / "b" / "b_0_gtFine_labelIds.png", [8, 8, 8, 8])
+    both = open_training_set("cityscapes", tmp_path, train="trainval")
+    assert labels(both) == [[255, 0, 18, 255], [1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("root", [".", "ADEChallengeData2016"])

@@ -72,6 +72,21 @@ def test_missing_tensors_and_wrong_shapes_are_errors(tmp_path, golden, config_fi
     assert "ocr_head.classifier.weight: shape (21, 512, 1, 1) in the file, (19, 512, 1, 1) in the network" in run.stderr
 
 
+def test_weights_of_a_larger_network_are_errors(tmp_path, golden, config_file, run_script) -> None:
+    """Weights of W18 have all tensors of W18-small in the same shapes, and more."""
+    larger = {"backbone.layer1.2.conv1.weight": np.zeros((64, 256, 1, 1), np.float32)}
+    larger |= {"decode_head.1.bottleneck.conv.bias": np.zeros(512, np.float32)}
+    save_file({**golden.tensors(), **larger}, tmp_path / "peer.safetensors")
+    output = tmp_path / "ocrnet.ckpt"
+    run = run_script(
+        *(SCRIPT, "--source", "mmseg", "--input", tmp_path / "peer.safetensors"),
+        *("--config", config_file, "--output", output),
+    )
+    assert run.returncode == 2 and not output.exists()
+    for name in larger:
+        assert f"{name}: in the file, but" in run.stderr
+
+
 def test_imagenet_weights_of_mmsegmentation(tmp_path, golden, config_file, run_script) -> None:
     tensors = {
         name.removeprefix("backbone."): value

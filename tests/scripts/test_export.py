@@ -24,6 +24,9 @@ NETWORKS = {
     "published": dict(backbone="hrnet_tiny", dropout=0.1),
     "hrnet_ocr": dict(backbone="hrnet_tiny", align_corners=True, conv_bias=True),
     "mindspore_lab": dict(backbone="hrnet_tiny", fuse="nearest", context_channels=32, context_kernel=3),
+    "paddleseg": dict(
+        backbone="hrnet_tiny", fuse="bilinear_once", stride_padding="same", conv_bias=True, attention_bias=True
+    ),
     "no_stem_relu": dict(backbone="hrnet_tiny", stem_relu=False, align_corners=True),
     "resnet": dict(backbone="resnet50_v1c_d8", aux_channels=32, aux_kernel=3),
     "resnet_mindcv": dict(backbone="resnet50_d8", aux_channels=32),

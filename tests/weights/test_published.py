@@ -62,7 +62,7 @@ def test_all_logits_equal_the_reference(path) -> None:
 
 
 ODD = dict(np.load(DATA / "odd_sizes.npz"))  # written by compare_with_peers.py --write
-FAST = ("mmseg_hr18s", "ssseg16_w18s")  # ssseg16: sssegmentation 1.6.0, whose stem has no ReLU
+FAST = ("mmseg_hr18s", "ssseg16_w18s", "paddleseg_w18")  # ssseg16: sssegmentation 1.6.0, whose stem has no ReLU
 ODD_CASES = sorted({tuple(key.split("/")[:2]) for key in ODD})
 
 
@@ -148,6 +148,7 @@ def check_gradients(data: dict[str, np.ndarray], key: str, average: str) -> None
 MMSEG_RESNET = dict(aux_channels=256, aux_kernel=3)
 SSSEG = dict(aux_channels=512, aux_kernel=3, context_kernel=3)
 HRNET_OCR = dict(align_corners=True, conv_bias=True)
+PADDLESEG = dict(conv_bias=True, attention_bias=True)
 
 
 @pytest.mark.slow
@@ -165,6 +166,7 @@ HRNET_OCR = dict(align_corners=True, conv_bias=True)
         ("resnet50_v1c_d8", SSSEG, {19: 43.083}),
         ("resnet101_v1c_d8", SSSEG, {19: 62.075}),
         ("hrnet_w48", HRNET_OCR, {19: 70.373, 21: 70.375, 150: 70.534}),
+        ("hrnet_w18", PADDLESEG, {19: 12.083}),
     ],
 )
 def test_number_of_parameters_equals_the_published_one(

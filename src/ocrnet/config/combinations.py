@@ -44,7 +44,7 @@ class Harmful(NamedTuple):
 
 NO_EFFECT = (
     NoEffect(
-        ("model.fuse", "model.stem_relu"),
+        ("model.fuse", "model.stride_padding", "model.stem_relu"),
         lambda c: c.model.backbone.startswith("resnet"),
         "with a ResNet: it is for HRNet",
         False,

@@ -15,6 +15,7 @@ _NETWORK = {
     for key in (
         "backbone",
         "fuse",
+        "stride_padding",
         "stem_relu",
         "align_corners",
         "head_channels",
@@ -24,6 +25,7 @@ _NETWORK = {
         "aux_channels",
         "aux_kernel",
         "conv_bias",
+        "attention_bias",
         "head_norm_eps",
     )
 }

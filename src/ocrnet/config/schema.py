@@ -183,12 +183,17 @@ class ModelConfig(Section):
     """What is not trained: nothing, or the backbone with its BatchNorm statistics."""
     freeze_norm: bool = False
     """BatchNorm uses its stored statistics in training too, for small batches; gamma and beta are still trained."""
-    fuse: Literal["bilinear", "nearest"] = "bilinear"
+    fuse: Literal["bilinear", "bilinear_once", "nearest"] = "bilinear"
     """Upsampling in HRNet's fuse step: bilinear as published, or nearest as in mindspore-lab. Bilinear upsamples by 2,
-    4 or 8, then resizes to the branch's size (mmsegmentation, sssegmentation); with align_corners it resizes in one
-    step (HRNet-OCR). These differ only if a side of the image is not a multiple of 32."""
+    4 or 8, then resizes to the branch's size (mmsegmentation, sssegmentation); bilinear_once (PaddleSeg), or bilinear
+    with align_corners (HRNet-OCR), resizes in one step. These differ only if a side of the image is not a multiple of
+    32."""
+    stride_padding: Literal["symmetric", "same"] = "symmetric"
+    """Padding of HRNet's 3x3 convolutions with stride 2: one row and column on each side, or same (PaddleSeg): an even
+    side is padded at the bottom and right only."""
     align_corners: bool = False
-    """align_corners of every bilinear resize: False for mmsegmentation and sssegmentation, True for HRNet-OCR."""
+    """align_corners of every bilinear resize: False for mmsegmentation, sssegmentation and PaddleSeg, True for
+    HRNet-OCR."""
     stem_relu: bool = True
     """ReLU between the two convolutions of HRNet's stem. False for HRNet weights of sssegmentation before version 1.7.0
     (June 2025), which had no ReLU there."""
@@ -205,7 +210,9 @@ class ModelConfig(Section):
     aux_kernel: KernelSize = 1
     """Kernel size of the auxiliary head."""
     conv_bias: bool = False
-    """Whether the first convolution of both heads has a bias (HRNet-OCR)."""
+    """Whether the first convolution of both heads has a bias (HRNet-OCR, PaddleSeg)."""
+    attention_bias: bool = False
+    """Whether the convolutions of the pixel-region attention, and the one after it, have a bias (PaddleSeg)."""
     head_norm_eps: PositiveFloat = 1e-5
     """Epsilon of the heads' BatchNorm: 1e-5, mindspore-lab 1e-4."""
     dropout: Dropout = 0.0

@@ -75,8 +75,10 @@ def find_pairs(root: Path, split: str) -> list[tuple[Path, Path | None]]:
     """Returns (image, label) files of a split.
 
     leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_labelIds.png. The labels of the split "test" are
-    None, because they are not public.
+    None, because they are not public. "trainval" is both labelled splits.
     """
+    if split == "trainval":
+        return find_pairs(root, "train") + find_pairs(root, "val")
     root = layout.find_folder(root, "cityscapes", contains="leftImg8bit")
     pairs: list[tuple[Path, Path | None]] = []
     for image in sorted(layout.existing_folder(root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")):

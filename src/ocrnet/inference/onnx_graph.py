@@ -112,7 +112,10 @@ class _Graph:
     def convolution(self, cell: nn.Conv2d, x: str) -> str:
         weights = [cell.weight, cell.bias] if cell.has_bias else [cell.weight]
         top, bottom, left, right = cell.padding if isinstance(cell.padding, tuple) else (cell.padding,) * 4
-        how = dict(strides=cell.stride, dilations=cell.dilation, pads=[top, left, bottom, right])
+        pads = dict(pads=[top, left, bottom, right])
+        if cell.pad_mode == "same" and cell.kernel_size != (1, 1):
+            pads = dict(auto_pad="SAME_UPPER")
+        how = dict(strides=cell.stride, dilations=cell.dilation, **pads)
         return self.add("Conv", x, *[self.constant(weight.asnumpy()) for weight in weights], **how)
 
     def block(self, cell: BasicBlock | Bottleneck, x: str) -> str:

@@ -51,7 +51,7 @@ class PixelRegionAttention(nn.Cell):
         channels, key_channels = config.head_channels, config.key_channels
 
         def convolution(in_channels: int, out_channels: int, kernel_size: int = 1) -> ConvBNReLU:
-            return ConvBNReLU(in_channels, out_channels, kernel_size, norm_eps=config.head_norm_eps)
+            return ConvBNReLU(in_channels, out_channels, kernel_size, config.attention_bias, config.head_norm_eps)
 
         self.query = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))
         self.key = nn.SequentialCell(convolution(channels, key_channels), convolution(key_channels, key_channels))

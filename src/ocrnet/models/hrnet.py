@@ -1,8 +1,9 @@
 """HRNet (Wang et al., «Deep High-Resolution Representation Learning for Visual Recognition», 2019).
 
-Uses mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Four differences:
+Uses mindcv's blocks, stage layout and parameter names, so that its ImageNet checkpoints load by name. Five differences:
 the fuse step upsamples as published (mindcv uses nearest neighbours in float16), the first ReLU of the stem is
-optional, the output is the list of the four branches, and there is no classification head.
+optional, so is the padding of the convolutions with stride 2, the output is the list of the four branches, and there is
+no classification head.
 """
 
 from typing import ClassVar
@@ -10,7 +11,7 @@ from typing import ClassVar
 from mindcv.models import hrnet as mindcv_hrnet
 from mindspore import Tensor, nn
 
-from ocrnet.models.layers import init_weights, resize
+from ocrnet.models.layers import init_weights, pad_same, resize
 
 DEPTHS = {
     # name: (width, blocks of stage 1, blocks per branch, modules of stages 2, 3, 4)
@@ -64,12 +65,13 @@ class HRModule(mindcv_hrnet.HRModule):
 
     If a side of a branch is odd, the next branch has half of it, rounded up, and upsampling by 2 overshoots.
     mmsegmentation and sssegmentation upsample bilinearly by the factor between the resolutions, then resize to the size
-    of the branch. HRNet-OCR (`align_corners`) and mindspore-lab (nearest) resize directly to the size of the branch.
+    of the branch. HRNet-OCR (`align_corners`), PaddleSeg (bilinear_once) and mindspore-lab (nearest) resize directly to
+    the size of the branch.
     """
 
     def __init__(self, *args, fuse: str, align_corners: bool) -> None:
         super().__init__(*args)
-        self.fuse = fuse
+        self.fuse = "nearest" if fuse == "nearest" else "bilinear"
         self.align_corners = align_corners
         self.two_steps = fuse == "bilinear" and not align_corners
 
@@ -95,14 +97,22 @@ class HRNet(mindcv_hrnet.HRNet):
 
     Args:
         name: a key of DEPTHS.
-        fuse: resize mode of the fuse step: bilinear (published) or nearest (mindspore-lab).
+        fuse: resize mode of the fuse step: bilinear (published), bilinear_once (PaddleSeg) or nearest (mindspore-lab).
         align_corners: for the bilinear fuse step; True in HRNet-OCR.
         stem_relu: ReLU between the two convolutions of the stem; False in sssegmentation before 1.7.0.
+        stride_padding: of the 3x3 convolutions with stride 2: symmetric, or same (PaddleSeg).
     """
 
     blocks_dict: ClassVar = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
 
-    def __init__(self, name: str, fuse: str = "bilinear", align_corners: bool = False, stem_relu: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        fuse: str = "bilinear",
+        align_corners: bool = False,
+        stem_relu: bool = True,
+        stride_padding: str = "symmetric",
+    ) -> None:
         self._fuse, self._align_corners = fuse, align_corners
         super().__init__(stage_tables(name))
         del self.classifier
@@ -110,6 +120,10 @@ class HRNet(mindcv_hrnet.HRNet):
         width = DEPTHS[name][0]
         self.out_channels = tuple(width * 2**branch for branch in range(4))
         init_weights(self)
+        if stride_padding == "same":
+            for _, cell in self.cells_and_names():
+                if isinstance(cell, nn.Conv2d) and cell.stride == (2, 2):
+                    pad_same(cell)
 
     def _make_head(self, pre_stage_channels: list[int]) -> tuple[None, None, None]:
         return None, None, None  # mindcv's classification head

@@ -112,6 +112,23 @@ def init_weights(cell: nn.Cell) -> None:
             layer.weight.set_data(initializer(Normal(sigma), layer.weight.shape, layer.weight.dtype))
 
 
+def pad_same(convolution: nn.Conv2d) -> None:
+    """Change the padding of a convolution to "same", as MindSpore, TensorFlow and PaddlePaddle define it.
+
+    The output has the size of the input divided by the stride, rounded up. An odd row or column of padding is at the
+    bottom or right.
+    """
+    convolution.pad_mode, convolution.padding = "same", 0
+    convolution.conv2d = ops.Conv2D(
+        convolution.out_channels,
+        convolution.kernel_size,
+        pad_mode="same",
+        stride=convolution.stride,
+        dilation=convolution.dilation,
+        group=convolution.group,
+    )
+
+
 def freeze(network: nn.Cell, part: str, norm: bool) -> None:
     """Freeze weights and BatchNorm statistics of `part` ("backbone", "none"); with `norm` all BatchNorm statistics."""
     for name, parameter in network.parameters_and_names():

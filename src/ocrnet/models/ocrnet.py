@@ -21,7 +21,9 @@ class OCRNet(nn.Cell):
         super().__init__()
         self.concat_maps = config.backbone.startswith("hrnet")
         if self.concat_maps:
-            self.backbone = HRNet(config.backbone, config.fuse, config.align_corners, config.stem_relu)
+            self.backbone = HRNet(
+                config.backbone, config.fuse, config.align_corners, config.stem_relu, config.stride_padding
+            )
             aux_in = ocr_in = sum(self.backbone.out_channels)
         else:
             self.backbone = ResNet(config.backbone)

@@ -1,4 +1,4 @@
-"""Reads tensors from weight files: PyTorch's .pth (without PyTorch), .safetensors and MindSpore's .ckpt.
+"""Reads tensors from weight files: .pth (without PyTorch), .pdparams, .safetensors and MindSpore's .ckpt.
 
 A .pth file is a pickle, and unpickling may run any code. Here all names in the pickle except the few below are replaced
 by a placeholder that does nothing: nothing that a file names is imported or called.
@@ -18,6 +18,8 @@ from safetensors.numpy import load_file
 
 from ocrnet.errors import UserError
 from ocrnet.weights.ckpt import read_checkpoint
+from ocrnet.weights.paddle_files import read_paddle
+from ocrnet.weights.pickles import Placeholder, SafeUnpickler
 
 Tensors = dict[str, np.ndarray]
 
@@ -26,6 +28,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 
 _MAX_SHARED = 4  # tensors may share a storage, such as tied weights; a number is in at most 4 tensors on average
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # PyTorch's own format before 1.6
+_LEGACY_START = pickle.dumps(_LEGACY_MAGIC, 2)[2:9]  # after the two bytes with the pickle protocol
 _STORAGE_TYPES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -41,7 +44,7 @@ _STORAGE_TYPES = {
 
 
 def read_tensors(path: Path) -> tuple[Tensors, list[str]]:
-    """Returns ({tensor name: array}, names of the other entries) of a .pth, .safetensors or .ckpt file.
+    """Returns ({tensor name: array}, names of the other entries) of a .pth, .pdparams, .safetensors or .ckpt file.
 
     The format is detected by the content. Half precision is converted to float32.
 
@@ -57,8 +60,10 @@ def read_tensors(path: Path) -> tuple[Tensors, list[str]]:
             tensors, others = load_file(path), []
         elif start[:2] == b"PK":
             tensors, others = _state_dict(_read_zip(path))
-        elif start[:1] == b"\x80" and path.suffix != ".ckpt":
+        elif start[:1] == b"\x80" and start[2:] == _LEGACY_START:
             tensors, others = _state_dict(_read_legacy(path))
+        elif start[:1] == b"\x80" and path.suffix != ".ckpt":
+            tensors, others = read_paddle(path)
         elif path.suffix == ".safetensors":  # not a valid one: its reader raises the error
             tensors, others = load_file(path), []
         else:
@@ -88,23 +93,6 @@ def _is_safetensors(start: bytes, size: int) -> bool:
 
 def _float32(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32) if value.dtype.kind == "f" else value
-
-
-class _Placeholder:
-    """Replaces any other class or function of a pickle: accepts all arguments and does nothing."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "_Placeholder":
-        return super().__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-    def append(self, value: Any) -> None: ...
-
-    def extend(self, values: Any) -> None: ...
 
 
 @dataclass
@@ -164,20 +152,17 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    **{("torch", name): type(name, (_Placeholder,), {"kind": kind}) for name, kind in _STORAGE_TYPES.items()},
+    **{("torch", name): type(name, (Placeholder,), {"kind": kind}) for name, kind in _STORAGE_TYPES.items()},
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(SafeUnpickler):
     """Unpickles tensors, storages and OrderedDict only; `read` returns the bytes of a storage by its key."""
 
     def __init__(self, file: BinaryIO, read: Callable[[str], bytes]) -> None:
-        super().__init__(file, encoding="utf-8")
+        super().__init__(file, _KNOWN)
         self._read = read
         self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _KNOWN.get((module, name), _Placeholder)
 
     def persistent_load(self, identity: Any) -> _Storage:
         tag, storage_type, key, _, size, *view = identity

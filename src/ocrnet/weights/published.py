@@ -1,6 +1,7 @@
 """Maps the tensor names of published networks to those of this program, with one table of rules per source."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,8 +9,16 @@ import numpy as np
 from ocrnet.errors import UserError
 from ocrnet.weights.ckpt import mismatches
 
-Rules = tuple[tuple[str, str], ...]
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """(pattern at the start of the source's name, replacement). The first matching rule is used."""
+
+
+def _from_one(replacement: str) -> Callable[[re.Match[str]], str]:
+    """Returns a replacement in which {2} is the number in group 2 minus 1, for a source that counts from 1."""
+    return lambda match: re.sub(
+        r"\{(\d)\}", lambda group: str(int(match[int(group[1])]) - 1), match.expand(replacement)
+    )
+
 
 _BACKBONE: Rules = (
     # stem, layers and stages have the same names in all sources; HRNet-OCR and ImageNet files have no prefix
@@ -75,12 +84,49 @@ RULES: dict[str, Rules] = {
         (r"ocr_head\.object_context_block\.bottleneck\.conv\.", "ocr_head.attention.join."),
         (r"ocr_head\.conv_seg\.", "ocr_head.classifier."),
     ),
+    # PaddleSeg: names of its own in the backbone, numbers from 1
+    "paddleseg": (
+        (r"backbone\.conv_layer1_(?=[12]\.)", "backbone.conv"),
+        (r"backbone\.la1\.bb_layer2_(\d)\.conv_down\.", _from_one("backbone.layer1.{1}.down_sample.")),
+        (r"backbone\.la1\.bb_layer2_(\d)\.", _from_one("backbone.layer1.{1}.")),
+        (r"backbone\.tr1\.transition_tr1_layer_1\.", "backbone.transition1.0."),
+        (r"backbone\.tr(\d)\.transition_tr\d_layer_(\d)\.", _from_one(r"backbone.transition\1.{2}.0.")),
+        (
+            r"backbone\.st(\d)\.stage_st\d_(\d)\.branches_func\.bb_st\d_\d_branch_layer_(\d)_(\d)\.",
+            _from_one(r"backbone.stage\1.{2}.branches.{3}.{4}."),
+        ),
+        (
+            r"backbone\.st(\d)\.stage_st\d_(\d)\.fuse_func\.residual_st\d_\d_layer_(\d)_(\d)\.",
+            _from_one(r"backbone.stage\1.{2}.fuse_layers.{3}.{4}."),
+        ),
+        (
+            r"backbone\.st(\d)\.stage_st\d_(\d)\.fuse_func\.residual_st\d_\d_layer_(\d)_(\d)_(\d)\.",
+            _from_one(r"backbone.stage\1.{2}.fuse_layers.{3}.{4}.{5}."),
+        ),
+        (r"head\.aux_head\.0\.", "aux_head.conv."),
+        (r"head\.aux_head\.1\.", "aux_head.classifier."),
+        (r"head\.conv3x3_ocr\.", "ocr_head.pixels."),
+        (r"head\.spatial_ocr\.attention_block\.f_pixel\.([01])\.", r"ocr_head.attention.query.\1."),
+        (r"head\.spatial_ocr\.attention_block\.f_object\.([01])\.", r"ocr_head.attention.key.\1."),
+        (r"head\.spatial_ocr\.attention_block\.f_down\.", "ocr_head.attention.value."),
+        (r"head\.spatial_ocr\.attention_block\.f_up\.", "ocr_head.attention.out."),
+        (r"head\.spatial_ocr\.conv1x1\.0\.", "ocr_head.attention.join."),
+        (r"head\.cls_head\.", "ocr_head.classifier."),
+    ),
     "mindcv": _BACKBONE,
 }
 
 _PREFIXES = re.compile(r"^(?:(?:module|model|student|_?network|_?net)\.)+")  # DataParallel, distillation, train cells
 _SEQUENCE = re.compile(r"^((?:aux|ocr)_head\..*)\.([01])(?=\.[a-z_]+$)")  # .0 or .1 in a sequence of a head
-_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+_BLOCK = re.compile(r"\.conv(\d)\.([01])(?=\.[a-z_]+$)")  # PaddleSeg's blocks: conv1 is a sequence, not conv1 and bn1
+_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+    "_mean": "moving_mean",
+    "_variance": "moving_variance",
+}
 
 _UNUSED: Rules = (
     # (pattern of a name that is not needed, reason)
@@ -112,7 +158,8 @@ class Conversion:
     unused: dict[str, str] = field(default_factory=dict)
     """{name in the source: reason}"""
     problems: list[str] = field(default_factory=list)
-    """Result of `mismatches`: tensors of the network that are missing or have another shape."""
+    """Result of `mismatches`: tensors of the network that are missing or have another shape. Also one line for each
+    tensor that a larger network would have, at most 20."""
 
 
 def convert(source: str, tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> Conversion:
@@ -126,30 +173,37 @@ def convert(source: str, tensors: dict[str, np.ndarray], expected: dict[str, tup
     if source not in RULES:
         raise UserError(f"unknown source {source}; supported: {', '.join(RULES)}")
     names = {_PREFIXES.sub("", name): name for name in tensors}
-    norms = {name.removesuffix(".running_var") for name in names if name.endswith(".running_var")}
-    result = Conversion()
+    variances = (".running_var", "._variance")  # PyTorch, PaddlePaddle
+    norms = {name.rpartition(".")[0] for name in names if name.endswith(variances)}
+    result, parts, more = Conversion(), {name.split(".")[0] for name in expected}, []
     for bare, name in names.items():
         ours = _our_name(RULES[source], bare, norms)
         reason = next((reason for pattern, reason in _UNUSED if re.match(pattern, bare)), None)
-        if reason or ours is None:
-            result.unused[name] = reason or f"not in {source}'s OCRNet"
-        elif ours not in expected:
-            result.unused[name] = f"corresponds to {ours}, which this network does not have"
-        else:
+        if ours in expected:
             result.used[name] = ours
             result.weights[ours] = tensors[name]
-    result.problems = mismatches(expected, result.weights)
+        elif ours is None:
+            result.unused[name] = reason or f"not in {source}'s OCRNet"
+        else:
+            result.unused[name] = f"corresponds to {ours}, which this network does not have"
+            if ours.split(".")[0] in parts:  # without it the layers of a deeper network, or biases, would be left out
+                more.append(f"{name}: in the file, but {ours} is not in the network")
+    result.problems = [*mismatches(expected, result.weights), *more[:20]]
     return result
 
 
 def _our_name(rules: Rules, name: str, norms: set[str]) -> str | None:
-    """Returns our name of a tensor; `norms` are the names of the BatchNorm modules in a PyTorch file."""
+    """Returns our name of a tensor; `norms` are the file's names of the BatchNorm modules, empty in MindSpore's."""
     module, _, tensor = name.rpartition(".")
+    if tensor == "num_batches_tracked":
+        return None
     if module in norms and tensor in _NORM:
         name = f"{module}.{_NORM[tensor]}"
+    name = name.replace("._conv.", ".0.").replace("._batch_norm.", ".1.")  # PaddleSeg
     for pattern, replacement in rules:
         ours, found = re.subn(rf"^{pattern}", replacement, name)
         if found:
             ours = _SEQUENCE.sub(lambda match: f"{match[1]}.{('conv', 'bn')[int(match[2])]}", ours)
+            ours = _BLOCK.sub(lambda match: f".{('conv', 'bn')[int(match[2])]}{match[1]}", ours)
             return ours.replace(".downsample.", ".down_sample.")
     return None

@@ -36,7 +36,7 @@ class ConvertedFile(NamedTuple):
 def convert_file(file: Path, source: str, config: Config, backbone_only: bool = False) -> ConvertedFile:
     """Reads a weight file and renames its tensors to those of the network of `config`.
 
-    Tensors that are missing or have another shape are in `conversion.problems`.
+    Tensors that are missing, have another shape or belong to a larger network are in `conversion.problems`.
 
     Args:
         source: a key of `weights.published.RULES`.
@@ -56,7 +56,7 @@ def convert_file(file: Path, source: str, config: Config, backbone_only: bool = 
 
 
 def reject_problems(file: Path, converted: ConvertedFile, config_name: str) -> None:
-    """Raises UserError if tensors of the network are missing in the file or have another shape."""
+    """Raises UserError if tensors of the network are missing in the file or have another shape, or it has more."""
     if converted.conversion.problems:
         config = converted.config
         part = "backbone" if converted.backbone_only else "network"

@@ -26,6 +26,7 @@ PUBLISHERS = {  # by a part of the config's name
     "mmseg": Publisher("mmsegmentation", "mmseg", "Apache-2.0"),
     "ssseg": Publisher("sssegmentation", "ssseg", "MIT"),
     "hrnet_ocr": Publisher("HRNet-OCR", "hrnet-ocr", "MIT"),
+    "paddleseg": Publisher("PaddleSeg", "paddleseg", "Apache-2.0"),
     "hrw": Publisher("mindspore-lab", "mindspore-lab", "Apache-2.0"),
 }
 MINDCV = Publisher("mindcv", "mindcv", "Apache-2.0")
@@ -69,6 +70,8 @@ class PublishedModel:
     """Published mIoU in percent with the mirrored image."""
     miou_ms_flip: float | None = None
     """Published mIoU in percent with several scales and the mirrored image."""
+    miou_test: float | None = None
+    """Published mIoU in percent with both, on the test set."""
     weights: str | None = None
     """Address of the weights; None if they are not published."""
 
