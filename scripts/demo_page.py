@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
-from make_demo_data import draw_scene
 
+from make_demo_data import draw_scene
 from ocrnet.config import Config, command_line
 from ocrnet.formats import cityscapes
 from ocrnet.inference.engines import add_flags

@@ -11,9 +11,10 @@ Ring = list[list[int]]
 def geojson(classes: np.ndarray, names: list[str], palette: np.ndarray) -> dict:
     """Returns the outlines of a class map as a GeoJSON FeatureCollection with one MultiPolygon per class.
 
-    A position is [x, y] in pixels from the top left corner of the image; y points down. Pixel (row, column) is the square
-    from [column, row] to [column + 1, row + 1]. So the area of a class is its number of pixels, and neighbouring classes
-    share their borders. Outer rings are counterclockwise and holes clockwise in these coordinates, as RFC 7946 asks. Pixels that touch only at a corner belong to different polygons; every polygon is valid.
+    A position is [x, y] in pixels from the top left corner of the image; y points down. Pixel (row, column) is the
+    square from [column, row] to [column + 1, row + 1]. So the area of a class is its number of pixels, and neighbouring
+    classes share their borders. Pixels that touch only at a corner belong to different polygons, so that every polygon
+    is valid. Outer rings are counterclockwise and holes clockwise in these coordinates, as RFC 7946 asks.
 
     Args:
         classes: (H, W) uint8 class indices.

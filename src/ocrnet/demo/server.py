@@ -30,8 +30,8 @@ try:
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-except ImportError as error:
-    raise UserError(f"{error.name} is not installed: in the clone, pip install '.[demo]'") from None
+except ImportError:
+    raise UserError("starlette and uvicorn are not installed: in the clone, pip install '.[demo]'") from None
 
 ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")
@@ -68,7 +68,7 @@ class OwnPageOnly:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        app = self.app if own else PlainTextResponse(f"only the page at http://{ADDRESS} may ask", 403)
+        app = self.app if own else PlainTextResponse(f"refused: open the page as http://{ADDRESS}:PORT", 403)
         await app(scope, receive, send_with_headers)
 
 
