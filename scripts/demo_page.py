@@ -7,15 +7,20 @@ Needs the extra `demo`: pip install '.[demo]'. Only this computer can open the p
 it.
 """
 
+import signal
 import sys
 import webbrowser
 from pathlib import Path
+from threading import Thread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from ocrnet.runtime.signals import StopRequest
+
+StopRequest().watch()  # Ctrl-C ends the program at once, also while an image is segmented; before MindSpore is imported
+
 import numpy as np
 
-from make_demo_data import draw_scene
 from ocrnet.config import Config, command_line
 from ocrnet.formats import cityscapes
 from ocrnet.inference.engines import add_flags
@@ -28,7 +33,14 @@ def example(config: Config) -> np.ndarray | None:
     """Returns a drawn street (512, 1024, 3) uint8 RGB for a network of Cityscapes' classes, None for another one."""
     if tuple(config.data.classes) != cityscapes.CLASS_NAMES:
         return None
+    from make_demo_data import draw_scene
+
     return draw_scene(seed=0, split="val", index=1, width=1024, height=512)[0]
+
+
+def open_browser(address: str) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a browser inherits the mask of this thread
+    webbrowser.open(address)
 
 
 def main() -> None:
@@ -47,7 +59,7 @@ def main() -> None:
     address = f"http://{server.ADDRESS}:{listener.getsockname()[1]}"
     print(f"{address} shows the page; Ctrl-C ends it", flush=True)
     if args.open:
-        webbrowser.open(address)
+        Thread(target=open_browser, args=(address,), daemon=True).start()
     page.run(listener)
 
 

@@ -48,7 +48,11 @@ def test_commands_find_configs_outside_the_clone(installed, tmp_path):
 def test_scripts_run_from_the_wheel(installed, tmp_path):
     scripts, environment = installed / "ocrnet" / "programs" / "scripts", {**os.environ, "PYTHONPATH": str(installed)}
     size = ["--train", "1", "--val", "0", "--width", "64", "--height", "64"]
-    for name, flags in (("make_demo_data", ["--output", tmp_path / "demo", *size]), ("make_lists", ["--help"]), ("demo_page", ["--help"])):
+    for name, flags in (
+        ("make_demo_data", ["--output", tmp_path / "demo", *size]),
+        ("make_lists", ["--help"]),
+        ("demo_page", ["--help"]),
+    ):
         done = subprocess.run(
             [sys.executable, scripts / f"{name}.py", *flags],
             cwd=tmp_path,

@@ -1,6 +1,7 @@
 """The demo page: what its server answers and refuses, and the page in a browser."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from browser import Browser, chromium
 from ocrnet.demo import server
 from ocrnet.errors import UserError
 from ocrnet.inference.model import Model
+from ocrnet.visualization import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,6 +145,11 @@ def test_a_missing_library_is_named():
     assert done.stderr.endswith("error: starlette and uvicorn are not installed: in the clone, pip install '.[demo]'\n")
 
 
+def ask_in_vain(url: str, data: bytes) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.post(url, data=data)
+
+
 def test_the_command_says_where_and_ends_quietly(untrained):
     code = "import sys; sys.path.insert(0, 'src'); from ocrnet.console import main; main()"
     flags = ["demo", "--model", untrained.path, "--port", "0", "--ms_mode", "1"]
@@ -153,9 +160,12 @@ def test_the_command_says_where_and_ends_quietly(untrained):
         assert requests.get(f"{address}/network").json()["example"] is True  # its classes are those of Cityscapes
         with Image.open(BytesIO(requests.get(f"{address}/example.png").content)) as example:
             assert example.size == (1024, 512)
-        process.send_signal(2)
-        errors = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and errors.endswith("interrupted\n") and "Traceback" not in errors
+        data = encode(np.random.default_rng(0).integers(0, 256, (1200, 1600, 3)).astype(np.uint8), ".png")
+        Thread(target=ask_in_vain, args=(f"{address}/segment", data)).start()
+        time.sleep(1)  # it ends while it computes, too
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=10)[1]
+    assert process.returncode == 130 and errors.endswith("\ninterrupted by SIGINT\n") and "Traceback" not in errors
     with socket.socket() as free:
         assert free.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0
 

@@ -97,15 +97,12 @@ class DemoServer:
         )
 
     def run(self, listener: socket.socket) -> None:
-        """Answers requests until Ctrl-C, which raises KeyboardInterrupt; see `listen`."""
+        """Answers requests until the program ends; see `listen`."""
         config = uvicorn.Config(
             self.app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none",
-            proxy_headers=False, timeout_graceful_shutdown=1,
+            proxy_headers=False,
         )  # fmt: skip
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            self.worker.shutdown(wait=False, cancel_futures=True)
+        uvicorn.Server(config).run(sockets=[listener])
 
     async def _network(self, request: Request) -> Response:
         colours = ["#" + bytes(colour).hex() for colour in self.model.palette]
