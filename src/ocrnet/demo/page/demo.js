@@ -85,6 +85,7 @@ function show(result) {
   stage.style.aspectRatio = `${width} / ${height}`;
   stage.style.width = `min(100%, calc(var(--tallest) * ${width / height}))`;
   page.dataset.shown = "";
+  colours.style.imageRendering = stage.clientWidth > width ? "pixelated" : "auto";  // an enlarged mask keeps its edges
   drawColours();
   describe();
   fillLegend();
