@@ -1,9 +1,10 @@
-"""A headless Chromium, controlled with the DevTools protocol, for the tests of the report."""
+"""A headless Chromium, controlled with the DevTools protocol, for the tests of the report and of the demo page."""
 
 import base64
 import json
 import shutil
 import subprocess
+import time
 from itertools import count
 from pathlib import Path
 
@@ -77,10 +78,10 @@ class Browser:
             self.problems.append(str(message["params"]))
         return message
 
-    def open(self, path: Path, width: int, height: int = 900, touch: bool = False) -> None:
-        """Open a local file in a window of this size and wait until it is loaded."""
+    def open(self, page: Path | str, width: int, height: int = 900, touch: bool = False) -> None:
+        """Open a local file or an address in a window of this size and wait until it is loaded."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass
 
@@ -89,6 +90,18 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, script: str, seconds: float = 30) -> None:
+        """Wait until a JavaScript expression is true."""
+        end = time.monotonic() + seconds
+        while not self.run(script):
+            assert time.monotonic() < end, script
+            time.sleep(0.05)
+
+    def choose_file(self, selector: str, file: Path) -> None:
+        """Choose a file in an <input type="file">."""
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self.call("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
 
     def click(self, selector: str) -> None:
         self.drag(selector, 0.5, 0.5)

@@ -15,7 +15,7 @@ ORDER = (
     ("inference",),
     ("evaluation",),
     ("training",),
-    ("api", "console"),
+    ("api", "console", "demo"),
 )
 """From the bottom to the top: a folder imports from those before it, and from itself."""
 

@@ -48,7 +48,11 @@ def test_commands_find_configs_outside_the_clone(installed, tmp_path):
 def test_scripts_run_from_the_wheel(installed, tmp_path):
     scripts, environment = installed / "ocrnet" / "programs" / "scripts", {**os.environ, "PYTHONPATH": str(installed)}
     size = ["--train", "1", "--val", "0", "--width", "64", "--height", "64"]
-    for name, flags in (("make_demo_data", ["--output", tmp_path / "demo", *size]), ("make_lists", ["--help"])):
+    for name, flags in (
+        ("make_demo_data", ["--output", tmp_path / "demo", *size]),
+        ("make_lists", ["--help"]),
+        ("demo_page", ["--help"]),
+    ):
         done = subprocess.run(
             [sys.executable, scripts / f"{name}.py", *flags],
             cwd=tmp_path,
@@ -60,10 +64,10 @@ def test_scripts_run_from_the_wheel(installed, tmp_path):
     assert len([*tmp_path.rglob("*_labelIds.png")]) == 1
 
 
-def test_every_config_and_template_is_in_the_wheel(installed):
+def test_every_config_template_and_page_is_in_the_wheel(installed):
     def inside(folder: Path, pattern: str) -> set[str]:
         return {file.relative_to(folder).as_posix() for file in folder.rglob(pattern)}
 
     assert inside(installed / "ocrnet" / "programs" / "config", "*.yml") == inside(ROOT / "config", "*.yml")
-    templates = Path("ocrnet", "evaluation", "templates")
-    assert inside(installed / templates, "*.*") == inside(ROOT / "src" / templates, "*.*") != set()
+    for folder in (Path("ocrnet", "evaluation", "templates"), Path("ocrnet", "demo", "page")):
+        assert inside(installed / folder, "*.*") == inside(ROOT / "src" / folder, "*.*") != set()

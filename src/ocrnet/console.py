@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train.py",
     "eval": "eval.py",
     "predict": "scripts/predict.py",
+    "demo": "scripts/demo_page.py",
     "export": "scripts/export.py",
     "models": "scripts/list_models.py",
     "show": "scripts/show_checkpoint.py",
@@ -60,8 +61,10 @@ def predict() -> None:
 
 def _run(program: str, name: str, arguments: list[str]) -> None:
     """Runs a program with `name` in its messages, as if its file had been started."""
+    path = PROGRAMS / program
     sys.argv = [name, *arguments]
-    runpy.run_path(str(PROGRAMS / program), run_name="__main__")
+    sys.path.insert(0, str(path.parent))  # as Python does for a file: some programs import their neighbours
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def _unknown(command: str, hint: str) -> int:

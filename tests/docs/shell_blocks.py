@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("seconds", "minutes")
-REASONS = ("Ascend", "GPU", "credentials", "hours", "cluster", "download", "installs")
+REASONS = ("Ascend", "GPU", "credentials", "hours", "cluster", "download", "installs", "server")
 TIME_LIMITS = {"seconds": 600, "minutes": 3600}
 """Seconds after which a block counts as hanging; far above what it takes, for busy machines."""
 

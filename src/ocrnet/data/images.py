@@ -61,13 +61,16 @@ class WindowedImage(Protocol):
 class ImageFile:
     """An image file that is decoded when a window of it is requested; of a PNG, only the rows that are needed.
 
+    Args:
+        data: content of the file, if it was already read; `path` is then only its name for messages.
+
     Raises:
         BadFile: the file is missing, damaged, too large or not an image. Errors in the pixel data are raised when it is
             decoded.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._data = path, read_file(path, "image")
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
+        self._path, self._data = path, read_file(path, "image") if data is None else data
         self._image, self._chunks = open_image(path, self._data)
         self._whole: np.ndarray | None = None
         width, height = upright_size(self._image)
@@ -119,15 +122,18 @@ def image_size(path: Path) -> tuple[int, int]:
     return upright_size(open_image(path, read_file(path, "image"))[0])
 
 
-def read_label(path: Path) -> np.ndarray:
+def read_label(path: Path, data: bytes | None = None) -> np.ndarray:
     """Reads label values (H, W) uint8 as stored: grey of any depth, palette index or MATLAB matrix.
 
     The EXIF orientation is applied.
 
+    Args:
+        data: content of an image file, if it was already read; `path` is then only its name for messages.
+
     Raises:
         BadFile: see `read_image`; also if the image has colours, is lossy, or a value is not an integer from 0 to 255.
     """
-    if path.suffix == ".mat":
+    if path.suffix == ".mat" and data is None:
         try:
             return read_mat(path)
         except FileNotFoundError:
@@ -136,7 +142,7 @@ def read_label(path: Path) -> np.ndarray:
             raise BadFile("unreadable", f"{path}: cannot read this label image: {error.strerror}") from None
         except ValueError as error:
             raise BadFile("unreadable", f"{path}: not a readable label image: {error}") from None
-    data = read_file(path, "label image")
+    data = read_file(path, "label image") if data is None else data
     image, chunks = open_image(path, data)
     if png.is_plain(chunks, png.GREY, png.PALETTE):
         width, height = image.size
