@@ -43,10 +43,10 @@ DATA_SETS = {
     "list": "daodixian_seg",
 }
 HEADS = {
-    "en": "model | data set | crop | params, M | GFLOPs | devices x batch | steps | mIoU, % | mIoU ms + flip, % | "
-    "config | published by | weights | parity",
-    "zh": "模型 | 数据集 | 裁剪 | 参数量(M) | GFLOPs | 设备数 x 批大小 | 步数 | mIoU(%) | mIoU 多尺度 + 翻转(%) | "
-    "配置文件 | 发布方 | 权重 | 一致性",
+    "en": "name | model | data set | crop | params, M | GFLOPs | devices x batch | steps | mIoU, % | mIoU ms + flip, % | "
+    "published by | weights | parity",
+    "zh": "名字 | 模型 | 数据集 | 裁剪 | 参数量(M) | GFLOPs | 设备数 x 批大小 | 步数 | mIoU(%) | mIoU 多尺度 + 翻转(%) | "
+    "发布方 | 权重 | 一致性",
 }
 WORDS = {
     "en": {"epochs": "epochs", "flip": "flip", "test": "test set", "file": "file", "compared": "compared"},
@@ -118,7 +118,7 @@ def table(language: str = "en") -> str:
     """The zoo as a Markdown table."""
     numbers, words = models(), WORDS[language]
     head = HEADS[language].split(" | ")
-    lines = [f"| {' | '.join(head)} |", "| --- | --- | --- " + "| ---: " * 6 + "| --- " * 4 + "|"]
+    lines = [f"| {' | '.join(head)} |", "| --- " * 4 + "| ---: " * 6 + "| --- " * 3 + "|"]
     for entry in entries():
         data, train, known = entry.config.data, entry.config.train, numbers[entry.path.stem]
         epochs = f"{train.epochs} {words['epochs']}" if train.epochs else ""
@@ -128,6 +128,7 @@ def table(language: str = "en") -> str:
         flip = f"{entry.miou_flip} ({words['flip']})" if entry.miou_flip else "-"
         test = f"{entry.miou_test} ({words['test']})" if entry.miou_test else "-"
         cells = [
+            f"`{entry.path.stem}`",
             entry.config.model.backbone,
             DATA_SETS[data.format],
             f"{data.crop_size[0]}x{data.crop_size[1]}",
@@ -137,7 +138,6 @@ def table(language: str = "en") -> str:
             steps,
             entry.miou or flip,
             entry.miou_multi_scale or test,
-            f"`{entry.path.name}`",
             entry.publisher,
             f"[{words['file']}]({known.weights})" if known.weights else "-",
             words["compared"] if (entry.publisher, entry.config.model.backbone) in COMPARED else "-",
