@@ -1,4 +1,4 @@
-"""Convert SBD's labels to the augmented training set of PASCAL VOC 2012, with 10582 instead of 1464 images.
+"""Convert SBD's labels to the augmented training set of PASCAL VOC 2012: 10582 instead of 1464 images.
 
     python scripts/make_voc_aug.py --sbd data/benchmark_RELEASE/dataset --voc data/VOCdevkit/VOC2012
 
