@@ -27,6 +27,7 @@ GROUPS = {
     "weights and models": {
         "models": "scripts/list_models.py",
         "show": "scripts/show_checkpoint.py",
+        "card": "scripts/model_card.py",
         "convert": "scripts/convert_weights.py",
         "convert-config": "scripts/convert_config.py",
         "export": "scripts/export.py",
