@@ -19,7 +19,8 @@ from ocrnet.inference.sources import find_source
 from ocrnet.runtime import device, program
 
 
-def parse() -> tuple[argparse.Namespace, Config]:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = command_line.config_parser("Evaluate OCRNet on a split of its data set.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--split", choices=["train", "val", "test"], default="val", help="test needs no labels")
@@ -35,7 +36,11 @@ def parse() -> tuple[argparse.Namespace, Config]:
         "--visualize", type=command_line.parse_bool, default=False, help="True: write image | label | prediction"
     )
     add_flags(parser)
-    args, config = command_line.parse(parser, find_source=find_source)
+    return parser
+
+
+def parse() -> tuple[argparse.Namespace, Config]:
+    args, config = command_line.parse(make_parser(), find_source=find_source)
     if args.split == "test" and (args.result_json or args.report):
         raise errors.UserError("--split test: has no labels, so no scores for --result_json or --report")
     return args, config

@@ -1,7 +1,7 @@
 """Train OCRNet from a config: python train.py --config config/ocrnet/....yml"""
 
+import argparse
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,20 +28,25 @@ from ocrnet.training.step import TrainOneStep, make_loss_scaler
 from ocrnet.training.trainer import Trainer
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = command_line.config_parser("Train OCRNet.", training=True)
     parser.add_argument(
         "--resume_ckpt", metavar="FILE|auto", help="resume from this checkpoint, or from the latest one"
     )
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="cache the compiled step in this folder")
-    args, config = command_line.parse(parser, training=True)
+    return parser
+
+
+def main() -> None:
+    args, config = command_line.parse(make_parser(), training=True)
 
     with modelarts.job(args, config) as (config, checkpoint_saved):
         train(args, config, checkpoint_saved)
     collectives.barrier()  # no rank exits before the others are done
 
 
-def train(args: Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
+def train(args: argparse.Namespace, config: Config, checkpoint_saved: Callable[[], None]) -> None:
     target = device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     training = open_dataset(config.data, "train")
     ranks = launcher.ranks()

@@ -7,6 +7,7 @@ share of each class in the training labels, and class weights that increase the 
 is 1 if a file cannot be used.
 """
 
+import argparse
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +26,13 @@ from ocrnet.formats.label_values import IGNORED
 from ocrnet.runtime import program, progress
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    return command_line.config_parser("Check every pair of a data set.", uses=("workers",))
+
+
 def main() -> None:
-    parser = command_line.config_parser("Check every pair of a data set.", uses=("workers",))
-    _, config = command_line.parse(parser)
+    _, config = command_line.parse(make_parser())
     problems = 0
     for split in ("train", "val"):
         dataset = find_pairs(config.data, split)

@@ -38,13 +38,18 @@ SIZE = (64, 128)
 CLASSES = 2
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--device_target", choices=device_selection.TARGETS, help="default: the first that has a device"
     )
     parser.add_argument("--ms_mode", type=int, choices=[0, 1], default=0, help="0: graph mode (default), 1: PyNative")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     if launcher.ranks().is_main and not launcher.is_scheduler():
         for title, lines in (("versions", versions()), ("devices", devices()), ("machine", machine())):
             print(f"{title}:", *lines, sep="\n  ", flush=True)

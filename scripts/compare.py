@@ -63,11 +63,16 @@ def table(runs: dict[str, Scores], classes: list[str]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or its result.json")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
 
     runs = {str(path): read_scores(path) for path in args.runs}
     classes = list(dict.fromkeys(name for scores in runs.values() for name in scores))

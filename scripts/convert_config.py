@@ -114,11 +114,16 @@ READ = (
 # fmt: on
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, type=Path, metavar="FILE.py")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.yml")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     notes: list[str] = []
     names = read_config(args.input, notes)
     mmseg = flatten({key: names[key] for key in READ if key in names})

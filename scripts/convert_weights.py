@@ -25,7 +25,8 @@ from ocrnet.zoo.download import DownloadError, download
 from ocrnet.zoo.published import PublishedFile, backbones
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, choices=RULES, help="project that published the weights")
     parser.add_argument(
@@ -38,7 +39,11 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.ckpt")
     parser.add_argument("--backbone", action="store_true", help="convert the backbone only, for model.pretrained")
     parser.add_argument("--list", action="store_true", help="print the name of every used tensor")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     if args.output.suffix != ".ckpt":
         raise UserError(f"--output {args.output}: the suffix must be .ckpt")
     if args.source == "mindcv" and not args.backbone:

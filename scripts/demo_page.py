@@ -7,6 +7,7 @@ Needs the extra `demo`: pip install '.[demo]'. Only this computer can open the p
 it.
 """
 
+import argparse
 import signal
 import sys
 import webbrowser
@@ -43,13 +44,18 @@ def open_browser(address: str) -> None:
     webbrowser.open(address)
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = command_line.config_parser("Open a page on this computer that segments images.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--port", type=int, default=7860, help="0: a free one (default 7860)")
     parser.add_argument("--open", type=command_line.parse_bool, default=False, help="True: open the browser")
     add_flags(parser)
-    args, config = command_line.parse(parser, find_source=find_source)
+    return parser
+
+
+def main() -> None:
+    args, config = command_line.parse(make_parser(), find_source=find_source)
     from ocrnet.demo import server  # here, so that a missing library is an error message
 
     listener = server.listen(args.port)

@@ -6,6 +6,7 @@ Input `images`: (N, 3, H, W) float32 RGB, normalised with the config's data.mean
 (N, classes, H, W), or with --argmax True the class of each pixel (N, H, W), uint8 in ONNX, int32 in MindIR.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: boo
     ms.export(AtImageSize(Classes(logits) if argmax else logits), images, file_name=str(path), file_format="MINDIR")
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = command_line.config_parser("Export a network as MindIR or ONNX.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("--format", choices=["mindir", "onnx"], default="onnx")
@@ -53,7 +55,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, metavar="N", help="default: any")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: any")
     parser.add_argument("--argmax", type=command_line.parse_bool, default=False, help="True: classes instead of logits")
-    args, config = command_line.parse(parser)
+    return parser
+
+
+def main() -> None:
+    args, config = command_line.parse(make_parser())
     shape = (args.batch, *(args.size or (None, None)))
     if min(side or 1 for side in shape) < 1:
         raise errors.UserError("--batch, --size: at least 1")

@@ -18,10 +18,15 @@ from ocrnet.zoo.published import PublishedModel, list_models, models
 HEAD = ("name", "data set", "params, M", "mIoU, %", "ms+flip, %", "size, MB", "on this disk", "licence")
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of names, such as '*cityscapes*'")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     rows = [HEAD, *(row(models()[name]) for name in list_models(args.pattern))]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for cells in rows:

@@ -202,12 +202,17 @@ FLAGS = {
 }
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder to write to, created if missing")
     for flag, (default, _, text) in FLAGS.items():
         parser.add_argument(f"--{flag}", type=int, default=default, help=f"{text} (default {default})")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     for flag, (_, minimum, _) in FLAGS.items():
         if getattr(args, flag) < minimum:
             raise UserError(f"--{flag} {getattr(args, flag)}: must be at least {minimum}")

@@ -37,7 +37,8 @@ SPLITS = ("train", "val", "test")
 Pairs = list[tuple[str, str]]
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, type=Path, help="folder of images and labels")
     parser.add_argument("--images", required=True, metavar="PATTERN", help="e.g. 'images/*.jpg', relative to --root")
@@ -47,7 +48,11 @@ def main() -> None:
     parser.add_argument("--split", default="80,20,0", metavar="N,N,N", help="shares of train, val, test (80,20,0)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default 0)")
     parser.add_argument("--config", type=Path, metavar="FILE.yml", help="config to write; default: write lists only")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
 
     table = read_classes(args.classes)
     pairs, unlabelled = find_pairs(args.root, args.images, args.labels)

@@ -1,4 +1,4 @@
-"""Convert SBD's labels to the augmented training set of PASCAL VOC 2012, with 10582 instead of 1464 images.
+"""Convert SBD's labels to the augmented training set of PASCAL VOC 2012: 10582 instead of 1464 images.
 
     python scripts/make_voc_aug.py --sbd data/benchmark_RELEASE/dataset --voc data/VOCdevkit/VOC2012
 
@@ -22,11 +22,16 @@ from ocrnet.formats import layout, voc2012
 from ocrnet.runtime import program, progress
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sbd", required=True, type=Path, metavar="DIR", help="SBD: the folder that contains cls/")
     parser.add_argument("--voc", required=True, type=Path, metavar="DIR", help="VOC2012: the folder with JPEGImages/")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     try:
         sbd = layout.find_folder(args.sbd, "dataset", "benchmark_RELEASE/dataset", contains="cls")
         voc = layout.find_folder(args.voc, "VOC2012", "VOCdevkit/VOC2012", contains="JPEGImages")

@@ -7,6 +7,7 @@ The training samples stay the same. The file has 4 bytes per pixel: 25 GB for Ci
 or `data.label_map` change.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -18,10 +19,15 @@ from ocrnet.data.splits import open_dataset
 from ocrnet.runtime import program, progress
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = command_line.config_parser("Pack the training pairs of a config.")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path)
-    args, config = command_line.parse(parser)
+    return parser
+
+
+def main() -> None:
+    args, config = command_line.parse(make_parser())
     dataset = open_dataset(config.data.replace({"packed": None, "on_bad_sample": "stop"}), "train")
     with progress.bar(iterable=range(len(dataset)), total=len(dataset), desc="pack", unit="pair") as numbers:
         pack(dataset, args.output, numbers)

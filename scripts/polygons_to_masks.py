@@ -34,7 +34,8 @@ Result = tuple[list[tuple[Path, Path]], int, Counter, str]
 """((label image, temporary file), ...), number of objects without area, unknown labels, error of the file or ""."""
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, type=Path, metavar="DIR|FILE", help="annotation files")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the label images")
@@ -44,7 +45,11 @@ def main() -> None:
         "--map", action="append", default=[], metavar="OLD=NEW", help="rename a label; OLD=: do not draw it"
     )
     parser.add_argument("--order", choices=("file", "area", "class"), default="file", help="drawing order of objects")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
 
     table = read_classes(args.classes)
     for entry in args.map:

@@ -8,6 +8,7 @@ Writes class indices (grey PNG) to DIR/raw, class colours (PNG) to DIR/mask and 
 the numbered frames in DIR/raw/NAME.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def write_video(model: Model, video: media.Video, folder: Path, name: Path, stre
             writer.writer.release()
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = command_line.config_parser("Segment images and videos.")
     command_line.add_checkpoint_flag(parser)
     parser.add_argument("files", nargs="*", metavar="FILE", help="the same as --input")
@@ -71,7 +73,11 @@ def main() -> None:
         "--strength", type=float, default=0.5, help="opacity of the colours on overlays, 0 to 1 (default 0.5)"
     )
     add_flags(parser)
-    args, config = command_line.parse(parser, find_source=find_source)
+    return parser
+
+
+def main() -> None:
+    args, config = command_line.parse(make_parser(), find_source=find_source)
     names = media.find_inputs([*args.files, *args.input])
 
     device.init(config.device_target, config.ms_mode, config.seed, config.device.options)

@@ -16,13 +16,18 @@ from ocrnet.runtime import program
 from ocrnet.training.checkpoint import Contents, describe_checkpoint
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, metavar="FILE.ckpt")
     parser.add_argument(
         "--config", type=command_line.parse_bool, default=False, help="True: print its configuration as YAML"
     )
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = make_parser().parse_args()
     contents = describe_checkpoint(args.checkpoint)
     if args.config:
         print(load_config(contents.require_config()).to_yaml(), end="")

@@ -34,7 +34,8 @@ CREATING = {
 }
 
 
-def parse() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag, text in CREATING.items():
         parser.add_argument(f"--{flag}", help=text)
@@ -44,6 +45,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--job", metavar="ID", help="print the log of this job instead of creating one")
     parser.add_argument("--interval", type=float, default=10, help="seconds between two queries of the job")
     parser.add_argument("flags", nargs="*", help="flags of train.py, after --")
+    return parser
+
+
+def parse() -> argparse.Namespace:
+    parser = make_parser()
     args = parser.parse_args()
     if not args.job and (missing := [f"--{flag}" for flag in CREATING if not getattr(args, flag)]):
         parser.error(f"{', '.join(missing)}: missing")

@@ -16,6 +16,7 @@ ORDER = (
     ("evaluation",),
     ("training",),
     ("api", "console", "demo"),
+    ("__main__",),
 )
 """From the bottom to the top: a folder imports from those before it, and from itself."""
 
@@ -52,6 +53,7 @@ def test_every_folder_says_what_it_does():
         "locations",
         "visualization",
         "api",
+        "__main__",
     }
     for folder in folders:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder

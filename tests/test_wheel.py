@@ -71,3 +71,7 @@ def test_every_config_template_and_page_is_in_the_wheel(installed):
     assert inside(installed / "ocrnet" / "programs" / "config", "*.yml") == inside(ROOT / "config", "*.yml")
     for folder in (Path("ocrnet", "evaluation", "templates"), Path("ocrnet", "demo", "page")):
         assert inside(installed / folder, "*.*") == inside(ROOT / "src" / folder, "*.*") != set()
+
+
+def test_type_checkers_may_read_the_annotations(installed):
+    assert (installed / "ocrnet" / "py.typed").is_file()  # PEP 561

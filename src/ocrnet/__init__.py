@@ -37,11 +37,13 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # imported here: MindSpore takes seconds, and prepare_environment() must run before
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of this module
+
+    def __getattr__(name: str) -> Any:
+        # imported here: MindSpore takes seconds, and prepare_environment() must run before
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

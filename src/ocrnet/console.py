@@ -1,34 +1,48 @@
 """The command `ocrnet`: each subcommand runs one of the repository's programs."""
 
 import ast
-import runpy
 import sys
-from pathlib import Path
+from types import ModuleType
 
 import ocrnet
 from ocrnet.errors import did_you_mean
 from ocrnet.locations import PROGRAMS
 
-COMMANDS = {
-    "train": "train.py",
-    "eval": "eval.py",
-    "predict": "scripts/predict.py",
-    "demo": "scripts/demo_page.py",
-    "export": "scripts/export.py",
-    "models": "scripts/list_models.py",
-    "show": "scripts/show_checkpoint.py",
-    "compare": "scripts/compare.py",
-    "convert": "scripts/convert_weights.py",
-    "convert-config": "scripts/convert_config.py",
-    "check": "scripts/check_dataset.py",
-    "doctor": "scripts/check_device.py",
-    "lists": "scripts/make_lists.py",
-    "masks": "scripts/polygons_to_masks.py",
-    "pack": "scripts/pack_dataset.py",
-    "voc-aug": "scripts/make_voc_aug.py",
-    "demo-data": "scripts/make_demo_data.py",
-    "modelarts": "scripts/submit_modelarts.py",
+GROUPS = {
+    "train and use": {
+        "train": "train.py",
+        "eval": "eval.py",
+        "predict": "scripts/predict.py",
+        "demo": "scripts/demo_page.py",
+        "compare": "scripts/compare.py",
+    },
+    "data": {
+        "demo-data": "scripts/make_demo_data.py",
+        "check": "scripts/check_dataset.py",
+        "lists": "scripts/make_lists.py",
+        "masks": "scripts/polygons_to_masks.py",
+        "pack": "scripts/pack_dataset.py",
+        "voc-aug": "scripts/make_voc_aug.py",
+    },
+    "weights and models": {
+        "models": "scripts/list_models.py",
+        "show": "scripts/show_checkpoint.py",
+        "card": "scripts/model_card.py",
+        "convert": "scripts/convert_weights.py",
+        "convert-config": "scripts/convert_config.py",
+        "export": "scripts/export.py",
+    },
+    "devices and cloud": {
+        "doctor": "scripts/check_device.py",
+        "modelarts": "scripts/submit_modelarts.py",
+    },
+    "shell": {
+        "completion": "scripts/completion.py",
+    },
 }
+"""{title: {subcommand: its program}}, in the order of the help"""
+
+COMMANDS = {command: program for commands in GROUPS.values() for command, program in commands.items()}
 """{subcommand: its program}"""
 
 
@@ -64,7 +78,9 @@ def _run(program: str, name: str, arguments: list[str]) -> None:
     path = PROGRAMS / program
     sys.argv = [name, *arguments]
     sys.path.insert(0, str(path.parent))  # as Python does for a file: some programs import their neighbours
-    runpy.run_path(str(path), run_name="__main__")
+    module = sys.modules["__main__"] = ModuleType("__main__")  # runpy would put the path into sys.argv[0]
+    module.__file__ = str(path)
+    exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
 
 
 def _unknown(command: str, hint: str) -> int:
@@ -74,7 +90,11 @@ def _unknown(command: str, hint: str) -> int:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {command:<{width}}  {_summary(PROGRAMS / file)}" for command, file in COMMANDS.items()]
+    lines = []
+    for title, commands in GROUPS.items():
+        lines.append(f"{title}:")
+        lines += [f"  {command:<{width}}  {summary(command)}" for command in commands]
+        lines.append("")
     return "\n".join(
         [
             "usage: ocrnet COMMAND ...",
@@ -82,13 +102,14 @@ def _help() -> str:
             "Semantic segmentation with OCRNet on MindSpore.",
             "",
             *lines,
-            "",
             "ocrnet COMMAND --help explains a command; ocrnet --version prints the version.",
+            'eval "$(ocrnet completion bash)" lets the Tab key complete commands, flags, files and names of networks.',
         ]
     )
 
 
-def _summary(program: Path) -> str:
-    """Returns the first sentence of a program's docstring, without starting it."""
+def summary(command: str) -> str:
+    """Returns the first sentence of the docstring of a command's program, without starting it."""
+    program = PROGRAMS / COMMANDS[command]
     text = ast.get_docstring(ast.parse(program.read_text(encoding="utf-8"))) or ""
-    return text.splitlines()[0].partition(": ")[0].rstrip(".")
+    return text.splitlines()[0].partition(": ")[0].partition(". ")[0].rstrip(".")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ocrnet import errors
 from ocrnet.config import Config
@@ -22,10 +22,10 @@ LONGEST_SIDE = 1024  # of images in the report, pixels
 
 
 def render(template: str, **values: object) -> str:
-    """Render one of the package's templates; values are escaped for HTML."""
+    """Render one of the package's templates; in .html and .svg, values are escaped for HTML."""
     environment = Environment(
         loader=PackageLoader("ocrnet.evaluation"),
-        autoescape=True,
+        autoescape=select_autoescape(["html", "svg"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

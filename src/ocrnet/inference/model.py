@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from mindspore import Tensor
@@ -22,6 +22,9 @@ from ocrnet.runtime import device
 
 ImageLike = str | PathLike[str] | np.ndarray | Image.Image
 """An image: a file, (H, W, 3) uint8 RGB, or a Pillow image."""
+
+ImageKind = TypeVar("ImageKind", bound=ImageLike)
+"""The kind of the images of a list: a list[str] is no list[ImageLike] for a type checker."""
 
 
 class Model:
@@ -69,13 +72,13 @@ class Model:
     def predict(self, images: ImageLike) -> Result: ...
 
     @overload
-    def predict(self, images: list[ImageLike]) -> list[Result]: ...
+    def predict(self, images: list[ImageKind]) -> list[Result]: ...
 
     @overload
     def predict(self, images: Iterator[ImageLike] | media.Video) -> Iterator[Result]: ...
 
     def predict(
-        self, images: ImageLike | list[ImageLike] | Iterator[ImageLike] | media.Video
+        self, images: ImageLike | list[ImageKind] | Iterator[ImageLike] | media.Video
     ) -> Result | list[Result] | Iterator[Result]:
         """Segments images of any size.
 
@@ -113,7 +116,8 @@ class Model:
     def _predict_video(self, video: media.Video) -> Iterator[Result]:
         for number, frame in enumerate(video):
             if number == 0:
-                self.predictor.check_memory(video.path, frame.shape[:2])
+                height, width = frame.shape[:2]
+                self.predictor.check_memory(video.path, (height, width))
             yield self._segment(frame, f"{video.path.stem}_{number:06}")
 
     def _predict(self, image: ImageLike) -> Result:
@@ -140,7 +144,8 @@ class Model:
                 raise UserError(f"an image array must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         else:
             raise UserError(f"expected a path, an array or a Pillow image, got {type(image).__name__}")
-        self.predictor.check_memory(path, pixels.shape[:2])
+        height, width = pixels.shape[:2]
+        self.predictor.check_memory(path, (height, width))
         return pixels, path.stem
 
     def __repr__(self) -> str:

@@ -37,7 +37,7 @@ def find_source(source: str | Path, weights: str | Path | None = None) -> ModelS
     path = Path(source)
     given = Path(weights) if weights is not None else None
     if path.is_dir():
-        return _of_checkpoint(given or _checkpoint_of_run(path))
+        return _of_checkpoint(given or checkpoint_of_run(path))
     if path.suffix == ".ckpt":
         if given:
             raise UserError(f"{path}, {given}: both are weights. Give one of them, or a config and weights.")
@@ -61,7 +61,12 @@ def _of_checkpoint(path: Path) -> ModelSource:
     return ModelSource(stored_config(path, stored), path, stored=stored)
 
 
-def _checkpoint_of_run(folder: Path) -> Path:
+def checkpoint_of_run(folder: Path) -> Path:
+    """Returns the best checkpoint of a run, or the latest one if there is no best.
+
+    Raises:
+        UserError: the folder has neither.
+    """
     candidates = [folder / "checkpoint" / name for name in ("best.ckpt", "latest.ckpt")]
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:

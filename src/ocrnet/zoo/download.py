@@ -68,7 +68,8 @@ def _receive(url: str, part: Path) -> bool:
             if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
                 version.unlink()  # the file on the server is another one: begin again
                 return False
-            answer.raise_for_status()
+            if not answer.ok:
+                raise DownloadError(f"the server answers {answer.status_code} {answer.reason}")
             if answer.status_code != requests.codes.partial_content:
                 have = 0
                 _note_version(answer, version)
@@ -85,8 +86,6 @@ def _receive(url: str, part: Path) -> bool:
                     bar.update(len(block))
             if total is not None and have + came != total:
                 raise requests.ConnectionError(f"the connection ended after {have + came} of {total} bytes")
-    except requests.HTTPError as error:
-        raise DownloadError(f"the server answers {error.response.status_code} {error.response.reason}") from None
     except requests.RequestException as error:
         if came == 0:
             raise DownloadError(_reason(error)) from None

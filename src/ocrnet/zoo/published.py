@@ -94,8 +94,18 @@ class PublishedModel:
 
 @cache
 def models() -> dict[str, PublishedModel]:
-    """Returns {name: network} of models.yml."""
-    return {name: PublishedModel(name, publisher_of(name), **values) for name, values in _read("models.yml").items()}
+    """Returns {name: network} of models.yml.
+
+    Raises:
+        ValueError: a name has no part that is in PUBLISHERS.
+    """
+    found = {}
+    for name, values in _read("models.yml").items():
+        publisher = publisher_of(name)
+        if publisher is None:
+            raise ValueError(f"models.yml: {name}: its name has none of {', '.join(PUBLISHERS)}")
+        found[name] = PublishedModel(name, publisher, **values)
+    return found
 
 
 @cache
