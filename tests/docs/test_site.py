@@ -41,7 +41,7 @@ def test_generated_parts_are_filled_in(site):
     for folder, title in ((site, "Loss scale"), (site / "zh", "损失缩放")):
         text = (folder / "configuration.html").read_text(encoding="utf-8")
         assert "data.photometric.hue" in text and title in text
-        assert "ocrnet_resnet50_v1c_d8_voc2012aug_ssseg_60e.yml" in (folder / "model_zoo.html").read_text()
+        assert "ocrnet_resnet50_v1c_d8_voc2012aug_ssseg_60e" in (folder / "model_zoo.html").read_text()
         assert "training imports evaluation" in (folder / "design.html").read_text()
         assert "Predictor" in (folder / "api.html").read_text()
     assert not [page for page in site.rglob("*.html") if "<!-- generated:" in page.read_text(encoding="utf-8")]

@@ -78,7 +78,7 @@ def fetch_model(model: PublishedModel) -> Path:
     """Returns the converted weights of a published network in the cache; fetches them if they are not there.
 
     Raises:
-        UserError: see `cached_weights.fetch`.
+        UserError: its weights are not published; see also `cached_weights.fetch`.
     """
     overrides = {key: (value, f"the weights of {model.name}") for key, value in model.settings.items()}
 
@@ -88,6 +88,8 @@ def fetch_model(model: PublishedModel) -> Path:
         reject_problems(file, converted, model.config)
         converted.save(output)
 
+    if model.file is None:
+        raise UserError(f"{model.name}: {model.publisher.name} did not publish its weights")
     return cached_weights.fetch(model.file, convert)
 
 
