@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import settings
 
 from ocrnet.runtime import device
 
@@ -14,6 +15,40 @@ ROOT = Path(__file__).resolve().parent.parent
 # A shell script that starts the tests in the background (`pytest &`) makes them and their children ignore SIGINT.
 # With a handler here, child processes get the default handler, as in a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("tests", deadline=None)  # an example takes longer while other tests use the cores
+settings.load_profile("tests")
+
+SEVERAL_RANKS = "tests/distributed/"
+LONG = (
+    SEVERAL_RANKS,
+    "tests/faults/test_faults.py",
+    "tests/weights/test_published.py",
+    "tests/training/test_train_and_eval.py",
+    "tests/training/test_resuming.py",
+    "tests/docs/test_shell_blocks.py",
+    "tests/scripts/test_export.py",
+    "tests/faults/test_preempted_job.py",
+)
+"""What takes a minute or more: several workers (`pytest -n 2`) start with it, to end at about the same time."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """A file's tests share trainings: one worker runs them all. Jobs of several ranks use all cores: one at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return SEVERAL_RANKS if nodeid.startswith(SEVERAL_RANKS) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # keep the order of `LONG`, which the number of tests does not give
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

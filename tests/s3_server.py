@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from obs import ObsClient
@@ -22,14 +22,18 @@ def weed() -> str | None:
     return shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
-def free_port() -> int:
-    """Returns a free port below 55000, because the gRPC port is 10000 higher."""
-    while True:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-        if port < 55000:
-            return port
+def free_ports(count: int) -> list[int]:
+    """Returns different free ports whose gRPC ports, which are 10000 higher, are free too."""
+    found = []
+    with ExitStack() as probes:
+        while len(found) < count:
+            port = probes.enter_context(socket.socket())
+            port.bind(("127.0.0.1", 0))
+            number = port.getsockname()[1]
+            with suppress(OSError, OverflowError):  # the gRPC port is in use, or beyond 65535
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", number + 10000))
+                found.append(number)
+    return found
 
 
 @contextmanager
@@ -41,10 +45,11 @@ def s3_server(folder: Path, idle: bool = False) -> Iterator[str]:
     (folder / "s3.json").write_text(
         json.dumps({"identities": [{"name": "tester", "credentials": [identity], "actions": actions}]})
     )
-    port = free_port()
-    ports = {f"-{name}.port={free_port()}" for name in ("master", "filer", "volume", "admin")}
+    names = ("s3", "master", "filer", "volume", "admin")
+    port, *_ = numbers = free_ports(len(names))
+    ports = [f"-{name}.port={number}" for name, number in zip(names, numbers, strict=True)]
     command = [weed(), f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    command += ["-admin.ui=false", "-webdav=false", "-master.telemetry=false", f"-s3.port={port}", *ports]
+    command += ["-admin.ui=false", "-webdav=false", "-master.telemetry=false", *ports]
     command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (folder / "weed.txt").open("wb") as output:
         server = subprocess.Popen([*(["chrt", "-i", "0"] if idle else []), *command], stdout=output, stderr=output)

@@ -269,7 +269,8 @@ def test_simultaneous_slurm_jobs_have_separate_schedulers_and_use_the_cores_of_t
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
     masks = ",".join(hex(1 << core) for core in sorted(os.sched_getaffinity(0)))
     processes = {}
-    for job in ("6", "7"):
+    jobs = [f"{os.getpid()}{number}" for number in (6, 7)]  # no other run of the tests has them
+    for job in jobs:
         for rank in ("1", "0"):  # rank 1 has to wait
             variables = {**STEP, "SLURM_JOB_ID": job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}
             variables |= {"SLURM_CPU_BIND_TYPE": "mask_cpu:", "SLURM_CPU_BIND_LIST": masks}
@@ -289,7 +290,7 @@ def test_simultaneous_slurm_jobs_have_separate_schedulers_and_use_the_cores_of_t
     ports = {key: first[2] for key, (first, _) in lines.items()}
     assert all(first[:2] == ["MS_WORKER", "127.0.0.1"] and second == ["True"] for first, second in lines.values())
     assert [first[3] for first, _ in lines.values()] == ["1", "0", "1", "0"]
-    assert ports["6", "0"] == ports["6", "1"] != ports["7", "0"] == ports["7", "1"]
+    assert ports[jobs[0], "0"] == ports[jobs[0], "1"] != ports[jobs[1], "0"] == ports[jobs[1], "1"]
 
 
 def test_the_scheduler_exits_if_rank_0_was_killed():
@@ -342,13 +343,12 @@ def launch(request):
     if not INSTALLED[request.param]:
         pytest.skip(f"{request.param} is not installed")
 
-    def run(*arguments: object) -> subprocess.CompletedProcess:
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
+        environment |= {"PATH": _PATH, **variables}
         python = [] if request.param == "rank table" else [sys.executable]
         command = [*LAUNCHERS[request.param], *python, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=ROOT, env={**environment, "PATH": _PATH}, capture_output=True, text=True, timeout=300
-        )
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
     return request.param, run
 
@@ -367,10 +367,10 @@ def test_only_rank_0_of_two_writes_the_run(launch, demo, tmp_path):
 def test_a_failing_rank_ends_the_job(launch):
     """Within seconds, and with its own exit status if the launcher forwards it."""
     name, run = launch
-    ended = run("tests/distributed/failing_job.py")
+    ended = run("tests/distributed/failing_job.py", MS_NODE_TIMEOUT="8")  # seconds without a heartbeat, instead of 30
     # rank, size, local rank, local size, and the size that a child process of the rank sees
     assert ended.stdout.split("\n")[:3] == ["(0, 2, 0, 2, 1)", "(1, 2, 1, 2, 1)", name], ended.stderr
     assert "rank 1: error: rank 1 fails on purpose" in ended.stderr
-    # without a launcher that ends the other ranks, MindSpore's scheduler does, after half a minute
+    # without a launcher that ends the other ranks, MindSpore's scheduler does
     assert ("timed out" in ended.stderr) == (name == "rank table")
     assert ended.returncode == (2 if name == "mpiexec.hydra" else 143)

@@ -52,9 +52,9 @@ def make_data(folder: Path, images: int) -> Path:
     return folder / "data"
 
 
-def start(data: Path, folder: Path, workers: int) -> subprocess.Popen:
+def start(data: Path, folder: Path, workers: int, *flags: str) -> subprocess.Popen:
     """Start or resume train.py in `folder`."""
-    command = [sys.executable, str(ROOT / "train.py"), *FLAGS, "--num_parallel_workers", str(workers)]
+    command = [sys.executable, str(ROOT / "train.py"), *FLAGS, *flags, "--num_parallel_workers", str(workers)]
     command += ["--dataset_dir", str(data), "--save_dir", str(folder)]
     output = (folder.parent / f"{folder.name}.txt").open("ab")
     return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
@@ -66,16 +66,22 @@ def finish(data: Path, folder: Path, workers: int) -> None:
         raise RuntimeError((folder.parent / f"{folder.name}.txt").read_text())
 
 
-def kill_somewhere(data: Path, folder: Path, workers: int, rng: random.Random, writing: bool) -> str:
-    """Start a run and kill it: during a checkpoint write, or up to 300 ms after a step. Returns a description."""
-    process = start(data, folder, workers)
-    step = rng.randint(0, STEPS - 8)
+def kill_somewhere(
+    data: Path, folder: Path, workers: int, rng: random.Random, writing: bool, last: int = STEPS - 8
+) -> str:
+    """Start or resume a run and kill it: during a checkpoint write, or up to 300 ms after a step up to `last`.
+
+    Returns a description.
+    """
     log = folder / "train.log"
+    first = (begun := reached(log)) and begun + 1  # a resumed run trains a new step and removes an old partial file
+    step = rng.randint(first, max(first, last))
+    process = start(data, folder, workers)
     while process.poll() is None and reached(log) < step:
         time.sleep(0.002)
     if writing:
         while process.poll() is None and not list((folder / "checkpoint").glob("writing.*")):
-            pass
+            time.sleep(0.0002)  # the other processes need the cores
     else:
         time.sleep(rng.uniform(0, 0.3))
     process.kill()

@@ -43,11 +43,12 @@ def stored_step(folder: Path, name: str = "latest") -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("writing", [False, True])
-def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(uninterrupted, demo, tmp_path, writing):
-    story = kill_somewhere(demo, tmp_path / "run", 1, random.Random(), writing)
-    assert story.startswith("killed")
-    finish(demo, tmp_path / "run", 2)
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(uninterrupted, demo, tmp_path):
+    """Killed at any moment, and resumed; killed while it writes a checkpoint, and resumed."""
+    story = [kill_somewhere(demo, tmp_path / "run", 1, random.Random(), writing=False, last=STEPS // 2)]
+    story += [kill_somewhere(demo, tmp_path / "run", 2, random.Random(), writing=True)]
+    assert all(part.startswith("killed") for part in story), story
+    finish(demo, tmp_path / "run", 1)
     assert different(uninterrupted, outcome(tmp_path / "run")) == [], story
 
 
@@ -80,7 +81,7 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_replaced_by_the_previous_one(
 def test_ctrl_c_saves_and_a_second_one_exits_immediately(demo, tmp_path):
     for presses, statuses in ((1, {130}), (2, {130})):
         folder = tmp_path / f"run{presses}"
-        process = start(demo, folder, 1)
+        process = start(demo, folder, 1, "--ms_mode", "1")
         wait_for(process, folder, 2)
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
@@ -118,7 +119,7 @@ def on_full_disk(small_disk, demo, tmp_path):
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
-            file.write(bytes(4096))
+            file.write(bytes(1 << 20))  # the last one is written in part
     return folder, process, filler
 
 

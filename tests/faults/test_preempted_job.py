@@ -41,6 +41,8 @@ def test_a_killed_job_resumes_from_its_bucket_on_an_empty_disk(demo, tmp_path, m
             return sorted(entry.key for entry in entries if part in entry.key)
 
         job = machine(1)
+        while not (tmp_path / "machine1" / "run" / "checkpoint" / "latest.ckpt").exists() and job.poll() is None:
+            time.sleep(0.02)
         while not stored("latest") and job.poll() is None:
             for number, seconds in ((signal.SIGSTOP, 0.15), (signal.SIGCONT, 0.05)):  # give the uploader CPU time
                 job.send_signal(number)
