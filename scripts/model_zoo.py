@@ -43,10 +43,10 @@ DATA_SETS = {
     "list": "daodixian_seg",
 }
 HEADS = {
-    "en": "name | model | data set | crop | params, M | GFLOPs | devices x batch | steps | mIoU, % | mIoU ms + flip, % | "
-    "published by | weights | parity",
-    "zh": "名字 | 模型 | 数据集 | 裁剪 | 参数量(M) | GFLOPs | 设备数 x 批大小 | 步数 | mIoU(%) | mIoU 多尺度 + 翻转(%) | "
-    "发布方 | 权重 | 一致性",
+    "en": "name | model | data set | crop | params, M | GFLOPs | devices x batch | steps | mIoU, % | "
+    "mIoU ms + flip, % | published by | weights | parity",
+    "zh": "名字 | 模型 | 数据集 | 裁剪 | 参数量(M) | GFLOPs | 设备数 x 批大小 | 步数 | mIoU(%) | "
+    "mIoU 多尺度 + 翻转(%) | 发布方 | 权重 | 一致性",
 }
 WORDS = {
     "en": {"epochs": "epochs", "flip": "flip", "test": "test set", "file": "file", "compared": "compared"},
