@@ -51,7 +51,13 @@ def test_a_name_is_fetched_and_converted_once(server, golden, tmp_path):
     server.files.clear()
     again = ocrnet.load(NAME)
     assert len(server.requests) == 1
+    assert len(server.requests) == 1
     np.testing.assert_array_equal(again.network(Tensor(golden_input()))[0].asnumpy(), main.asnumpy())
+    with (tmp_path / "cache" / f"{NAME}.ckpt").open("r+b") as file:
+        file.seek(5_000_000)
+        file.write(bytes(8))
+    with pytest.raises(UserError, match=r"damaged.*Delete this file: it will be fetched again"):
+        ocrnet.load(NAME)
 
 
 def test_two_processes_fetch_once(server, tmp_path):

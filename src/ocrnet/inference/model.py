@@ -19,6 +19,8 @@ from ocrnet.inference.network import load_network
 from ocrnet.inference.predictor import Predictor
 from ocrnet.inference.result import Result
 from ocrnet.runtime import device
+from ocrnet.weights.ckpt import DamagedCheckpoint
+from ocrnet.zoo.cached_weights import cache_folder
 
 ImageLike = str | PathLike[str] | np.ndarray | Image.Image
 """An image: a file, (H, W, 3) uint8 RGB, or a Pillow image."""
@@ -61,7 +63,12 @@ class Model:
     ) -> None:
         self.config = config
         self.checkpoint = checkpoint
-        self.network = load_network(config, checkpoint, stored).set_train(False)
+        try:
+            self.network = load_network(config, checkpoint, stored).set_train(False)
+        except DamagedCheckpoint as error:
+            if checkpoint.parent != cache_folder():
+                raise
+            raise UserError(f"{error}. Delete this file: it will be fetched again.") from None
         self.names = list(config.data.classes)
         self.palette = palette(config.data)
         self.predictor = Predictor(

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from ocrnet.errors import UserError
-from ocrnet.zoo.download import DownloadError, download, verify
+from ocrnet.zoo.download import DownloadError, WrongContent, download, verify
 from ocrnet.zoo.published import PublishedFile
 
 CACHE, MIRROR = "OCRNET_CACHE", "OCRNET_WEIGHTS_URL"
@@ -92,6 +92,8 @@ def _obtain(published: PublishedFile) -> tuple[Path, bool]:
     print(f"{published.name}: downloading {url} to {mine.parent}", file=sys.stderr)
     try:
         download(url, mine, published.sha256)
+    except WrongContent as error:
+        raise UserError(f"{published.name}: {url}: {error}") from None
     except DownloadError as error:
         raise UserError(
             f"{published.name}: cannot download {url}: {error}. Without internet access, copy "

@@ -17,6 +17,10 @@ class DownloadError(Exception):
     """A download failed; the message is the reason."""
 
 
+class WrongContent(DownloadError):
+    """The server has another file under this name."""
+
+
 def download(url: str, file: Path, sha256: str = "") -> None:
     """Downloads `url` to `file`. An interrupted download is kept in `file`.part, and the next call resumes it.
 
@@ -35,7 +39,8 @@ def download(url: str, file: Path, sha256: str = "") -> None:
         verify(part, sha256)
     except UserError as error:
         part.unlink()
-        raise DownloadError(f"{error}; it was deleted") from None
+        reason = str(error).partition(": ")[2]
+        raise WrongContent(f"this is not the published file: {reason}; it was deleted") from None
     os.replace(part, file)
 
 
