@@ -34,7 +34,8 @@ def load(
         device: Ascend, GPU or CPU; None: the first one that has a device. One process uses one device.
         engine: mindspore, or on a CPU onnxruntime or openvino.
         precision: fp32; with openvino also bf16 or int8.
-        **eval_keys: keys of the config's `eval` section, such as `multi_scale=True` or `window=(512, 1024)`.
+        **eval_keys: keys of the config's `eval` section, such as `multi_scale=True` or `window=(512, 1024)`; and
+            `test_size=(height, width)`, to which images are resized before the network.
 
     Raises:
         UserError: the network is unknown, its weights cannot be had or read, or a value is wrong.
@@ -49,7 +50,10 @@ def load(
     found = find_source(source, weights)
     overrides = {key: (value, "the published weights") for key, value in found.settings.items()}
     overrides["train.amp"] = ("none", "ocrnet.load")  # `precision` says what to compute with
-    overrides |= {f"eval.{key}": (value, f"ocrnet.load: {key}") for key, value in eval_keys.items()}
+    sections = {"test_size": "data"}  # where the config has the keys of the evaluation; the others are in `eval`
+    overrides |= {
+        f"{sections.get(key, 'eval')}.{key}": (value, f"ocrnet.load: {key}") for key, value in eval_keys.items()
+    }
     config = load_config(found.config, overrides)
     connect(device, config.device.options)
     return Model(config, found.checkpoint, engine, precision, stored=found.stored)

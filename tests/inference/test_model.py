@@ -191,6 +191,7 @@ def test_results_are_shown_and_saved(model, files, tmp_path):
 def test_eval_keys_change_the_prediction_and_the_mode_of_the_caller_is_kept(untrained, files):
     model = ocrnet.load(untrained.path, multi_scale=True, ratios=[0.5, 1.0], flip=True)
     assert len(model.predictor.views) == 4
+    assert ocrnet.load(untrained.path, test_size=(64, 96)).config.data.test_size == (64, 96)
     before = ms.get_context("mode")
     assert model.predict(files["rgb.png"]).classes.shape == (32, 48)
     assert ms.get_context("mode") == before
