@@ -38,7 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         if asked and self.server.ranges and self.headers.get("If-Range") == f'"{self.server.version}"':
             start = int(re.match(r"bytes=(\d+)-", asked)[1])
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{self.server.version}"')
+        if self.server.version:
+            self.send_header("ETag", f'"{self.server.version}"')
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start:][: self.server.cut])

@@ -72,5 +72,14 @@ def test_a_server_that_is_gone_or_has_no_file_is_an_error_and_keeps_what_came(se
         download(server.address("w.pth"), tmp_path / "new.pth")
 
 
+@pytest.mark.parametrize("reason", ["no ranges", "no version"])
+def test_a_server_that_cuts_and_cannot_resume_ends_with_an_error(server, tmp_path: Path, reason: str) -> None:
+    server.cut = 15 << 16
+    server.ranges = reason != "no ranges"
+    server.version = "" if reason == "no version" else "1"
+    with pytest.raises(DownloadError, match="ends after 983040 bytes each time"):
+        download(server.address("w.pth"), tmp_path / "w.pth", SHA256)
+
+
 def test_every_backbone_has_a_checksum_in_its_address() -> None:
     assert all(re.fullmatch("[0-9a-f]{8}", file.sha256) for file in backbones().values())

@@ -33,8 +33,12 @@ def download(url: str, file: Path, sha256: str = "") -> None:
     """
     part = file.with_name(f"{file.name}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    while not _receive(url, part):  # each call brings at least one byte
-        pass
+    size = -1
+    while not _receive(url, part):
+        now = part.stat().st_size if part.exists() else -1
+        if 0 <= now <= size:
+            raise DownloadError(f"the connection ends after {now} bytes each time, and the server cannot resume")
+        size = now
     try:
         verify(part, sha256)
     except UserError as error:
@@ -71,7 +75,7 @@ def _receive(url: str, part: Path) -> bool:
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
             if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
-                version.unlink()  # the file on the server is another one: begin again
+                part.unlink()  # the file on the server is another one: begin again
                 return False
             if not answer.ok:
                 raise DownloadError(f"the server answers {answer.status_code} {answer.reason}")
