@@ -148,6 +148,7 @@ def test_sources_of_a_run_a_checkpoint_and_a_config(untrained, tmp_path):
         (tmp_path, None, "not the folder of a run"),
         (tmp_path / "bare.ckpt", None, "has no configuration"),
         (untrained.path, untrained.path, "both are weights"),
+        (VERIFIED, "mine.pth", "mine.pth: convert this file first: ocrnet convert"),
     ):
         with pytest.raises(UserError, match=message):
             sources.find_source(source, weights)

@@ -36,6 +36,8 @@ def find_source(source: str | Path, weights: str | Path | None = None) -> ModelS
     """
     path = Path(source)
     given = Path(weights) if weights is not None else None
+    if given and given.suffix in (".pth", ".pt", ".safetensors", ".pdparams"):
+        raise UserError(f"{given}: convert this file first: ocrnet convert --input {given} --source PROJECT ...")
     if path.is_dir():
         return _of_checkpoint(given or checkpoint_of_run(path))
     if path.suffix == ".ckpt":
