@@ -109,6 +109,18 @@ def untrained(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(path=folder.best, flags=flags, config=config)
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium; skips the test where there is none."""
+    pytest.importorskip("websocket")
+    from browser import Browser, chromium
+
+    if chromium() is None:
+        pytest.skip("Chromium is not installed")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory) -> Iterator[str]:
     """Endpoint of a real S3 server with a bucket named `bucket`."""

@@ -16,7 +16,6 @@ import pytest
 import requests
 from PIL import Image
 
-from browser import Browser, chromium
 from ocrnet.demo import server
 from ocrnet.errors import UserError
 from ocrnet.inference.model import Model
@@ -168,15 +167,6 @@ def test_the_command_says_where_and_ends_quietly(untrained):
     assert process.returncode == 130 and errors.endswith("\ninterrupted by SIGINT\n") and "Traceback" not in errors
     with socket.socket() as free:
         assert free.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    pytest.importorskip("websocket")
-    if chromium() is None:
-        pytest.skip("Chromium is not installed")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("width", [1280, 390])

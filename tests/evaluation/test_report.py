@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from browser import Browser, chromium
 from ocrnet.config import Config
 from ocrnet.evaluation.metrics import ConfusionMatrix
 from ocrnet.evaluation.report import Gallery, draw_curve, read_curves, write_report
@@ -71,15 +70,6 @@ def test_curves_match_the_log(report):
     assert [text for _, text in curve.up] == ["0", "10", "20", "30"]
     assert curve.path == "50.0,36.0 100.0,0.0" and curve.last == "31.25"
     assert read_curves(report[0].parent / "no.log") == {}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    pytest.importorskip("websocket")
-    if chromium() is None:
-        pytest.skip("Chromium is not installed")
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("width", [1280, 390])
