@@ -45,6 +45,18 @@ def test_an_evaluation_that_will_be_repeated_is_truncated_and_its_step_is_kept(t
     assert [entry[:2] for entry in tensorboard(tmp_path / "tensorboard")] == expected
 
 
+def test_an_evaluation_repeated_by_a_resumed_run_is_kept_by_the_next_resume(tmp_path):
+    """The resumed run starts a file of events before the evaluation of its first step."""
+    write(tmp_path, 1, 2, 0)
+    log = RunLog(tmp_path, 2, 0)
+    log.add_scalars(2, {"val/miou": 0.5})
+    log.add_scalars(3, {"loss/total": 0.25})
+    log.close()
+    RunLog(tmp_path, 2, 2).close()
+    expected = [(1, "loss/total", 0.125), (2, "loss/total", 0.25), (2, "val/miou", 0.5)]
+    assert tensorboard(tmp_path / "tensorboard") == expected
+
+
 def test_incomplete_lines_and_events_are_truncated(tmp_path):
     write(tmp_path, 1, 3, 0)
     (tmp_path / "train.log").open("a").write("step 4/9, lo")

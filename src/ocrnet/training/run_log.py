@@ -151,4 +151,6 @@ def _events_end(content: bytes, position: _Position) -> int:
 
 def _event_position(data: bytes) -> _Position:
     event = Event.FromString(data)
+    if event.HasField("session_log"):  # written when a run resumes, with the step after its checkpoint
+        return _Position(event.step - 1, False)
     return _Position(event.step, any(value.tag.startswith(_EVALUATION_TAGS) for value in event.summary.value))
