@@ -55,16 +55,16 @@ def images(*shape: int) -> np.ndarray:
 
 def forward(how: str, backbone: str) -> Work:
     """Returns a function that computes the classes of one 512x1024 image."""
-    from ocrnet.config import ModelConfig
+    from ocrnet.config import Config
     from ocrnet.inference.engines import Engine
-    from ocrnet.inference.graphs import CompileFrequentSizes
-    from ocrnet.inference.network import Classes, MainLogits
+    from ocrnet.inference.outputs import NetworkOutputs
     from ocrnet.models.ocrnet import OCRNet
 
-    network = OCRNet(ModelConfig(backbone=backbone), 19).set_train(False)
+    config = Config(model={"backbone": backbone})
+    network = OCRNet(config.model, 19).set_train(False)
     batch, size = images(1, 3, 512, 1024), (512, 1024)
     if how == "mindspore":
-        classes = CompileFrequentSizes(Classes(MainLogits(network, False)), first=True)
+        classes = NetworkOutputs(network, config, compile_first=True).classes
     else:
         calibration = (image[None] for image in images(4, 3, 512, 1024))
         classes = Engine(network, *how.split("-"), calibration=calibration).classes

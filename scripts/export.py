@@ -19,7 +19,7 @@ from ocrnet import errors
 from ocrnet.config import command_line
 from ocrnet.inference import onnx_graph
 from ocrnet.inference.folding import fold_batch_norm
-from ocrnet.inference.network import Classes, MainLogits, load_network
+from ocrnet.inference.network import Classes, Logits, MainLogits, load_network
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.runtime import device, program
 
@@ -32,7 +32,7 @@ class AtImageSize(nn.Cell):
         self.cell = cell
 
     def construct(self, images: Tensor) -> Tensor:
-        return self.cell(images, images.shape[2:])
+        return self.cell(images, images[:, 0])
 
 
 def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: bool, path: Path) -> None:
@@ -40,10 +40,13 @@ def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: boo
     if kind == "onnx":
         path.write_bytes(onnx_graph.onnx_model(network, shape, argmax).SerializeToString())
         return
+    network.separate_maps = False  # the file may be for any device
     logits = MainLogits(network, network.align_corners)
     size = shape[0], 3, *shape[1:]
     images = Tensor(shape=size, dtype=ms.float32) if None in size else ops.zeros(size, ms.float32)
-    ms.export(AtImageSize(Classes(logits) if argmax else logits), images, file_name=str(path), file_format="MINDIR")
+    ms.export(
+        AtImageSize(Classes(logits) if argmax else Logits(logits)), images, file_name=str(path), file_format="MINDIR"
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -191,7 +191,7 @@ def graph(config: Config, training: bool = True, target: str = "Ascend") -> str:
     cast_network(network, config.train.amp, config.train.amp_dtype, target)
     images = Tensor(np.zeros((1, 3, 64, 128), np.float32))
     if not training:
-        return graph_text(Classes(MainLogits(network, False)).set_train(False), images, (64, 128))
+        return graph_text(Classes(MainLogits(network, False)).set_train(False), images, images[:, 0])
     loss_network = OCRLoss(network, config.loss, 3, False)
     step = TrainOneStep(
         loss_network, make_optimizer(config.optimizer, loss_network), make_loss_scaler(config.train.loss_scale)

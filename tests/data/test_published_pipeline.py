@@ -19,7 +19,7 @@ from ocrnet.config.loading import load_config
 from ocrnet.data import transforms
 from ocrnet.inference.network import MainLogits
 from ocrnet.inference.preprocessing import preprocess
-from ocrnet.models.layers import resize
+from ocrnet.models.resize import resize
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {  # image: (seed, height, width, config)

@@ -5,9 +5,11 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from ocrnet.config import Config
-from ocrnet.inference import predictor as inference
+from ocrnet.inference import graphs
 from ocrnet.inference.graphs import CompileFrequentSizes, FrequentSizes
 from ocrnet.inference.logit_arrays import DeviceLogits
+from ocrnet.inference.network import Logits, MainLogits
+from ocrnet.inference.outputs import NetworkOutputs
 from ocrnet.inference.predictor import Predictor
 from ocrnet.inference.preprocessing import preprocess, window_slices
 from ocrnet.inference.tta import TTAView
@@ -43,6 +45,19 @@ class PositionDependent(nn.Cell):
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         column = ops.zeros_like(images[:, :1]) + ops.arange(images.shape[3]).astype(images.dtype) / images.shape[3]
         logits = ops.cat([images * 3, images[:, :1] + column], axis=1)
+        return logits, logits
+
+
+class Convolution(nn.Cell):
+    """A convolution with the same weights each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+        self.convolution = nn.Conv2d(3, 4, 3, stride=2, weight_init=Tensor(weight))
+
+    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.convolution(images)
         return logits, logits
 
 
@@ -133,17 +148,58 @@ def test_the_number_of_compiled_sizes_is_limited():
     assert not any(any(answers[size]) for size in range(3, 10))
 
 
-def test_frequent_sizes_are_compiled(monkeypatch):
-    eager = []
+@pytest.fixture
+def uncompiled(monkeypatch) -> list[int]:
+    """Gets an entry for each call without a graph."""
+    calls, real = [], device.pynative
+    monkeypatch.setattr(graphs.device, "pynative", lambda: (calls.append(1), real())[1])
+    return calls
 
-    real = device.pynative
-    monkeypatch.setattr(inference.device, "pynative", lambda: (eager.append(1), real())[1])
-    small, large = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 8, 8), np.float32)
-    call = CompileFrequentSizes(inference.MainLogits(PositionDependent(), False), first=True)
+
+def test_frequent_sizes_are_compiled(uncompiled):
+    small, large, like = (Tensor(np.zeros(shape, np.float32)) for shape in ((1, 3, 4, 4), (1, 3, 8, 8), (1, 6, 6)))
+    call = CompileFrequentSizes(Logits(MainLogits(PositionDependent(), False)), first=True)
     for image in [small, large, small, large, large, large, large, large]:
-        assert call(image, (6, 6)).shape == (1, 4, 6, 6)
-    assert len(eager) == 4  # the large size before its fifth use
-    assert call.compiled.chosen == {(small.shape, (6, 6)), (large.shape, (6, 6))}
+        assert call(image, like).shape == (1, 4, 6, 6)
+    assert len(uncompiled) == 4  # the large size before its fifth use
+    assert call.compiled.chosen == {(small.shape, like.shape), (large.shape, like.shape)}
+
+
+@pytest.mark.parametrize(("first", "before"), [(True, 0), (False, 4)])
+def test_on_a_cpu_all_sizes_have_one_graph(uncompiled, first, before):
+    outputs = NetworkOutputs(Convolution(), config_for(4), compile_first=first)
+    with device.execution_mode(0):
+        for number in range(6):
+            image = np.random.default_rng(number).normal(size=(1, 3, 5 + number, 9)).astype(np.float32)
+            found = outputs.logits(image, (11, 4 + number))
+            with device.execution_mode(1):
+                expected = MainLogits(Convolution(), False)(Tensor(image), (11, 4 + number))
+            np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=1e-5)
+        assert len(uncompiled) == before
+        outputs.logits(np.zeros((1, 3, 1, 8193), np.float32), (1, 8193))
+    assert len(uncompiled) == before + 1  # too large for interpolation matrices
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"window": [64, 64], "stride": [64, 32]}, {"multi_scale": True, "ratios": [0.5, 1.0]}]
+)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_loss_is_the_cross_entropy_of_the_labelled_pixels(image, settings, on_device):
+    predictor = Predictor(PositionDependent(), config_for(4, {"test_size": (80, 150)}, **settings))
+    if on_device:
+        predictor.arrays = DeviceLogits()
+    labels = np.random.default_rng(0).integers(0, 4, (2, *image.shape[:2])).astype(np.uint8)
+    labels[0, 10:30] = 255
+    images = [image, image[::-1]]
+    classes, loss = predictor.score(images, labels)
+    np.testing.assert_array_equal(classes, predictor(images))
+    probabilities = predictor.probabilities(images)
+    probabilities = probabilities.asnumpy() if on_device else probabilities
+    expected = 0.0
+    for index, label in np.ndenumerate(labels):
+        if label != 255:
+            expected -= np.log(np.float64(probabilities[index[0], label, index[1], index[2]]))
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from compare_with_peers import predict
 from known_weights import odd_input
 from ocrnet.config import LossConfig, ModelConfig
 from ocrnet.models.complexity import count_flops, count_parameters
-from ocrnet.models.layers import resize
 from ocrnet.models.ocrnet import OCRNet
+from ocrnet.models.resize import resize
 from ocrnet.training.losses import OCRLoss
 from peers import (
     CLASS_PLACES,

@@ -1,9 +1,11 @@
 """Evaluates a network on a data set. Used by training, eval.py and scripts/compare.py."""
 
+import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -29,6 +31,8 @@ class Prediction(NamedTuple):
     """(H, W) uint8 class indices, 255 for ignored pixels; None in a split without labels."""
     classes: np.ndarray
     """(H, W) uint8 predicted class indices."""
+    loss: float
+    """Sum of the cross entropies of the labelled pixels; 0 without labels, NaN if the engine computes no loss."""
 
 
 @dataclass
@@ -40,10 +44,14 @@ class Scores:
     """Confusion matrix of the pixels near a boundary, see `eval.boundary`."""
     failed: list[str] = field(default_factory=list)
     """Error messages of the skipped pairs."""
+    loss: float = math.nan
+    """Mean cross entropy of the main head over the labelled pixels of all images; NaN if it was not computed."""
 
     def to_dict(self, config: Config) -> dict:
         """Returns the content of `eval.py --result_json`."""
         scores = self.matrix.to_dict()
+        if math.isfinite(self.loss):
+            scores["loss"] = self.loss
         if self.matrix.images and config.data.categories:
             scores["categories"] = self.matrix.merged(config.data.categories).to_dict()
         if config.eval.boundary:
@@ -55,6 +63,8 @@ class Scores:
         if not self.matrix.images:
             return ""
         parts = [self.matrix.table()]
+        if math.isfinite(self.loss):
+            parts.append(f"cross entropy {self.loss:.4f}")
         if config.data.categories:
             parts.append(f"\nby category\n{self.matrix.merged(config.data.categories).table()}")
         if config.eval.boundary:
@@ -99,12 +109,14 @@ class Evaluator:
         """
         empty = ConfusionMatrix(self.dataset.classes)
         matrix, boundary, failed = ConfusionMatrix(self.dataset.classes), ConfusionMatrix(self.dataset.classes), []
+        loss = 0.0
         for prediction in self._predictions(failed):
             if stop_signal():
                 break
             label, classes = prediction.label, prediction.classes
             if label is not None:
                 matrix.update(label, classes)
+                loss += prediction.loss
                 if self.config.eval.boundary:
                     boundary.update(near_boundaries(label, self.config.eval.boundary), classes)
             try:
@@ -115,8 +127,12 @@ class Evaluator:
                 failed.append(str(error))
         if signal := collectives.all_reduce_max(stop_signal()):
             raise Stopped(signal)
-        matrices, boundaries, failures = zip(*collectives.all_gather_object((matrix, boundary, failed)), strict=True)
-        return Scores(sum(matrices, empty), sum(boundaries, empty), list(chain(*failures)))
+        gathered = collectives.all_gather_object((matrix, boundary, failed, loss))
+        matrices, boundaries, failures, losses = zip(*gathered, strict=True)
+        total = sum(matrices, empty)
+        pixels = int(total.counts.sum())
+        mean_loss = sum(losses) / pixels if pixels else math.nan
+        return Scores(total, sum(boundaries, empty), list(chain(*failures)), mean_loss)
 
     def _predictions(self, failed: list[str]) -> Iterator[Prediction]:
         """Yields the predictions of this rank in order. Consecutive images of the same size form batches."""
@@ -124,13 +140,17 @@ class Evaluator:
         ranks = launcher.ranks()
         numbers = range(ranks.rank, len(self.dataset), ranks.size)
         with progress.bar(total=len(numbers), desc="evaluate", unit="img", leave=False) as bar:
-            samples = self._read(numbers, failed, bar.update)
+            samples = read_ahead(self._read(numbers, failed, bar.update))
             for _, same_size in groupby(samples, key=lambda sample: sample[1].shape):
                 while batch := list(islice(same_size, batch_size)):
-                    class_maps = self.predictor([image for _, image, _ in batch])
+                    images, labels = [image for _, image, _ in batch], [label for *_, label in batch]
+                    if labels[0] is None:
+                        class_maps, loss = self.predictor(images), 0.0
+                    else:
+                        class_maps, loss = self.predictor.score(images, np.stack(labels))
                     bar.update(len(batch))
                     for (number, image, label), classes in zip(batch, class_maps, strict=True):
-                        yield Prediction(number, self.dataset.name(number), image, label, classes)
+                        yield Prediction(number, self.dataset.name(number), image, label, classes, loss / len(batch))
 
     def _read(
         self, numbers: range, failed: list[str], on_skip: Callable[[int], object]
@@ -150,3 +170,15 @@ class Evaluator:
                 on_skip(1)
             else:
                 yield sample
+
+
+Item = TypeVar("Item")
+
+
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yields the items, each of which is made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = reader.submit(next, items, None)
+            yield item

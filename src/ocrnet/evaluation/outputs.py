@@ -44,7 +44,7 @@ class Outputs:
         Raises:
             UserError: a file cannot be written.
         """
-        number, name, image, label, classes = prediction
+        number, name, image, label, classes, _ = prediction
         if self.gallery:
             self.gallery.add(name, image, label, classes)
         if self.save_predictions:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -12,9 +13,10 @@ from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.graphs import FrequentSizes
+from ocrnet.inference.logit_arrays import HostLogits
 from ocrnet.inference.onnx_graph import onnx_model
 from ocrnet.inference.preprocessing import preprocess
-from ocrnet.models.layers import resize
+from ocrnet.models.resize import resize
 from ocrnet.runtime import device
 
 PRECISIONS = {"mindspore": ("fp32",), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "int8")}
@@ -31,7 +33,7 @@ def _import_module(name: str):
 
 
 class Engine:
-    """Computes logits and classes of a network for `inference.Predictor`. Folds BatchNorm of the network in place.
+    """Computes logits and classes of a network, as `outputs.NetworkOutputs`. Folds BatchNorm of the network in place.
 
     Args:
         name: onnxruntime or openvino.
@@ -53,15 +55,28 @@ class Engine:
         self._runners: dict[bool, Callable[[np.ndarray], np.ndarray]] = {}
 
     def logits(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """(N, 3, h, w) float32 to (N, classes, *size), as `inference.MainLogits`."""
+        """(N, 3, h, w) float32 to (N, classes, *size), as `NetworkOutputs`."""
         logits = Tensor(self._run(images, argmax=False))
         return resize(logits, size, "bilinear", self.network.align_corners).asnumpy()
 
     def classes(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """(N, 3, h, w) float32 to (N, *size) uint8, as `inference.Classes`."""
+        """(N, 3, h, w) float32 to (N, *size) uint8, as `NetworkOutputs`."""
         if size == images.shape[2:]:
             return self._run(images, argmax=True)
         return self.logits(images, size).argmax(axis=1).astype(np.uint8)
+
+    def score(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+        """Returns `classes` of the size of labels (N, H, W), and NaN instead of the loss, which would need logits."""
+        return self.classes(images, labels.shape[1:]), math.nan
+
+    def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
+        """As `NetworkOutputs`."""
+        return np.zeros(shape, np.float32)
+
+    def add_probabilities(self, images: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """As `NetworkOutputs`, in place."""
+        total += HostLogits().softmax(self.logits(images, total.shape[2:]))
+        return total
 
     def _run(self, images: np.ndarray, argmax: bool) -> np.ndarray:
         if argmax not in self._runners:

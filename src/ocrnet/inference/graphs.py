@@ -1,9 +1,9 @@
-"""Selects which input sizes get their own compiled graph."""
+"""When a cell is compiled for inference, and for which input sizes."""
 
 from collections import Counter
 from collections.abc import Hashable
 
-import numpy as np
+import mindspore as ms
 from mindspore import Tensor, nn
 
 from ocrnet.runtime import device
@@ -35,11 +35,10 @@ class FrequentSizes:
 
 
 class CompileFrequentSizes:
-    """Calls a cell. In graph mode, compiles only frequent sizes; the others run in PyNative mode.
+    """Calls a cell. In graph mode, compiles a graph for each frequent size; other sizes run in PyNative mode.
 
-    A graph is compiled for one input size. Compiling the demo's network takes 4 s and saves 1 s per image (W18-small:
-    7 s and 2.5 s), so it pays off from the fifth image of a size on. The very first size is compiled immediately: most
-    data sets have only one size, and then all scores of a training come from the same graph.
+    For accelerators. The very first size is compiled immediately: most data sets have only one size, and then all
+    scores of a training come from the same graph.
     """
 
     MOST_GRAPHS = 32  # each takes 20 to 50 MiB for W18-small; their activations share a pool
@@ -48,8 +47,39 @@ class CompileFrequentSizes:
         self.cell = cell
         self.compiled = FrequentSizes(first, self.MOST_GRAPHS)
 
-    def __call__(self, images: np.ndarray, size: tuple[int, int]) -> Tensor:
-        if self.compiled((images.shape, size)):
-            return self.cell(Tensor(images), size)
+    def __call__(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.compiled(tuple(value.shape for value in inputs)):
+            return self.cell(*inputs)
         with device.pynative():
-            return self.cell(Tensor(images), size)
+            return self.cell(*inputs)
+
+
+class CompileAllSizes:
+    """Calls a cell. In graph mode, compiles one graph for inputs of any size.
+
+    For a CPU, where such a graph is as fast as one of a fixed size.
+
+    Args:
+        inputs: the shapes and types of the inputs, with None for dynamic sizes.
+        first: compile for the first call; otherwise for the fifth one, because a few images are faster without.
+    """
+
+    def __init__(self, cell: nn.Cell, inputs: tuple[Tensor, ...], first: bool) -> None:
+        self.cell = cell
+        self.inputs = inputs
+        self.compile_at = 1 if first else FrequentSizes.COMPILE_AT
+        self.calls = 0
+
+    def __call__(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        self.calls += 1
+        if self.calls < self.compile_at or max(inputs[0].shape[2:]) > _LARGEST_SIDE:
+            with device.pynative():
+                return self.cell(*inputs)
+        if ms.get_context("mode") == ms.GRAPH_MODE:
+            self.cell.set_inputs(*self.inputs)
+        return self.cell(*inputs)
+
+
+_LARGEST_SIDE = (
+    8192  # larger images are resized without matrices, see `resize`, which a graph of any size cannot decide
+)

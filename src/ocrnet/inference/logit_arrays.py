@@ -8,6 +8,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
+from ocrnet.formats.label_values import IGNORED
+
+_SMALLEST = np.float32(1e-37)
+"""Lower limit of a probability in a logarithm."""
+
 
 class HostLogits:
     """Logits in NumPy arrays, for networks on the CPU."""
@@ -28,6 +33,12 @@ class HostLogits:
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
         return exponentials
+
+    def cross_entropy(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
+        """Returns the sum of -log(probability of the label) over the pixels; labels (N, H, W) uint8, 255 ignored."""
+        valid = labels != IGNORED
+        of_label = np.take_along_axis(probabilities, np.where(valid, labels, 0)[:, None], axis=1)[:, 0]
+        return float(-np.log(np.maximum(of_label[valid], _SMALLEST)).sum(dtype=np.float64))
 
     def divide(self, total: np.ndarray, divisor: np.ndarray) -> np.ndarray:
         return total / divisor
@@ -52,6 +63,13 @@ class DeviceLogits:
 
     def softmax(self, logits: Tensor) -> Tensor:
         return ops.softmax(logits, axis=1)
+
+    def cross_entropy(self, probabilities: Tensor, labels: np.ndarray) -> float:
+        valid = labels != IGNORED
+        index = Tensor(np.where(valid, labels, 0).astype(np.int32)).expand_dims(1)
+        of_label = ops.gather_elements(probabilities, 1, index).squeeze(1)
+        loss = -ops.log(ops.maximum(of_label, Tensor(_SMALLEST))) * Tensor(valid.astype(np.float32))
+        return float(loss.sum(axis=2).asnumpy().sum(dtype=np.float64))  # of rows: see `ClassesAndLoss`
 
     def divide(self, total: Tensor, divisor: np.ndarray) -> Tensor:
         return total / Tensor(divisor)

@@ -15,12 +15,11 @@ from mindspore import Tensor, nn
 from ocrnet.config import Config
 from ocrnet.errors import UserError
 from ocrnet.inference.engines import Engine
-from ocrnet.inference.graphs import CompileFrequentSizes
 from ocrnet.inference.logit_arrays import DeviceLogits, HostLogits
-from ocrnet.inference.network import Classes, MainLogits
+from ocrnet.inference.outputs import NetworkOutputs
 from ocrnet.inference.preprocessing import input_size, preprocess, window_slices
 from ocrnet.inference.tta import TTAView, tta_views
-from ocrnet.models.layers import resize
+from ocrnet.models.resize import resize
 from ocrnet.runtime import device
 
 
@@ -48,12 +47,7 @@ class Predictor:
         self._mirrored_order = order
         self._free = device.available_memory()  # before predictions, because MindSpore keeps their memory
         self.arrays: HostLogits | DeviceLogits = HostLogits() if engine or on_cpu else DeviceLogits()
-        if engine:
-            self._logits, self._classes = engine.logits, engine.classes
-            return
-        logits = MainLogits(network, config.model.align_corners)
-        self._logits = CompileFrequentSizes(logits, compile_first)
-        self._classes = CompileFrequentSizes(Classes(logits), compile_first)
+        self.outputs = engine or NetworkOutputs(network, config, compile_first)
 
     def __call__(self, images: list[np.ndarray]) -> np.ndarray:
         """(H, W, 3) uint8 RGB images of one size to (N, H, W) uint8 classes."""
@@ -62,8 +56,28 @@ class Predictor:
             return self.arrays.largest(self.probabilities(images))
         if self.config.eval.window:
             return self.arrays.largest(self.logits(images, self.views[0]))
-        classes = self._classes(self._preprocess(images, self.views[0]), images[0].shape[:2])
-        return classes.asnumpy() if isinstance(classes, Tensor) else classes
+        return self.outputs.classes(self._preprocess(images, self.views[0]), images[0].shape[:2])
+
+    def score(self, images: list[np.ndarray], labels: np.ndarray) -> tuple[np.ndarray, float]:
+        """Predict the classes and compute the cross entropy with the labels.
+
+        Args:
+            images: (H, W, 3) uint8 RGB images of one size.
+            labels: (N, H, W) uint8 class indices, 255 for ignored pixels.
+
+        Returns:
+            (N, H, W) uint8 classes, and the sum of the cross entropies of the pixels: of the mean probabilities if
+            there are several views; NaN from an engine, which returns the classes only.
+        """
+        self.network.set_train(False)
+        if len(self.views) == 1 and not self.config.eval.window:
+            return self.outputs.score(self._preprocess(images, self.views[0]), labels)
+        if len(self.views) == 1:
+            values = self.logits(images, self.views[0])
+            probabilities = self.arrays.softmax(values)
+        else:
+            values = probabilities = self.probabilities(images)
+        return self.arrays.largest(values), self.arrays.cross_entropy(probabilities, labels)
 
     def check_memory(self, path: Path, size: tuple[int, int], images: int = 1) -> None:
         """Reject an image that does not fit into memory, before the system kills the process.
@@ -110,9 +124,19 @@ class Predictor:
         A NumPy array on the CPU, a tensor on an accelerator.
         """
         self.network.set_train(False)
-        total = self.arrays.softmax(self.logits(images, self.views[0]))
-        for view in self.views[1:]:
-            total += self.arrays.softmax(self.logits(images, view))
+        size = images[0].shape[:2]
+        shape = (len(images), len(self.config.data.classes), *size)
+        zeros = self.arrays.zeros if self.config.eval.window else self.outputs.zeros
+        sums = {mirrored: zeros(shape) for mirrored in {view.mirrored for view in self.views}}
+        for view in self.views:
+            batch = self._preprocess(images, view)
+            if self.config.eval.window:
+                sums[view.mirrored] += self.arrays.softmax(self._sliding_window(batch, size))
+            else:
+                sums[view.mirrored] = self.outputs.add_probabilities(batch, sums[view.mirrored])
+        total = self.arrays.take(sums[False])
+        if True in sums:
+            total = total + self.arrays.mirror(self.arrays.take(sums[True]), self._mirrored_order)
         return self.arrays.divide(total, np.float32(len(self.views)))
 
     def logits(self, images: list[np.ndarray], view: TTAView) -> np.ndarray | Tensor:
@@ -122,7 +146,7 @@ class Predictor:
         """
         images, size = self._preprocess(images, view), images[0].shape[:2]
         window = self.config.eval.window
-        logits = self._sliding_window(images, size) if window else self.arrays.take(self._logits(images, size))
+        logits = self._sliding_window(images, size) if window else self.arrays.take(self.outputs.logits(images, size))
         return self.arrays.mirror(logits, self._mirrored_order) if view.mirrored else logits
 
     def _preprocess(self, images: list[np.ndarray], view: TTAView) -> np.ndarray:
@@ -136,7 +160,7 @@ class Predictor:
         count = np.zeros(images.shape[2:], np.float32)
         for rows, columns in product(*map(window_slices, images.shape[2:], window, stride)):
             part = np.ascontiguousarray(images[..., rows, columns])
-            total[..., rows, columns] += self.arrays.take(self._logits(part, part.shape[2:]))
+            total[..., rows, columns] += self.arrays.take(self.outputs.logits(part, part.shape[2:]))
             count[rows, columns] += 1
         mean = self.arrays.divide(total, count)
         if mean.shape[2:] == size:

@@ -34,6 +34,8 @@ def _count_forward(network: nn.Cell, height: int, width: int) -> int:
         batch, channels, rows, columns = pixels.shape
         # pixels x regions: gathering over all channels, then relation and context over the key channels
         counts.append(2 * batch * rows * columns * regions.shape[2] * (channels + 2 * cell.key_channels))
+        # `out` of the pixels, of which the hook of the convolution sees the regions only
+        counts.append(2 * batch * (rows * columns - regions.shape[2]) * channels * cell.key_channels)
 
     hooks = []
     for _, cell in network.cells_and_names():
@@ -42,7 +44,9 @@ def _count_forward(network: nn.Cell, height: int, width: int) -> int:
         elif isinstance(cell, PixelRegionAttention):
             hooks.append(cell.register_forward_hook(attention))
     network.set_train(False)
+    separate, network.separate_maps = network.separate_maps, False
     network(Tensor(np.zeros((1, 3, height, width), np.float32)))
+    network.separate_maps = separate
     for hook in hooks:
         hook.remove()
     return sum(counts)

@@ -7,6 +7,7 @@ from mindspore import Tensor, float32, nn, ops
 
 from ocrnet.config import ModelConfig
 from ocrnet.models.layers import ConvBNReLU, Dropout2d, classifier
+from ocrnet.models.resize import convolve_resized
 
 
 class FCNHead(nn.Cell):
@@ -62,17 +63,22 @@ class PixelRegionAttention(nn.Cell):
 
     def construct(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """(N, C, h, w) pixels and (N, C, K, 1) regions to (N, out, h, w)."""
-        batch, _, height, width = pixels.shape
+        batch, channels, height, width = pixels.shape
         query = self.query(pixels).reshape(batch, self.key_channels, -1)  # N, c, hw
         key = self.key(regions).reshape(batch, self.key_channels, -1)  # N, c, K
-        value = self.value(regions).reshape(batch, self.key_channels, -1)  # N, c, K
+        value = self.value(regions)  # N, c, K, 1
         relation = ops.softmax(_matmul_transpose_a(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
-        context = _matmul_transpose_b(value, relation).reshape(batch, self.key_channels, height, width)
-        return self.join(ops.cat((self.out(context), pixels), axis=1))
+        # the mean over the regions and the convolution of `out` can be exchanged: so it has K pixels instead of hw
+        value = self.out.conv(value).astype(relation.dtype).reshape(batch, channels, -1)  # N, C, K
+        context = _matmul_transpose_b(value, relation).reshape(batch, channels, height, width)
+        return self.join(ops.cat((self.out.relu(self.out.bn(context)), pixels), axis=1))
 
 
 class OCRHead(nn.Cell):
-    """(N, in, h, w) features and (N, classes, h, w) soft regions to (N, classes, h, w) logits."""
+    """Feature maps and (N, classes, h, w) soft regions to (N, classes, h, w) logits.
+
+    The maps are resized to the size of the first one, (N, c, h, w), and concatenated.
+    """
 
     def __init__(self, in_channels: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
@@ -80,8 +86,13 @@ class OCRHead(nn.Cell):
         self.attention = PixelRegionAttention(config)
         self.dropout = Dropout2d(config.dropout, config.context_channels, "ocr_head.dropout")
         self.classifier = classifier(config.context_channels, num_classes)
+        self.align_corners = config.align_corners
 
-    def construct(self, features: Tensor, regions: Tensor) -> Tensor:
-        pixels = self.pixels(features)
+    def construct(self, maps: list[Tensor], regions: Tensor) -> Tensor:
+        if len(maps) == 1:
+            pixels = self.pixels(maps[0])
+        else:
+            pixels = convolve_resized(self.pixels.conv, maps, 2, self.align_corners)
+            pixels = self.pixels.relu(self.pixels.bn(pixels))
         context = gather_regions(pixels, regions)
         return self.classifier(self.dropout(self.attention(pixels, context)))

@@ -11,7 +11,8 @@ from typing import ClassVar
 from mindcv.models import hrnet as mindcv_hrnet
 from mindspore import Tensor, nn
 
-from ocrnet.models.layers import init_weights, pad_same, resize
+from ocrnet.models.layers import init_weights, pad_same
+from ocrnet.models.resize import resize
 
 DEPTHS = {
     # name: (width, blocks of stage 1, blocks per branch, modules of stages 2, 3, 4)
@@ -85,8 +86,10 @@ class HRModule(mindcv_hrnet.HRModule):
                 if j != i:
                     part = self.fuse_layers[i][j](part)
                 if j > i:
-                    factor = 2 ** (j - i) if self.two_steps else 1
-                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners, factor)
+                    height, width = part.shape[2:]
+                    factor = 2 ** (j - i)
+                    through = (factor * height, factor * width) if self.two_steps else None
+                    part = resize(part, branches[i].shape[2:], self.fuse, self.align_corners, through)
                 total = total + part
             fused.append(self.relu(total))
         return fused

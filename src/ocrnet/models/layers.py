@@ -1,76 +1,11 @@
-"""Layers and helpers shared by the backbones and heads."""
+"""Layers shared by the backbones and heads."""
 
 import math
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
-from mindspore.ops import constexpr, functional
 from numpy.random import Generator, Philox
-
-
-def resize(
-    x: Tensor, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False, factor: int = 1
-) -> Tensor:
-    """Resize (N, C, H, W) to (N, C, *size); `mode` is bilinear or nearest.
-
-    With a `factor`, bilinear mode resizes twice: to `factor` times the height and width, then to `size`. The cost is
-    that of one resize. The result equals one resize if `factor` times the input size is `size`.
-
-    Bilinear mode multiplies by two interpolation matrices with two non-zeros per row. The gradient is two products as
-    well, while MindSpore's operator takes 20 ns per pixel and channel on a CPU. MindSpore's operator is used for graphs
-    with dynamic sizes, and for images so large that the matrices would exhaust the memory.
-    """
-    if mode == "bilinear" and functional.is_sequence_value_unknown(x.shape):
-        return _resize_without_matrices(x, size, align_corners, factor)
-    if x.shape[2:] == tuple(size):
-        return x
-    if mode == "nearest":
-        return ops.interpolate(x, size=size, mode="nearest")
-    batch, channels, height, width = x.shape
-    if max(size[0] * height, size[1] * width) > _MAX_MATRIX_SIZE:
-        return _resize_without_matrices(x, size, align_corners, factor)
-    down = _interpolation(size[0], height, align_corners, factor).astype(x.dtype)
-    across = _interpolation(size[1], width, align_corners, factor).astype(x.dtype)
-    x = _matmul_transpose_b(ops.reshape(x, (batch * channels * height, width)), across)
-    return ops.matmul(down, ops.reshape(x, (batch, channels, height, size[1])))
-
-
-_MAX_MATRIX_SIZE = 2**25  # elements; reached by images about 11,000 pixels wide
-
-
-def _resize_without_matrices(x: Tensor, size: tuple[int, int], align_corners: bool, factor: int) -> Tensor:
-    bilinear = ops.ResizeBilinearV2(align_corners, not align_corners)
-    if factor > 1:
-        x = bilinear(x, (x.shape[2] * factor, x.shape[3] * factor))
-    return bilinear(x, size)
-
-
-_matmul_transpose_b = ops.MatMul(transpose_b=True)
-
-
-@constexpr
-def _interpolation(out_size: int, in_size: int, align_corners: bool, factor: int) -> Tensor:
-    """Returns (out_size, in_size) float32: row i has the input weights of output i, over both steps of `resize`."""
-    taps = _neighbours(out_size, in_size * factor, align_corners)
-    if factor > 1:
-        upsampled = _neighbours(in_size * factor, in_size, align_corners)
-        taps = [(index[middle], weight * share[middle]) for middle, weight in taps for index, share in upsampled]
-    matrix = np.zeros((out_size, in_size))
-    for index, weight in taps:
-        matrix[np.arange(out_size), index] += weight
-    return Tensor(matrix.astype(np.float32))
-
-
-def _neighbours(out_size: int, in_size: int, align_corners: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns (index, weight) of the two inputs of each output, as in PyTorch's bilinear mode."""
-    position = np.arange(out_size, dtype=np.float64)
-    if align_corners:
-        position *= (in_size - 1) / max(1, out_size - 1)
-    else:
-        position = np.clip((position + 0.5) * in_size / out_size - 0.5, 0, None)
-    low = np.minimum(position.astype(np.int64), in_size - 1)
-    return [(low, 1 - (position - low)), (np.minimum(low + 1, in_size - 1), position - low)]
 
 
 class BatchNorm2d(nn.BatchNorm2d):

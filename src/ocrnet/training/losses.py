@@ -6,7 +6,7 @@ from mindspore import Tensor, float32, int32, nn, ops
 from ocrnet.config import LossConfig, OHEMConfig
 from ocrnet.distributed.collectives import MeanOverRanks
 from ocrnet.formats.label_values import IGNORED
-from ocrnet.models.layers import resize
+from ocrnet.models.resize import resize
 
 
 class WeightedNLL(nn.Cell):
