@@ -1,5 +1,6 @@
 """Evaluates a network on a data set. Used by training, eval.py and scripts/compare.py."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
@@ -40,6 +41,8 @@ class Scores:
     """Confusion matrix of the pixels near a boundary, see `eval.boundary`."""
     failed: list[str] = field(default_factory=list)
     """Error messages of the skipped pairs."""
+    loss: float = math.nan
+    """Mean cross entropy of the main head over the labelled pixels of all images; NaN if it was not computed."""
 
     def to_dict(self, config: Config) -> dict:
         """Returns the content of `eval.py --result_json`."""
