@@ -310,8 +310,8 @@ class TrainConfig(Section):
     clip_grad: NonNegativeFloat = 0.0
     """Maximum global norm of the gradients; 0: no clipping."""
     ema: Decay | None = None
-    """Decay of an exponential moving average of the weights, such as 0.9998. Evaluation and checkpoints use the average.
-    null: none."""
+    """Decay of an exponential moving average (EMA) of the weights, such as 0.9998; evaluation and checkpoints use the
+    average. null: none."""
     patience: PositiveInt | None = None
     """Early stopping: training ends after this many evaluations in a row without a better score (`eval.best_by`). null:
     off."""

@@ -45,7 +45,7 @@ class Progress:
     """Step of the best score."""
     evaluated: int = 0
     """Step of the last evaluation."""
-    evaluations_without_better: int = 0
+    evaluations_since_best: int = 0
     """Evaluations since the best score, for early stopping."""
     skipped: int = 0
     """Steps without an update because gradients overflowed."""
@@ -103,41 +103,39 @@ class Progress:
     @property
     def best(self) -> str:
         """The best score as text, such as `mIoU 61.20 % at step 3000`; "" before the first."""
-        return (
-            "" if self.best_score is None else f"{score_text(self.best_by, self.best_score)} at step {self.best_step}"
-        )
+        if self.best_score is None:
+            return ""
+        return f"{score_text(self.best_by, self.best_score)} at step {self.best_step}"
 
     def choose_best_by(self, name: str) -> str:
         """Compare scores by `name`. If it was another score, the best starts anew. Returns a note on that, or ""."""
-        before, known = self.best_by, self.best
-        self.best_by = name
-        if before == name or not known:
+        if name == self.best_by:
             return ""
+        before = self.best
+        self.best_by = name
         self.forget_best()
-        return (
-            f"eval.best_by is {name} now: the best checkpoint was that of {known}; the next evaluation sets a new best"
-        )
+        return f"eval.best_by is {name}, the best was {before}: the next evaluation sets a new best" if before else ""
 
     def forget_best(self) -> None:
         """Start the best score anew; the next evaluation sets it."""
-        self.best_score, self.best_step, self.evaluations_without_better = None, 0, 0
+        self.best_score, self.best_step, self.evaluations_since_best = None, 0, 0
 
     def add_evaluation(self, score: float) -> bool:
         """Add the score of an evaluation of the current step. Returns whether it is the best so far; NaN never is."""
         best, self.evaluated = self.best_score, self.step
         better = math.isfinite(score) and (best is None or (score < best if self.best_by == "loss" else score > best))
-        self.evaluations_without_better = 0 if better else self.evaluations_without_better + 1
+        self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
         if better:
             self.best_score, self.best_step = score, self.step
         return better
 
     def stopped_early(self, patience: int | None) -> str:
         """Returns why early stopping ends the run; "" if it does not. `patience`: see `train.patience`."""
-        if patience is None or self.evaluations_without_better < patience:
+        if patience is None or self.evaluations_since_best < patience:
             return ""
         best = f"best {self.best}" if self.best else "none so far"
         return (
-            f"stopped early: no better {SCORES[self.best_by]} in {self.evaluations_without_better} evaluations ({best}); "
+            f"stopped early: no better {SCORES[self.best_by]} in {self.evaluations_since_best} evaluations ({best}); "
             "a larger train.patience, or null, continues with --resume_ckpt auto"
         )
 
