@@ -59,8 +59,8 @@ class ExponentialMovingAverage(nn.Cell):
     def _exchange(self) -> None:
         for weight, average in zip(self.weights, self.averages, strict=True):
             value = Tensor(weight.asnumpy())
-            weight.set_data(Tensor(average.asnumpy()))
-            average.set_data(value)
+            ops.assign(weight, average)  # in place: after set_data, a compiled graph would use other memory
+            ops.assign(average, value)
 
     def swap_names(self, state: Mapping[str, Parameter]) -> dict[str, Parameter]:
         """Returns `state`, {name: parameter of a training step}, with the names that a checkpoint has."""
