@@ -1,12 +1,13 @@
 """Kills trainings with SIGKILL at random moments, resumes them, and compares the results with an uninterrupted run.
 
     python tests/faults/kill_and_resume.py --kills 30
+    python tests/faults/kill_and_resume.py --kills 30 --all-options
     python tests/faults/kill_and_resume.py --kills 30 --changing
 
 Each run is killed once, a third of them while writing a checkpoint, and resumes with --resume_ckpt auto and another
 number of data workers. Weights, optimizer, loss scale, best score, logged losses and TensorBoard values must be bitwise
 identical. Dropout and a dynamic loss scale are enabled. An epoch has three steps, so nearly every kill is within an
-epoch. About fifteen minutes on two cores.
+epoch. About fifteen minutes on two cores. --all-options turns on what else has a state, see `ALL_OPTIONS`.
 
 With --changing a run is killed several times and resumed with another batch size, number of ranks (under mpirun) and
 accumulated steps. The opened images are recorded: each epoch must show each image once, and the learning rate must
@@ -42,6 +43,12 @@ FLAGS = (
     "--set train.loss_scale.window=3 --set checkpoint.interval=4 --set eval.interval=6 "
     "--set model.dropout=0.3 --set model.aux_dropout=0.2"
 ).split()
+
+ALL_OPTIONS = (
+    *("--set", "train.ema=0.9"),
+    *("--set", "train.patience=100", "--set", "eval.best_by=loss", "--set", "eval.images=3"),
+)
+"""Further options with a state that a resume must restore; patience never ends the run."""
 
 
 def make_data(folder: Path, images: int) -> Path:

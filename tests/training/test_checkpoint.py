@@ -217,3 +217,37 @@ def test_harmless_config_changes_are_reported_in_one_line(tmp_path):
     latest = tmp_path / "checkpoint" / "latest.ckpt"
     assert progress.step == 8
     assert notes[1:] == [f"changed since {latest} was written: data.classes (other names), schedule.lr 0.01 -> 0.5"]
+
+
+def ema_state(raw: float, average: float, updates: int) -> dict[str, Parameter]:
+    """What `TrainOneStep.state` has with `train.ema`."""
+    count = Parameter(Tensor(updates, ms.int32), "ema.updates")
+    return {
+        **weights(average),
+        "raw.weight": weights(raw)["weight"],
+        "moment": weights(0)["weight"],
+        "ema.updates": count,
+    }
+
+
+def test_a_resumed_run_can_turn_the_average_on_and_off(tmp_path):
+    run = CheckpointFolder(configuration(tmp_path))
+    run.open(None, {})
+    run.save(ema_state(raw=3, average=5, updates=7), Progress(step=1), is_best=True)
+    off = {**weights(0), "moment": weights(0)["weight"]}
+    _, note = resume(off, run.best, run.config)
+    assert off["weight"].asnumpy()[0] == 3
+    assert note == "train.ema is off: training goes on with the weights, without their average"
+
+    same = ema_state(0, 0, 0)
+    _, note = resume(same, run.best, run.config)
+    found = [same[name].asnumpy().max() for name in ("raw.weight", "weight", "ema.updates")]
+    assert found == [3, 5, 7] and note == ""
+
+    run.save(off, Progress(step=2), is_best=True)
+    on = ema_state(0, 0, 0)
+    _, note = resume(on, run.best, run.config)
+    assert [on[name].asnumpy().max() for name in ("raw.weight", "weight", "ema.updates")] == [3, 3, 0]
+    assert note == "train.ema: the average starts from these weights"
+    with pytest.raises(UserError, match=r"raw\.other: missing in the file"):
+        resume({**on, "raw.other": weights(0)["weight"]}, run.best, run.config)

@@ -63,7 +63,7 @@ def test_a_damaged_validation_image_loses_no_step_and_resume_repeats_the_evaluat
     assert position(folder / "latest.ckpt")["step"] == 2 and not (folder / "best.ckpt").exists()
     image.write_bytes(whole)
     done = train(*flags, data=data)
-    assert done.returncode == 0 and "step 2: mIoU" in done.stdout and "3 steps done" in done.stdout
+    assert done.returncode == 0 and re.search("step 2: .*mIoU", done.stdout) and "3 steps done" in done.stdout
     assert logged_steps(tmp_path) == [1, 2, 3]
     assert position(folder / "best.ckpt")["best_score"] == position(folder / "latest.ckpt")["best_score"] > 0
 
