@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import mindspore as ms
 import pytest
 from count_device_work import OneConvolution
+
 from ocrnet.config import command_line
 from ocrnet.data.splits import open_dataset
 from ocrnet.evaluation.evaluator import Evaluator, Scores
