@@ -21,6 +21,7 @@ from ocrnet.models.precision import set_precision
 from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
 from ocrnet.runtime import device, program
 from ocrnet.training.compile_cache import compile_step
+from ocrnet.training.ema import ExponentialMovingAverage
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer
 from ocrnet.training.pretrained import load_initial_weights
@@ -68,6 +69,7 @@ def train(args: argparse.Namespace, config: Config, checkpoint_saved: Callable[[
         make_loss_scaler(config.train.loss_scale),
         config.train.clip_grad,
         config.train.accumulate_steps,
+        ExponentialMovingAverage(network, config.train.ema) if config.train.ema else None,
     )
 
     trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)

@@ -119,11 +119,14 @@ def read_scores(path: Path, classes: list[str]) -> dict[str, Any]:
 
 
 def stored_score(contents: Contents) -> dict[str, Any]:
-    """Returns {"miou": best validation mIoU} if the checkpoint is the one that had it; otherwise {}."""
+    """Returns {"miou": best validation mIoU} if the checkpoint is the one that had it; otherwise {}.
+
+    A checkpoint that is the best by another score (`eval.best_by`) does not have its mIoU.
+    """
     progress = contents.progress
-    if progress is None or progress.best_miou < 0 or progress.best_step != progress.step:
+    if progress is None or progress.best_by != "miou" or not progress.best or progress.best_step != progress.step:
         return {}
-    return {"miou": progress.best_miou}
+    return {"miou": progress.best_score}
 
 
 def find_report(run: Path, given: Path | None) -> Path | None:

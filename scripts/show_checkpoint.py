@@ -48,14 +48,16 @@ def lines(path: Path, contents: Contents) -> list[tuple[str, str]]:
             ("data set", f"{data.format} in {data.root}, crops of {data.crop_size[0]} x {data.crop_size[1]}"),
             ("training", f"{length}, {train.batch_size} images per device and batch, seed {config.seed}"),
         ]
+        if train.ema:
+            found.append(("EMA", f"decay {train.ema:g}; the network has the averaged weights"))
     else:
         found.append(("network", f"{contents.parameters / 1e6:.2f} M parameters, no configuration: another program's"))
     if contents.classes:
         found.append(("classes", f"{len(contents.classes)}: {', '.join(contents.classes)}"))
     if progress := contents.progress:
         found.append(("step", f"{progress.step}, epoch {progress.epoch}, {progress.samples} images seen"))
-        if progress.best_miou >= 0:
-            found.append(("best mIoU", f"{100 * progress.best_miou:.2f} % at step {progress.best_step}"))
+        if progress.best:
+            found.append(("best score", progress.best))
     found.append(("training state", "yes, --resume_ckpt can use it" if contents.progress else "no, weights only"))
     found.append(("versions", contents.versions or "not stored"))
     found.append(("SHA-256", f"{contents.checksum} (of its content; verified)" if contents.checksum else "not stored"))

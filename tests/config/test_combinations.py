@@ -30,7 +30,8 @@ model.align_corners model.head_channels model.key_channels model.context_channel
 model.aux_channels model.aux_kernel model.conv_bias model.attention_bias model.head_norm_eps model.dropout
 model.aux_dropout loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
 optimizer.weight_decay optimizer.head_lr_factor schedule.kind schedule.lr schedule.warmup_steps train.batch_size
-train.accumulate_steps train.amp train.total_step train.epochs train.loss_scale.kind train.clip_grad train.log_interval
+train.accumulate_steps train.amp train.total_step train.epochs train.loss_scale.kind train.clip_grad train.ema
+train.log_interval
 eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.visualized_images
 checkpoint.interval checkpoint.keep
 """.split()  # noqa: SIM905
@@ -49,6 +50,9 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
     "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),
     "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),
     "eval.interval": ("--run_eval False --set eval.interval=7", "without eval.run_eval"),
+    "eval.images": ("--run_eval False --set eval.images=7", "without eval.run_eval"),
+    "eval.best_by": ("--run_eval False --set eval.best_by=loss", "without eval.run_eval"),
+    "train.patience": ("--run_eval False --set train.patience=7", "without eval.run_eval"),
     "eval.tensorboard_images": ("--run_eval False --set eval.tensorboard_images=7", "without eval.run_eval"),
     "data.rare_crop": ("--set data.rare_crop=0.3", "without data.rare_classes"),
     "data.rare_classes": ("--set data.rare_classes=[pole] --set data.rare_crop=0", "with data.rare_crop 0"),

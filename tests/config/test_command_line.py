@@ -153,3 +153,12 @@ def test_a_training_flag_that_a_program_uses_is_not_reported_under_any_of_its_na
     assert [line for line in capsys.readouterr().err.splitlines() if "it is for training" in line] == [
         "note: --seed: no effect: it is for training"
     ]
+
+
+def test_a_number_of_images_that_is_for_training_only_is_reported(capsys):
+    _, config = command_line.parse(
+        command_line.config_parser("test"), ["--config", CONFIG_FILE, "--set", "eval.images=3"]
+    )
+    assert config.eval.images == 3
+    expected = "note: --set eval.images: no effect: it is for evaluations during training\n"
+    assert expected in capsys.readouterr().err

@@ -112,6 +112,13 @@ def test_encodings_and_line_endings_of_lists(tmp_path, encoding, end):
     assert layout.read_names(tmp_path / "val.txt") == ["one", "two"]
 
 
+def test_evenly_spaced_pairs_are_always_the_same(demo):
+    whole = open_dataset(DataConfig(root=demo), "train")
+    assert len(whole) == 12
+    assert whole.evenly_spaced(5).pairs == [whole.pairs[index] for index in (0, 2, 4, 7, 9)]
+    assert whole.evenly_spaced(12) is whole.evenly_spaced(99) is whole
+
+
 def test_generated_colours_are_reproducible():
     config = DataConfig(format="list", classes=["a", "b"])
     assert palette(config).tolist() == [[12, 193, 117], [146, 235, 95]]  # the names' MD5 sums

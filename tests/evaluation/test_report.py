@@ -13,9 +13,9 @@ from ocrnet.evaluation.report import Gallery, draw_curve, read_curves, write_rep
 CLASSES = ["sky", "ro<ad", "car", "never"]
 LOG = """step 1/20, loss: 2.500000, main: 2.0, aux: 1.0
 step 10/20, loss: 1.500000, main: 1.0, aux: 1.0
-step 10: mIoU 20.00 %, pixel accuracy 40.00 % on 5 images in 3 s (best so far: 20.00 %)
+step 10: loss 1.2345, mIoU 20.00 %, pixel accuracy 40.00 % on 5 images in 3 s (best so far)
 step 10/20, loss: 1.250000, main: 1.0, aux: 1.0
-step 20: mIoU 31.25 %, pixel accuracy 50.00 % on 5 images in 3 s (best so far: 31.25 %)
+step 20: mIoU 31.25 %, pixel accuracy 50.00 % on 5 images in 3 s (best so far)
 """
 
 

@@ -1,12 +1,13 @@
 """Kills trainings with SIGKILL at random moments, resumes them, and compares the results with an uninterrupted run.
 
     python tests/faults/kill_and_resume.py --kills 30
+    python tests/faults/kill_and_resume.py --kills 30 --all-options
     python tests/faults/kill_and_resume.py --kills 30 --changing
 
 Each run is killed once, a third of them while writing a checkpoint, and resumes with --resume_ckpt auto and another
 number of data workers. Weights, optimizer, loss scale, best score, logged losses and TensorBoard values must be bitwise
 identical. Dropout and a dynamic loss scale are enabled. An epoch has three steps, so nearly every kill is within an
-epoch. About fifteen minutes on two cores.
+epoch. About fifteen minutes on two cores. --all-options turns on what else has a state, see `ALL_OPTIONS`.
 
 With --changing a run is killed several times and resumed with another batch size, number of ranks (under mpirun) and
 accumulated steps. The opened images are recorded: each epoch must show each image once, and the learning rate must
@@ -43,6 +44,12 @@ FLAGS = (
     "--set model.dropout=0.3 --set model.aux_dropout=0.2"
 ).split()
 
+ALL_OPTIONS = (
+    *("--set", "train.ema=0.9"),
+    *("--set", "train.patience=100", "--set", "eval.best_by=loss", "--set", "eval.images=3"),
+)
+"""Further options with a state that a resume must restore; patience never ends the run."""
+
 
 def make_data(folder: Path, images: int) -> Path:
     """Create a small demo data set in `folder` with `images` training images of 128 x 64."""
@@ -60,14 +67,14 @@ def start(data: Path, folder: Path, workers: int, *flags: str) -> subprocess.Pop
     return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
 
 
-def finish(data: Path, folder: Path, workers: int) -> None:
+def finish(data: Path, folder: Path, workers: int, *flags: str) -> None:
     """Run to the end. Raises RuntimeError with the output if it fails."""
-    if start(data, folder, workers).wait(timeout=600):
+    if start(data, folder, workers, *flags).wait(timeout=600):
         raise RuntimeError((folder.parent / f"{folder.name}.txt").read_text())
 
 
 def kill_somewhere(
-    data: Path, folder: Path, workers: int, rng: random.Random, writing: bool, last: int = STEPS - 8
+    data: Path, folder: Path, workers: int, rng: random.Random, writing: bool, *flags: str, last: int = STEPS - 8
 ) -> str:
     """Start or resume a run and kill it: during a checkpoint write, or up to 300 ms after a step up to `last`.
 
@@ -76,7 +83,7 @@ def kill_somewhere(
     log = folder / "train.log"
     first = (begun := reached(log)) and begun + 1  # a resumed run trains a new step and removes an old partial file
     step = rng.randint(first, max(first, last))
-    process = start(data, folder, workers)
+    process = start(data, folder, workers, *flags)
     while process.poll() is None and reached(log) < step:
         time.sleep(0.002)
     if writing:
@@ -132,15 +139,15 @@ def different(one: dict[str, object], other: dict[str, object]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def trials(data: Path, where: Path, kills: int, seed: int) -> int:
+def trials(data: Path, where: Path, kills: int, seed: int, *flags: str) -> int:
     """Returns how many of `kills` runs equal the uninterrupted run."""
-    finish(data, where / "uninterrupted", 1)
+    finish(data, where / "uninterrupted", 1, *flags)
     expected, rng, same = outcome(where / "uninterrupted"), random.Random(seed), 0
     for number in range(1, kills + 1):
         folder = where / f"run{number}"
         first = rng.choice((1, 2))
-        story = kill_somewhere(data, folder, first, rng, writing=number % 3 == 0)
-        finish(data, folder, 3 - first)
+        story = kill_somewhere(data, folder, first, rng, number % 3 == 0, *flags)
+        finish(data, folder, 3 - first, *flags)
         differences = different(expected, outcome(folder))
         same += not differences and story.startswith("killed")
         verdict = f"DIFFERENT: {', '.join(differences[:5])}" if differences else "identical"
@@ -269,13 +276,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--changing", action="store_true", help="resume with other batch sizes and ranks")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--all-options", action="store_true", help="with EMA and the others of ALL_OPTIONS")
+    kind.add_argument("--changing", action="store_true", help="resume with other batch sizes and ranks")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         # with --changing a multiple of every step: 1 to 3 images x 2 ranks x 2 batches
         data = make_data(Path(folder), 24 if args.changing else 12)
-        run = changing_trials if args.changing else trials
-        sys.exit(run(data, Path(folder), args.kills, args.seed) != args.kills)
+        if args.changing:
+            good = changing_trials(data, Path(folder), args.kills, args.seed)
+        else:
+            good = trials(data, Path(folder), args.kills, args.seed, *(ALL_OPTIONS if args.all_options else ()))
+        sys.exit(good != args.kills)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,9 @@ MUTATIONS = (
     ),
     Mutation(
         "best.ckpt replaced for any score",
-        "training/validation.py",
-        "improved = matrix.miou > self.progress.best_miou",
-        "improved = matrix.miou >= 0",
+        "training/run_progress.py",
+        "score > best)",
+        "True)",
         "training/test_resuming.py",
     ),
     Mutation(

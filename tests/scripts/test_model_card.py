@@ -86,7 +86,7 @@ def test_the_best_score_of_the_training_and_the_number_of_devices(run_script, un
     folder.open(None, {})
     parameters = {name: value for name, value in read_checkpoint(untrained.path).items() if not isinstance(value, str)}
     samples = 8 * config.train.batch_size
-    progress = Progress(step=310, samples=310 * samples, step_samples=samples, best_miou=0.625, best_step=310)
+    progress = Progress(step=310, samples=310 * samples, step_samples=samples, best_score=0.625, best_step=310)
     folder.save(parameters, progress, is_best=True)
     done = run_script("scripts/model_card.py", config.save_dir)
     assert done.returncode == 0, done.stderr

@@ -74,7 +74,10 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         print(*(line for line in done.stdout.splitlines() if "tensors loaded" in line))
-        scores[name] = {int(step): float(miou) for step, miou in re.findall(r"step (\d+): mIoU ([\d.]+)", done.stdout)}
+        scores[name] = {
+            int(step): float(miou)
+            for step, miou in re.findall(r"step (\d+): (?:loss [^,]+, )?mIoU ([\d.]+)", done.stdout)
+        }
     for step, fresh in scores["from scratch"].items():
         tuned = scores["fine-tuned"][step]
         print(f"step {step}: mIoU {fresh:.2f} from scratch, {tuned:.2f} fine-tuned, {tuned - fresh:+.2f}")

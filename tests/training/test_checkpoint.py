@@ -34,9 +34,7 @@ def write_run(folder: Path, scores: dict[int, float], steps: int = 8) -> Checkpo
     progress, _ = run.open(None, {})
     for step in range(1, steps + 1):
         progress.step, progress.samples = step, 4 * step
-        improved = scores.get(step, -1) > progress.best_miou
-        if improved:
-            progress.best_miou, progress.best_step = scores[step], step
+        improved = step in scores and progress.add_evaluation(scores[step])
         if step % 2 == 0 or step in scores:
             assert run.save(weights(step), progress, improved) == ""
     (folder / "train.log").write_text("".join(f"step {step}/{steps}, loss: 1\n" for step in range(1, steps + 1)))
@@ -136,7 +134,7 @@ def test_resuming_an_older_step_archives_later_checkpoints_and_restores_its_best
     write_run(tmp_path, {2: 0.3, 4: 0.5, 8: 0.7})
     older = tmp_path / "checkpoint" / "OCRNet_hrnet_w18_small_6_rank0.ckpt"
     run, progress, notes, weight = reopen(tmp_path, str(older))
-    assert (progress.step, progress.best_miou, progress.best_step, weight) == (6, 0.5, 4, 6.0)
+    assert (progress.step, progress.best_score, progress.best_step, weight) == (6, 0.5, 4, 6.0)
     assert notes[1] == f"checkpoints after step 6 are now in {tmp_path}/earlier.1"
     assert (content(run.latest), content(run.best)) == (6.0, 4.0)
     archive = tmp_path / "earlier.1"
@@ -154,8 +152,8 @@ def test_a_missing_best_checkpoint_resets_the_best_score(tmp_path):
     write_run(tmp_path, {3: 0.5, 7: 0.7})
     older = tmp_path / "checkpoint" / "OCRNet_hrnet_w18_small_6_rank0.ckpt"
     run, progress, notes, _ = reopen(tmp_path, str(older))
-    assert (progress.best_miou, progress.best_step) == (-1, 0) and not run.best.exists()
-    assert "the checkpoint of the best mIoU before this step (50.00 %) no longer exists" in notes[-1]
+    assert (progress.best_score, progress.best_step) == (None, 0) and not run.best.exists()
+    assert "the checkpoint of the best score before this step (mIoU 50.00 % at step 3) no longer exists" in notes[-1]
 
 
 def test_a_checkpoint_of_another_folder_brings_its_best_and_archives_the_local_run(tmp_path):
@@ -219,3 +217,37 @@ def test_harmless_config_changes_are_reported_in_one_line(tmp_path):
     latest = tmp_path / "checkpoint" / "latest.ckpt"
     assert progress.step == 8
     assert notes[1:] == [f"changed since {latest} was written: data.classes (other names), schedule.lr 0.01 -> 0.5"]
+
+
+def ema_state(raw: float, average: float, updates: int) -> dict[str, Parameter]:
+    """What `TrainOneStep.state` has with `train.ema`."""
+    count = Parameter(Tensor(updates, ms.int32), "ema.updates")
+    return {
+        **weights(average),
+        "raw.weight": weights(raw)["weight"],
+        "moment": weights(0)["weight"],
+        "ema.updates": count,
+    }
+
+
+def test_a_resumed_run_can_turn_the_average_on_and_off(tmp_path):
+    run = CheckpointFolder(configuration(tmp_path))
+    run.open(None, {})
+    run.save(ema_state(raw=3, average=5, updates=7), Progress(step=1), is_best=True)
+    off = {**weights(0), "moment": weights(0)["weight"]}
+    _, note = resume(off, run.best, run.config)
+    assert off["weight"].asnumpy()[0] == 3
+    assert note == "train.ema is off: training goes on with the weights, without their average"
+
+    same = ema_state(0, 0, 0)
+    _, note = resume(same, run.best, run.config)
+    found = [same[name].asnumpy().max() for name in ("raw.weight", "weight", "ema.updates")]
+    assert found == [3, 5, 7] and note == ""
+
+    run.save(off, Progress(step=2), is_best=True)
+    on = ema_state(0, 0, 0)
+    _, note = resume(on, run.best, run.config)
+    assert [on[name].asnumpy().max() for name in ("raw.weight", "weight", "ema.updates")] == [3, 3, 0]
+    assert note == "train.ema: the average starts from these weights"
+    with pytest.raises(UserError, match=r"raw\.other: missing in the file"):
+        resume({**on, "raw.other": weights(0)["weight"]}, run.best, run.config)

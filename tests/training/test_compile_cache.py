@@ -28,7 +28,7 @@ def test_a_resumed_run_with_the_cached_step_has_the_same_losses(demo, run_script
         "--run_eval",
         "False",
     ]
-    for key, value in {**SIZES, "checkpoint.interval": 2}.items():
+    for key, value in {**SIZES, "checkpoint.interval": 2, "train.ema": 0.9}.items():
         flags += ["--set", f"{key}={value}"]
     cache = ["--compile_cache", tmp_path / "cache"]
     for run, more in (("plain", []), ("cached", cache)):

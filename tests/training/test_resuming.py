@@ -63,12 +63,12 @@ def test_a_damaged_validation_image_loses_no_step_and_resume_repeats_the_evaluat
     assert position(folder / "latest.ckpt")["step"] == 2 and not (folder / "best.ckpt").exists()
     image.write_bytes(whole)
     done = train(*flags, data=data)
-    assert done.returncode == 0 and "step 2: mIoU" in done.stdout and "3 steps done" in done.stdout
+    assert done.returncode == 0 and re.search("step 2: .*mIoU", done.stdout) and "3 steps done" in done.stdout
     assert logged_steps(tmp_path) == [1, 2, 3]
-    assert position(folder / "best.ckpt")["best_miou"] == position(folder / "latest.ckpt")["best_miou"] > 0
+    assert position(folder / "best.ckpt")["best_score"] == position(folder / "latest.ckpt")["best_score"] > 0
 
 
-@pytest.mark.parametrize(("best_so_far", "improved"), [(0.99, False), (-1.0, True)])
+@pytest.mark.parametrize(("best_so_far", "improved"), [(0.99, False), (None, True)])
 def test_only_a_better_score_writes_best_ckpt(demo, tmp_path, best_so_far, improved):
     flags = [*TINY, "--batch_size", "2", "--total_step", "1", "--dataset_dir", str(demo), "--save_dir", str(tmp_path)]
     _, config = command_line.parse(command_line.config_parser(""), ["--config", str(ROOT / CONFIG_FILE), *flags])
@@ -76,12 +76,12 @@ def test_only_a_better_score_writes_best_ckpt(demo, tmp_path, best_so_far, impro
     step = TrainOneStep(loss_network, make_optimizer(config.optimizer, loss_network), None)
     trainer = Trainer(config, step, open_dataset(config.data, "train"), open_dataset(config.data, "val"))
     trainer.prepare(None)
-    trainer.progress.best_miou = best_so_far
+    trainer.progress.best_score = best_so_far
     trainer.train()
     last = position(tmp_path / "checkpoint" / "latest.ckpt")
     assert (tmp_path / "checkpoint" / "best.ckpt").exists() == improved
     assert last["evaluated"] == 1 and last["best_step"] == improved
-    assert 0 < last["best_miou"] < 0.5 if improved else last["best_miou"] == 0.99
+    assert 0 < last["best_score"] < 0.5 if improved else last["best_score"] == 0.99
 
 
 def test_epochs_complete_after_a_batch_size_change_and_a_shorter_total_step_ends_the_run(train, tmp_path):

@@ -60,6 +60,8 @@ def test_the_position_of_an_older_checkpoint_is_derived_from_its_steps():
     progress = Progress.from_dict({"step": 7, "samples": 28, "best_miou": 0.5, "of_another_version": 1})
     assert progress.start(10, 4) == ""
     assert (progress.epoch, progress.epoch_samples, progress.step_samples) == (3, 4, 4)
+    assert (progress.best_by, progress.best_score) == ("miou", 0.5)
+    assert Progress.from_dict({"step": 7, "best_miou": -1.0}).best_score is None
 
 
 def test_a_changed_training_split_starts_a_new_epoch():

@@ -62,7 +62,11 @@ NO_EFFECT = (
         False,
     ),
     NoEffect(("eval.ratios",), lambda c: not c.eval.multi_scale, "without eval.multi_scale", False),
-    NoEffect(("eval.interval", "eval.tensorboard_images"), lambda c: not c.eval.run_eval, "without eval.run_eval"),
+    NoEffect(
+        ("eval.interval", "eval.images", "eval.best_by", "eval.tensorboard_images", "train.patience"),
+        lambda c: not c.eval.run_eval,
+        "without eval.run_eval",
+    ),
     NoEffect(("data.rare_crop",), lambda c: not c.data.rare_classes, "without data.rare_classes"),
     NoEffect(("data.rare_classes",), lambda c: not c.data.rare_crop, "with data.rare_crop 0"),
     NoEffect(

@@ -197,6 +197,8 @@ def _check_combinations(args: argparse.Namespace, resolved: Resolved, training: 
             for name, option, _ in args.overrides
             if FLAGS[name].training_only and name not in args.uses
         ]
+        if given.get("eval.images") == "--set eval.images":
+            lines.append("--set eval.images: no effect: it is for evaluations during training")
     lines += combinations.notes(config, given, training, from_scratch)
     if ranks().is_main and not is_scheduler():
         for line in lines:

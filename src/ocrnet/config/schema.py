@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from ocrnet.config import yaml_syntax
 from ocrnet.config.types import (
     Byte,
+    Decay,
     Dropout,
     Float,
     Fraction,
@@ -308,6 +309,12 @@ class TrainConfig(Section):
     two collectives per layer. GPU and CPU always use the latter."""
     clip_grad: NonNegativeFloat = 0.0
     """Maximum global norm of the gradients; 0: no clipping."""
+    ema: Decay | None = None
+    """Decay of an exponential moving average (EMA) of the weights, such as 0.9998; evaluation and checkpoints use the
+    average. null: none."""
+    patience: PositiveInt | None = None
+    """Early stopping: training ends after this many evaluations in a row without a better score (`eval.best_by`). null:
+    off."""
     overflow_limit: PositiveInt = 50
     """Training stops after this many consecutive steps with an overflow."""
     log_interval: PositiveInt = 50
@@ -344,6 +351,11 @@ class EvalConfig(Section):
     """Evaluate during training, every `interval` steps and at the end."""
     interval: PositiveInt = 4000
     """Steps between evaluations during training."""
+    images: PositiveInt | None = None
+    """Number of images that an evaluation during training uses, evenly spaced over the split and always the same; null:
+    all. `eval.py` uses all."""
+    best_by: Literal["miou", "pixel_accuracy", "loss"] = "miou"
+    """Score that decides which checkpoint is `best` and that `train.patience` waits for."""
     batch_size: PositiveInt = 1
     """Images of the same size per batch."""
     multi_scale: bool = False

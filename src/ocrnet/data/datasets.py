@@ -35,6 +35,13 @@ class SegmentationDataset:
         """Returns the image's file name without its suffix; with its folders if file names are not unique."""
         return self.names[index]
 
+    def evenly_spaced(self, count: int) -> "SegmentationDataset":
+        """Returns a data set of `count` pairs, evenly spaced over this one; of all pairs if there are not more."""
+        size = len(self)
+        if count >= size:
+            return self
+        return SegmentationDataset([self.pairs[number * size // count] for number in range(count)], self.config)
+
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the image and the label; the label is None if the split has no labels.
 

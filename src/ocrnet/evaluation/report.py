@@ -125,7 +125,10 @@ def read_curves(log: Path) -> dict[str, list[tuple[int, float]]]:
     """Returns {"loss", "miou": (step, value)} from a run's train.log; of a repeated step the last value."""
     text = log.read_text(encoding="utf-8") if log.is_file() else ""
     loss = {int(step): float(value) for step, value in re.findall(r"^step (\d+)/\d+, loss: ([\d.]+)", text, re.M)}
-    miou = {int(step): float(value) for step, value in re.findall(r"^step (\d+): mIoU ([\d.]+) %", text, re.M)}
+    miou = {
+        int(step): float(value)
+        for step, value in re.findall(r"^step (\d+): (?:loss [^,]+, )?mIoU ([\d.]+) %", text, re.M)
+    }
     return {name: sorted(points.items()) for name, points in (("loss", loss), ("miou", miou)) if len(points) > 1}
 
 

@@ -19,6 +19,8 @@ from ocrnet.weights.ckpt import (
     CHECKSUM,
     CLASSES,
     CONFIG,
+    RAW,
+    UPDATES,
     VERSIONS,
     DamagedCheckpoint,
     assign,
@@ -144,12 +146,12 @@ class CheckpointFolder:
             _link_or_copy(path, self.latest)
         if best:
             _link_or_copy(best, self.best)
-        elif progress.best_step or progress.best_miou >= 0:
+        elif progress.best:
             notes.append(
-                f"the checkpoint of the best mIoU before this step ({100 * progress.best_miou:.2f} %) no longer exists"
+                f"the checkpoint of the best score before this step ({progress.best}) no longer exists"
                 ": the next evaluation sets a new best"
             )
-            progress.best_miou, progress.best_step = -1.0, 0
+            progress.forget_best()
         return progress, notes
 
     def _archive_later_steps(self, path: Path, step: int) -> list[str]:
@@ -224,10 +226,11 @@ class CheckpointFolder:
 
 
 def resume(parameters: dict[str, Parameter], path: Path, config: Config) -> tuple[Progress, str]:
-    """Load weights, optimizer and loss scale from a training checkpoint.
+    """Load weights, their average, optimizer and loss scale from a training checkpoint.
 
     Returns:
         the position of its run, and the harmless differences between its config and `config`, in one line or "".
+        `train.ema` is one of them, see `_with_or_without_average`.
 
     Raises:
         UserError: as `read_checkpoint`; the file is no training checkpoint, has another network, or its config differs
@@ -238,13 +241,32 @@ def resume(parameters: dict[str, Parameter], path: Path, config: Config) -> tupl
         raise UserError(f"{path}: has weights but no training state; use it with eval.py")
     problems, note = compatibility.compare(path, str(stored.get(CONFIG, "")), config, "resume")
     fix = "resume with the config of that run (or fine-tune it with model.checkpoint)"
+    stored, average = _with_or_without_average(parameters, stored)
     assign(parameters, stored, f"{path}: does not fit this config, {fix}", problems)
+    note = "; ".join(filter(None, (note, average)))
     return Progress.from_dict(json.loads(stored[_PROGRESS])), note
+
+
+def _with_or_without_average(
+    parameters: dict[str, Parameter], stored: dict[str, Parameter | str]
+) -> tuple[dict[str, Parameter | str], str]:
+    """Returns the content of a checkpoint as a run needs it that turns `train.ema` on or off, and a note or "".
+
+    A new average starts from the weights. Without it, a run goes on with its own weights, not with their average.
+    """
+    if UPDATES in parameters and UPDATES not in stored:
+        names = [name for name in parameters if name.startswith(RAW)]
+        raw = {name: stored[name.removeprefix(RAW)] for name in names if name.removeprefix(RAW) in stored}
+        return {**stored, **raw, UPDATES: parameters[UPDATES]}, "train.ema: the average starts from these weights"
+    if UPDATES in stored and UPDATES not in parameters:
+        raw = {name.removeprefix(RAW): value for name, value in stored.items() if name.startswith(RAW)}
+        return {**stored, **raw}, "train.ema is off: training goes on with the weights, without their average"
+    return stored, ""
 
 
 def _find_best(progress: Progress, resumed: Path) -> Path | None:
     """Returns the file of the best checkpoint at the time of the checkpoint `resumed`; it may be `resumed` itself."""
-    if progress.best_miou < 0:
+    if progress.best_score is None:
         return None
     if progress.best_step == progress.step:
         return resumed
@@ -252,7 +274,7 @@ def _find_best(progress: Progress, resumed: Path) -> Path | None:
     if best.exists():
         stored = _read_progress(best)
         # versions that did not store best_step: compare the score
-        same = stored and (stored.step == progress.best_step or stored.best_miou == progress.best_miou)
+        same = stored and (stored.step == progress.best_step or stored.best_score == progress.best_score)
         if same and stored.step <= progress.step:
             return best
     return next((file for step, file in _numbered(resumed.parent) if step == progress.best_step), None)

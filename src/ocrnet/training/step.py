@@ -1,10 +1,13 @@
 """One training step: forward, backward, loss scale, overflow check, clipping, update."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from mindspore import Parameter, ParameterTuple, Tensor, amp, int32, nn, ops
 
 from ocrnet.config import LossScaleConfig
 from ocrnet.distributed import launcher
 from ocrnet.distributed.collectives import MeanGradients, MeanOverRanks, TrueOnAllRanks
+from ocrnet.training.ema import ExponentialMovingAverage
 from ocrnet.training.optimizer import STATS
 
 
@@ -37,6 +40,7 @@ class TrainOneStep(nn.Cell):
         loss_scaler: see `make_loss_scaler`.
         clip_grad: maximum global norm of the gradients; 0: no clipping.
         accumulate_steps: calls per step; the last call updates with the mean of their gradients.
+        ema: updated after each update of the weights; None: no average.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class TrainOneStep(nn.Cell):
         loss_scaler: amp.LossScaler | None,
         clip_grad: float = 0.0,
         accumulate_steps: int = 1,
+        ema: ExponentialMovingAverage | None = None,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.loss_network = loss_network
@@ -53,6 +58,7 @@ class TrainOneStep(nn.Cell):
         self.loss_scaler = loss_scaler
         self.clip_grad = clip_grad
         self.accumulate_steps = accumulate_steps
+        self.ema = ema
         if accumulate_steps > 1:
             # not registered with the cell: they are empty between steps and do not belong in a checkpoint
             object.__setattr__(self, "sums", ParameterTuple(optimizer.parameters.clone("accumulated", "zeros")))
@@ -122,15 +128,24 @@ class TrainOneStep(nn.Cell):
     def _update(self, gradients: tuple[Tensor, ...], lr: Tensor) -> bool:
         if self.clip_grad > 0:
             gradients = ops.clip_by_global_norm(gradients, self.clip_grad)
-        return self.optimizer(gradients, lr)
+        updated = self.optimizer(gradients, lr)
+        if self.ema is not None:
+            updated = ops.depend(updated, self.ema())
+        return updated
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """Context in which the network has the averaged weights, if there is an average."""
+        return nullcontext() if self.ema is None else self.ema.in_network()
 
     def loss_scale(self) -> float:
         """Returns the current loss scale; 1 without a scaler."""
         return 1.0 if self.loss_scaler is None else float(self.loss_scaler.scale_value.asnumpy())
 
     def state(self) -> dict[str, Parameter]:
-        """Returns all state for the checkpoint: weights, BatchNorm statistics, optimizer, loss scale."""
+        """Returns all state for the checkpoint: weights, BatchNorm statistics, their average, optimizer, loss scale."""
         values = vars(self.loss_scaler).values() if self.loss_scaler else ()  # MindSpore's scalers are not cells
         scale = {f"loss_scale.{value.name}": value for value in values if isinstance(value, Parameter)}
         saved = {name: value for name, value in self.parameters_dict().items() if not name.startswith(f"{STATS}.")}
+        if self.ema is not None:
+            saved = self.ema.swap_names(saved)
         return {**saved, **scale}

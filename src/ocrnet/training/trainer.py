@@ -30,7 +30,8 @@ class Trainer:
 
     Args:
         train_step: cell with the network, loss and optimizer.
-        validation: data set to evaluate every `eval.interval` steps and at the end; None for no evaluation.
+        validation: data set to evaluate every `eval.interval` steps and at the end (`eval.images` of it); None for no
+            evaluation.
         stop: checked between steps (about once a second with several ranks) and between evaluated images.
         on_saved: called after each checkpoint.
     """
@@ -67,8 +68,12 @@ class Trainer:
             errors.write_text(self.config.save_dir / "config.yml", self.config.to_yaml())
         self.progress = progress = collectives.all_gather_object(progress)[0]
         collectives.broadcast_parameters(self.train_step.state())
-        if note := progress.start(len(self.training), self.step_samples):
-            print(f"resumed: {note}")
+        for note in (
+            progress.start(len(self.training), self.step_samples),
+            progress.choose_best_by(self.config.eval.best_by) if self.validation else "",
+        ):
+            if note:
+                print(f"resumed: {note}")
         steps_left = progress.steps_left(self.config.train, self.step_samples)
         if not steps_left:
             print(f"nothing left to train: the run has {progress.step} steps, {progress.epoch} epochs")
@@ -86,7 +91,8 @@ class Trainer:
         self.sample_monitor = SampleMonitor(self.samples, progress, self.step_samples)
         self.validator = None
         if self.validation:
-            evaluator = Evaluator(Predictor(self.network, self.config), self.validation, self.config)
+            images = self.validation.evenly_spaced(self.config.eval.images or len(self.validation))
+            evaluator = Evaluator(Predictor(self.network, self.config), images, self.config)
             self.validator = Validation(evaluator, self.config, progress, log)
 
     def train(self) -> None:
@@ -145,13 +151,14 @@ class Trainer:
                     advice = "Lower schedule.lr, or set train.clip_grad=1, and resume."
                     raise UserError(f"step {step}: {name} is not finite{self._describe(step)} {advice}")
                 self._save(is_best=False, required=ended or bool(signal))
-            return self._evaluate(ended) if evaluates and not signal else 0
+            return self._evaluate() if evaluates and not signal else 0
 
-    def _evaluate(self, ended: bool) -> int:
+    def _evaluate(self) -> int:
         """Evaluate and save the score. Returns the signal that arrived meanwhile, or 0."""
-        progress, best = self.progress, (self.progress.best_miou, self.progress.best_step)
+        progress, best = self.progress, (self.progress.best_score, self.progress.best_step)
         try:
-            improved = self.validator.evaluate(self.stop)
+            with self.train_step.averaged_weights():
+                improved = self.validator.evaluate(self.stop)
         except Stopped as stopped:
             return stopped.number
         except Exception:  # on any error, tell the user which step is saved and how to repeat the evaluation
@@ -162,8 +169,8 @@ class Trainer:
             raise
         finally:
             self.train_step.set_train(True)
-        if not self._save(improved, required=ended):
-            progress.best_miou, progress.best_step = best  # best.ckpt still has the weights of this score
+        if not self._save(improved, required=self._is_finished()):
+            progress.best_score, progress.best_step = best  # best.ckpt still has the weights of this score
         return 0
 
     def _save(self, is_best: bool, required: bool) -> bool:
@@ -177,11 +184,17 @@ class Trainer:
         if signal and not complete:
             resume = f"--resume_ckpt auto resumes from {self.checkpoints.latest}"
             raise Stopped(signal, f"stopped after step {progress.step}; {resume}")
+        if progress.step < self.last_step and (reason := self._stopped_early()):
+            print(reason)
         skipped = f", {progress.skipped} steps skipped for overflow" if progress.skipped else ""
         print(f"{progress.step} steps done{skipped}; checkpoints in {self.checkpoints.path}")
 
     def _is_finished(self) -> bool:
-        return self.progress.step >= self.last_step
+        return self.progress.step >= self.last_step or bool(self._stopped_early())
+
+    def _stopped_early(self) -> str:
+        """Returns why early stopping ends the run; "" if it does not. The same on all ranks."""
+        return self.progress.stopped_early(self.config.train.patience) if self.validator else ""
 
     def _describe(self, step: int) -> str:
         """Returns the loss scale, the first images of the batch and the last checkpoint as text. Closes the log."""

@@ -11,12 +11,15 @@ from ocrnet.evaluation.metrics import ConfusionMatrix
 from ocrnet.runtime import progress
 from ocrnet.runtime.signals import StopRequest
 from ocrnet.training.run_log import RunLog
-from ocrnet.training.run_progress import Progress
+from ocrnet.training.run_progress import Progress, score_text
 from ocrnet.visualization import side_by_side
 
 
 class Validation:
-    """Evaluates every `eval.interval` steps and at the end of the run."""
+    """Evaluates every `eval.interval` steps and at the end of the run.
+
+    The scores are gathered from all ranks, so the best score and early stopping are the same on each of them.
+    """
 
     def __init__(self, evaluator: Evaluator, config: Config, progress: Progress, log: RunLog) -> None:
         self.evaluator = evaluator
@@ -36,12 +39,10 @@ class Validation:
             Stopped: a signal stopped the run. `progress` is unchanged.
         """
         started = time.monotonic()
-        matrix = self.evaluator.evaluate(self._show, lambda: stop.signal).matrix
-        improved = matrix.miou > self.progress.best_miou
-        if improved:
-            self.progress.best_miou, self.progress.best_step = matrix.miou, self.progress.step
-        self._report(matrix, improved, time.monotonic() - started)
-        self.progress.evaluated = self.progress.step
+        found = self.evaluator.evaluate(self._show, lambda: stop.signal)
+        scores = {"loss": found.loss, "miou": found.matrix.miou, "pixel_accuracy": found.matrix.pixel_accuracy}
+        improved = self.progress.add_evaluation(scores[self.progress.best_by])
+        self._report(scores, found.matrix, improved, time.monotonic() - started)
         return improved
 
     def _show(self, prediction: Prediction) -> None:
@@ -50,15 +51,16 @@ class Validation:
             panels = side_by_side(prediction.image, prediction.label, prediction.classes, palette(self.config.data))
             self.log.add_image(self.progress.step, f"image_label_prediction/{prediction.name}", panels)
 
-    def _report(self, matrix: ConfusionMatrix, improved: bool, seconds: float) -> None:
+    def _report(self, scores: dict[str, float], matrix: ConfusionMatrix, improved: bool, seconds: float) -> None:
         step = self.progress.step
+        scores = {name: value for name, value in scores.items() if not math.isnan(value)}
+        best = "best so far" if improved else f"best: {self.progress.best}" if self.progress.best else "no best yet"
         text = (
-            f"step {step}: mIoU {100 * matrix.miou:.2f} %, pixel accuracy {100 * matrix.pixel_accuracy:.2f} % on "
-            f"{matrix.images} images in {seconds:.0f} s ({'best so far' if improved else 'best'}: "
-            f"{100 * self.progress.best_miou:.2f} %)"
+            f"step {step}: {', '.join(score_text(name, value) for name, value in scores.items())} on "
+            f"{matrix.images} images in {seconds:.0f} s ({best})"
         )
         progress.write(text)
         self.log.write_line(text)
         iou = zip(matrix.classes, matrix.iou, strict=True)
         occurring = {f"val_iou/{name}": value for name, value in iou if math.isfinite(value)}
-        self.log.add_scalars(step, {"val/miou": matrix.miou, "val/pixel_accuracy": matrix.pixel_accuracy, **occurring})
+        self.log.add_scalars(step, {**{f"val/{name}": value for name, value in scores.items()}, **occurring})
