@@ -16,7 +16,7 @@ from ocrnet.data import transforms
 from ocrnet.errors import UserError
 from ocrnet.inference.preprocessing import preprocess
 from ocrnet.inference.tta import tta_views
-from ocrnet.training.optimizer import learning_rate
+from ocrnet.training.schedule import learning_rate
 from ocrnet.training.step import make_loss_scaler
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"

@@ -6,7 +6,7 @@ rank.
 
 from ocrnet.config.device import DeviceConfig
 from ocrnet.config.loading import StoredConfig, load_config
-from ocrnet.config.optimization import LossConfig, OHEMConfig, OptimizerConfig, ScheduleConfig
+from ocrnet.config.optimization import LossConfig, OHEMConfig, OptimizerConfig, ParameterGroup, ScheduleConfig
 from ocrnet.config.schema import (
     Backbone,
     CheckpointConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "ModelConfig",
     "OHEMConfig",
     "OptimizerConfig",
+    "ParameterGroup",
     "PhotometricConfig",
     "ScheduleConfig",
     "StoredConfig",
