@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
@@ -146,6 +147,19 @@ def test_focal_loss_is_finite_for_probabilities_of_0_and_1(gamma):
     quotient = np.divide(log_p, missing, out=np.full(5, -1.0), where=missing > 0)
     of_label = -(missing ** (gamma + 1)) * (1 - gamma * p * quotient) / 5
     np.testing.assert_allclose(gradient.asnumpy()[0, 1, 0], of_label, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"smoothing": 0.1}, {"gamma": 2.0}])
+def test_graph_mode_gives_the_same_value_and_gradient(options):
+    logits, labels = map(Tensor, example())
+    value, gradient = ops.value_and_grad(CrossEntropy(3, WEIGHTS, **options), 0)(logits, labels)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        compiled, its_gradient = ops.value_and_grad(CrossEntropy(3, WEIGHTS, **options), 0)(logits, labels)
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+    assert compiled.asnumpy() == pytest.approx(value.asnumpy(), rel=1e-6)
+    np.testing.assert_allclose(its_gradient.asnumpy(), gradient.asnumpy(), rtol=1e-6, atol=1e-8)
 
 
 def test_focal_loss_excludes_ohem_and_label_smoothing():

@@ -48,7 +48,7 @@ class FocalNLL(WeightedNLL):
 
     def _missing(self, log_p: Tensor) -> Tensor:
         """Returns 1 - p, not below 0 for a log p that rounding made positive."""
-        return ops.relu(1 - ops.exp(log_p))
+        return ops.maximum(1 - ops.exp(log_p), Tensor(0.0, float32))
 
     def bprop(self, logits: Tensor, labels: Tensor, weights: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
         """Gradient of the logits: that of WeightedNLL times (1 - p)^gamma * (1 - gamma * p * log(p) / (1 - p)).
@@ -130,8 +130,8 @@ class CrossEntropy(nn.Cell):
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, classes, H, W) float32 and (N, H, W) int32 to a scalar."""
         weights = self.weights[labels]
-        ignored = labels == IGNORED
-        total = self.total(logits, ops.where(ignored, 0, labels).astype(int32), weights, ops.logical_not(ignored))
+        classes = ops.where(labels == IGNORED, 0, labels).astype(int32)
+        total = self.total(logits, classes, weights, labels != IGNORED)
         if self.average == "all":
             return total / labels.size
         # a batch without a valid pixel has loss 0
