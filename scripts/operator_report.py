@@ -38,7 +38,7 @@ VARIANTS = {
     "smoothing": {"loss": {"label_smoothing": 0.1}},
     "focal": {"loss": {"focal": 2.0}},
     "adamw": {"optimizer": {"kind": "adamw"}},
-    "all": {"loss": {"ohem": {"threshold": 0.9, "keep": 100}, "dice": 1.0, "lovasz": 1.0}},
+    "all": {"loss": {"ohem": {"threshold": 0.9, "keep": 100}, "dice": 1.0, "lovasz": 1.0, "label_smoothing": 0.1}},
 }
 """Losses and optimizers; the others are the defaults."""
 GRAPHS = {  # backbone: (train.amp, variant) of the training steps that are reported
