@@ -107,6 +107,12 @@ def test_an_overflow_in_one_accumulated_batch_skips_only_that_step(in_mode):
     assert step.loss_network.weight.asnumpy() == 0.0
 
 
+def test_the_momentum_of_the_config_applies_after_a_resume():
+    """It is not in the checkpoint, whose value would replace it."""
+    step = make_step("none", momentum=0.5)
+    assert "moments.weight" in step.state() and not any(name.endswith("momentum") for name in step.state())
+
+
 @pytest.mark.parametrize("in_mode", MODES, indirect=True)
 def test_a_skipped_step_does_not_count_for_the_bias_correction_of_adamw(in_mode):
     network = Product()

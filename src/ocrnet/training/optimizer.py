@@ -7,7 +7,7 @@ from ocrnet.config import OptimizerConfig
 from ocrnet.training.parameter_groups import parameter_options
 
 STATS = "stats"
-"""Prefix of parameters that are always 0 and not part of a checkpoint."""
+"""Prefix of parameters that are constant and not part of a checkpoint."""
 
 _update = ops.MultitypeFuncGraph("update")
 
@@ -41,7 +41,8 @@ class Momentum(nn.Optimizer):
         factors: tuple[float, ...] = (),
     ) -> None:
         super().__init__(0.01, parameters)
-        self.momentum = Parameter(Tensor(momentum, float32), "momentum")
+        # not in checkpoints: a resumed run has the momentum of its config
+        self.momentum = Parameter(Tensor(momentum, float32), f"{STATS}.momentum")
         self.moments = self.parameters.clone("moments", "zeros")
         self.factors = factors
         # One operator decays the weight, updates the moment and the weight. It wants a tensor that is 0 after the first
