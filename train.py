@@ -24,6 +24,7 @@ from ocrnet.training.compile_cache import compile_step
 from ocrnet.training.ema import ExponentialMovingAverage
 from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer
+from ocrnet.training.parameter_groups import describe, parameter_options
 from ocrnet.training.pretrained import load_initial_weights
 from ocrnet.training.step import TrainOneStep, make_loss_scaler
 from ocrnet.training.trainer import Trainer
@@ -78,6 +79,8 @@ def train(args: argparse.Namespace, config: Config, checkpoint_saved: Callable[[
         compile_step(train_step, config, args.compile_cache)
     devices = f"{ranks.size} x {target}" if ranks.size > 1 else target
     print(f"OCRNet {config.model.backbone} on {devices}: {len(training)} images, {classes} classes, {config.save_dir}")
+    for line in describe(parameter_options(config.optimizer, loss_network)):
+        print(line)
     trainer.train()
 
 

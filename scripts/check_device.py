@@ -27,8 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 
 from ocrnet import errors
-from ocrnet.config import ModelConfig
-from ocrnet.config.schema import LossConfig, OptimizerConfig
+from ocrnet.config import LossConfig, ModelConfig, OptimizerConfig
 from ocrnet.distributed import collectives, launcher
 from ocrnet.runtime import device, device_selection, program
 

@@ -28,7 +28,8 @@ Leaves = dict[str, Any]
 
 BACKBONE, AUX, OCR, NORM = "model.backbone", "model.decode_head.0", "model.decode_head.1", "model.data_preprocessor"
 TRAIN, VAL, PIPELINE = "train_dataloader.dataset", "val_dataloader.dataset", "train_dataloader.dataset.pipeline"
-SGD, POLY, WARMUP = "optim_wrapper.optimizer", "param_scheduler.PolyLR", "param_scheduler.LinearLR"
+OPTIMIZER, CUSTOM_KEYS = "optim_wrapper.optimizer", "optim_wrapper.paramwise_cfg.custom_keys"
+POLY, COSINE, WARMUP = (f"param_scheduler.{name}" for name in ("PolyLR", "CosineAnnealingLR", "LinearLR"))
 
 # fmt: off
 KEYS = {  # key of mmsegmentation: (our key, mmsegmentation's default; None: our default)
@@ -41,8 +42,7 @@ KEYS = {  # key of mmsegmentation: (our key, mmsegmentation's default; None: our
     f"{AUX}.dropout_ratio": ("model.aux_dropout", 0.1),
     f"{BACKBONE}.norm_eval": ("model.freeze_norm", None),
     f"{TRAIN}.data_root": ("data.root", None),
-    f"{NORM}.mean": ("data.mean", None),
-    f"{NORM}.std": ("data.std", None),
+    f"{NORM}.mean": ("data.mean", None), f"{NORM}.std": ("data.std", None),
     f"{PIPELINE}.RandomResize.scale": ("data.base_size", None),
     f"{PIPELINE}.RandomResize.ratio_range": ("data.scale_range", [1.0, 1.0]),
     f"{PIPELINE}.RandomCrop.crop_size": ("data.crop_size", None),
@@ -53,22 +53,20 @@ KEYS = {  # key of mmsegmentation: (our key, mmsegmentation's default; None: our
     f"{PIPELINE}.PhotoMetricDistortion.saturation_range": ("data.photometric.saturation", None),
     f"{PIPELINE}.PhotoMetricDistortion.hue_delta": ("data.photometric.hue", None),
     f"{VAL}.pipeline.Resize.scale": ("data.test_size", None),
-    f"{SGD}.lr": ("schedule.lr", None),
-    f"{SGD}.momentum": ("optimizer.momentum", 0.0),
-    f"{SGD}.weight_decay": ("optimizer.weight_decay", 0.0),
-    "optim_wrapper.paramwise_cfg.custom_keys.head.lr_mult": ("optimizer.head_lr_factor", None),
-    "optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": ("optimizer.backbone_lr_factor", None),
+    f"{OPTIMIZER}.lr": ("schedule.lr", None),
+    f"{OPTIMIZER}.momentum": ("optimizer.momentum", 0.0),
+    f"{OPTIMIZER}.weight_decay": ("optimizer.weight_decay", 0.0),
+    f"{OPTIMIZER}.betas": ("optimizer.betas", None), f"{OPTIMIZER}.eps": ("optimizer.eps", None),
+    f"{CUSTOM_KEYS}.head.lr_mult": ("optimizer.head_lr_factor", None),
+    f"{CUSTOM_KEYS}.backbone.lr_mult": ("optimizer.backbone_lr_factor", None),
     "optim_wrapper.clip_grad.max_norm": ("train.clip_grad", None),
     "optim_wrapper.accumulative_counts": ("train.accumulate_steps", None),
-    f"{POLY}.power": ("schedule.power", 1.0),
-    f"{POLY}.eta_min": ("schedule.min_lr", 0.0),
+    f"{POLY}.power": ("schedule.power", 1.0), f"{POLY}.eta_min": ("schedule.min_lr", 0.0),
     f"{WARMUP}.end": ("schedule.warmup_steps", None),
     "train_dataloader.batch_size": ("train.batch_size", None),
-    "train_cfg.max_iters": ("train.total_step", None),
-    "train_cfg.max_epochs": ("train.epochs", None),
+    "train_cfg.max_iters": ("train.total_step", None), "train_cfg.max_epochs": ("train.epochs", None),
     "train_cfg.val_interval": ("eval.interval", None),
-    "model.test_cfg.crop_size": ("eval.window", None),
-    "model.test_cfg.stride": ("eval.stride", None),
+    "model.test_cfg.crop_size": ("eval.window", None), "model.test_cfg.stride": ("eval.stride", None),
     "default_hooks.logger.interval": ("train.log_interval", None),
     "default_hooks.checkpoint.interval": ("checkpoint.interval", None),
     "randomness.seed": ("seed", None),
@@ -82,12 +80,15 @@ FIXED = {  # values that are fixed or derived in this program; other values are 
     f"{OCR}.loss_decode.CrossEntropyLoss.loss_weight": [1.0],
     f"{OCR}.loss_decode.CrossEntropyLoss.use_sigmoid": [False],
     f"{AUX}.loss_decode.CrossEntropyLoss.use_sigmoid": [False],
+    f"{OCR}.loss_decode.FocalLoss.loss_weight": [1.0], f"{OCR}.loss_decode.FocalLoss.use_sigmoid": [True],
     f"{OCR}.loss_decode.LovaszLoss.per_image": [False], f"{OCR}.loss_decode.LovaszLoss.reduction": ["none"],
     f"{OCR}.loss_decode.LovaszLoss.classes": ["present"], f"{OCR}.loss_decode.LovaszLoss.loss_type": ["multi_class"],
     f"{NORM}.type": ["SegDataPreProcessor"], f"{NORM}.bgr_to_rgb": [True], f"{NORM}.pad_val": [0],
-    f"{NORM}.seg_pad_val": [255], "optim_wrapper.type": ["OptimWrapper", "AmpOptimWrapper"], f"{SGD}.type": ["SGD"],
-    f"{SGD}.nesterov": [False], "optim_wrapper.clip_grad.norm_type": [2],
+    f"{NORM}.seg_pad_val": [255], "optim_wrapper.type": ["OptimWrapper", "AmpOptimWrapper"],
+    f"{OPTIMIZER}.type": ["SGD", "AdamW"], f"{OPTIMIZER}.nesterov": [False], f"{OPTIMIZER}.amsgrad": [False],
+    "optim_wrapper.clip_grad.norm_type": [2],
     f"{POLY}.type": ["PolyLR"], f"{POLY}.begin": [0], f"{POLY}.by_epoch": [False],
+    f"{COSINE}.type": ["CosineAnnealingLR"], f"{COSINE}.by_epoch": [False],
     f"{WARMUP}.type": ["LinearLR"], f"{WARMUP}.begin": [0], f"{WARMUP}.by_epoch": [False],
     "train_cfg.type": ["IterBasedTrainLoop", "EpochBasedTrainLoop"], "val_evaluator.type": ["IoUMetric"],
     "val_evaluator.iou_metrics": [["mIoU"]], "resume": [False],
@@ -178,18 +179,12 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
         config["data.pad"] = "black"  # Pad runs before the normalisation, the data preprocessor pads after it
     if isinstance(size := mmseg.get(f"{PIPELINE}.RandomCrop.crop_size"), int):
         mmseg[f"{PIPELINE}.RandomCrop.crop_size"] = [size, size]
-    if mmseg.get("train_cfg.max_iters") == mmseg.get(f"{POLY}.end"):
-        mmseg.pop(f"{POLY}.end", None)
-    config["schedule.kind"] = "poly" if f"{POLY}.type" in mmseg else "constant"
-    if f"{WARMUP}.type" in mmseg:
-        config["schedule.warmup_lr"] = mmseg[f"{SGD}.lr"] * mmseg.pop(f"{WARMUP}.start_factor", 1 / 3)
+    convert_optimizer(mmseg, config, notes)
+    convert_schedule(mmseg, config)
     if mmseg.get("optim_wrapper.type") == "AmpOptimWrapper":
         scale = mmseg.pop("optim_wrapper.loss_scale", "dynamic")
         config |= {"train.amp": "all", "train.loss_scale.kind": "dynamic" if scale == "dynamic" else "static"}
         config |= {} if scale == "dynamic" else {"train.loss_scale.value": scale}
-    decays = [f"optim_wrapper.paramwise_cfg.{kind}_decay_mult" for kind in ("norm", "bias")]
-    if [mmseg.get(key) for key in decays] == [0, 0]:
-        config["optimizer.decay_norm_and_bias"] = bool(mmseg.pop(decays[0]) or mmseg.pop(decays[1]))
     branches = mmseg.get("tta_pipeline.TestTimeAug.transforms", [])
     if ratios := [step["scale_factor"] for branch in branches for step in branch if "scale_factor" in step]:
         config["eval.ratios"] = ratios
@@ -204,11 +199,16 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
     for name in ("data.base_size", "data.test_size"):  # (width, height) in mmsegmentation, or one number for both
         if isinstance(config.get(name), list | tuple):
             config[name] = list(config[name][::-1])
+    if config["optimizer.kind"] == "adamw":
+        del config["optimizer.momentum"]
+    if config["schedule.kind"] != "poly":
+        del config["schedule.power"]
     if config["schedule.kind"] == "constant":
-        del config["schedule.power"], config["schedule.min_lr"]  # there is no PolyLR
+        del config["schedule.min_lr"]
     config["model.context_channels"] = config.get("model.head_channels", 512)
-    if (batches := config.get("train.accumulate_steps", 1)) > 1 and "train.total_step" in config:
-        config["train.total_step"] //= batches  # mmsegmentation counts batches, this program counts updates
+    batches = config.get("train.accumulate_steps", 1)
+    for name in {"train.total_step", "schedule.warmup_steps"} & config.keys():
+        config[name] //= batches  # mmsegmentation counts batches, this program counts updates
     convert_splits(mmseg, config, splits, classes, notes)
     for key in ("model.pretrained", f"{BACKBONE}.init_cfg.checkpoint", "load_from"):
         if weights := mmseg.pop(key, None):
@@ -220,17 +220,70 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
     return config
 
 
+def convert_optimizer(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
+    """Converts the kind of the optimizer and paramwise_cfg. Names of parameters that differ here are not converted."""
+    config["optimizer.kind"] = "adamw" if mmseg.get(f"{OPTIMIZER}.type") == "AdamW" else "sgd"
+    if config["optimizer.kind"] == "adamw":
+        mmseg.setdefault(f"{OPTIMIZER}.weight_decay", 0.01)  # PyTorch's default
+    decays = [f"optim_wrapper.paramwise_cfg.{kind}_decay_mult" for kind in ("norm", "bias")]
+    if [mmseg.get(key) for key in decays] == [0, 0]:
+        config["optimizer.decay_norm_and_bias"] = bool(mmseg.pop(decays[0]) or mmseg.pop(decays[1]))
+    custom = [key for key in mmseg if key.startswith(f"{CUSTOM_KEYS}.")]
+    if set(custom) <= {f"{CUSTOM_KEYS}.{part}.lr_mult" for part in ("head", "backbone")}:
+        return  # keys of their own, see KEYS
+    groups: dict[str, Leaves] = {}
+    for key in custom:
+        name, _, kind = key.removeprefix(f"{CUSTOM_KEYS}.").rpartition(".")
+        ours = name.replace("decode_head.0", "aux_head").replace("decode_head.1", "ocr_head")
+        ours = "head" if ours == "decode_head" else ours
+        if kind in ("lr_mult", "decay_mult") and ours.split(".")[0] in ("backbone", "head", "aux_head", "ocr_head"):
+            group = groups.setdefault(ours, {"name": ours})
+            group[kind.replace("mult", "factor")] = mmseg.pop(key)
+    config["optimizer.groups"] = list(groups.values())
+    if groups and not config.get("optimizer.decay_norm_and_bias", True):
+        notes.append("optimizer.decay_norm_and_bias: applies to all groups here, not to custom_keys in mmsegmentation")
+
+
+def convert_schedule(mmseg: Leaves, config: Leaves) -> None:
+    """Converts the kind of the schedule and where it begins and ends."""
+    total, warmup = mmseg.get("train_cfg.max_iters"), mmseg.get(f"{WARMUP}.end", 0)
+    config["schedule.kind"] = "poly" if f"{POLY}.type" in mmseg else "constant"
+    if f"{COSINE}.type" in mmseg and f"{POLY}.type" not in mmseg:
+        config["schedule.kind"] = "cosine"
+        mmseg.setdefault(f"{COSINE}.begin", 0)
+        mmseg[f"{POLY}.eta_min"] = mmseg.pop(f"{COSINE}.eta_min", 0.0)
+        if total and mmseg.get(f"{COSINE}.T_max") == total - warmup:
+            del mmseg[f"{COSINE}.T_max"]
+    elif warmup and mmseg.get(f"{POLY}.begin") == warmup and mmseg.get(f"{POLY}.power", 1.0) == 1:
+        config["schedule.kind"] = "linear"  # which begins after the warm-up here, while poly begins at step 0
+    for name in (POLY, COSINE):
+        if total == mmseg.get(f"{name}.end"):
+            mmseg.pop(f"{name}.end", None)
+        if config["schedule.kind"] in ("linear", "cosine") and mmseg.get(f"{name}.begin") == warmup:
+            del mmseg[f"{name}.begin"]
+    if f"{WARMUP}.type" in mmseg:
+        config["schedule.warmup_lr"] = mmseg[f"{OPTIMIZER}.lr"] * mmseg.pop(f"{WARMUP}.start_factor", 1 / 3)
+
+
 def convert_losses(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
     """Converts the losses of both heads; adds a note for each loss whose formula differs."""
     main, auxiliary = f"{OCR}.loss_decode.", f"{AUX}.loss_decode."
     cross, kept = mmseg.pop(f"{main}CrossEntropyLoss.type", None), mmseg.pop(f"{OCR}.sampler.type", None)
-    if not cross:
+    focal = None if cross else mmseg.pop(f"{main}FocalLoss.type", None)
+    if focal:
+        config["loss.focal"] = mmseg.pop(f"{main}FocalLoss.gamma", 2.0)
+        notes.append(
+            "loss.focal: another formula. mmsegmentation: a binary loss of each class, p by sigmoid, alpha "
+            f"{mmseg.pop(f'{main}FocalLoss.alpha', 0.5)}. Here: of the label's class, p by softmax"
+        )
+    elif not cross:
         notes.append("loss: the main loss always has a cross entropy here, with weight 1")
     config["loss.auxiliary_weight"] = 0.0
     if mmseg.pop(f"{auxiliary}CrossEntropyLoss.type", None):
         config["loss.auxiliary_weight"] = mmseg.pop(f"{auxiliary}CrossEntropyLoss.loss_weight", 1.0)
+    heads = ((main, "FocalLoss" if focal else "CrossEntropyLoss"), (auxiliary, "CrossEntropyLoss"))
     weights, valid = (
-        [mmseg.pop(f"{head}CrossEntropyLoss.{key}", default) for head in (main, auxiliary)]
+        [mmseg.pop(f"{head}{loss}.{key}", default) for head, loss in heads]
         for key, default in (("class_weight", []), ("avg_non_ignore", False))
     )
     config["loss.class_weights"] = weights[0]
@@ -242,7 +295,9 @@ def convert_losses(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
         )
     elif not weights[0] and valid[0] != valid[1]:
         notes.append(f"loss.average: the same for both heads here; the auxiliary head's avg_non_ignore is {valid[1]}")
-    if kept == "OHEMPixelSampler":  # min_kept is per image; without thresh, the min_kept largest losses are used
+    if (
+        kept == "OHEMPixelSampler" and not focal
+    ):  # min_kept is per image; without thresh, the min_kept largest losses are used
         keep = mmseg.pop(f"{OCR}.sampler.min_kept", 100_000)
         config["loss.ohem.threshold"] = mmseg.pop(f"{OCR}.sampler.thresh", 0.0)
         config["loss.ohem.keep"] = keep * mmseg["train_dataloader.batch_size"]

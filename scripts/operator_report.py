@@ -5,7 +5,7 @@ device. Nothing is trained.
 
     python scripts/operator_report.py                              # HRNet and both ResNets: writes docs/operators.yml
     python scripts/operator_report.py --table                      # print the table of docs/operators.yml
-    python scripts/operator_report.py --backbone hrnet_w48 --amp all --loss ohem   # print the counts of one graph
+    python scripts/operator_report.py --backbone hrnet_w48 --amp all --variant ohem   # print the counts of one graph
 """
 
 import argparse
@@ -30,14 +30,18 @@ from ocrnet.errors import UserError
 from ocrnet.runtime import device, program
 
 REPORT = ROOT / "docs" / "operators.yml"
-LOSSES = {
+VARIANTS = {
     "plain": {},
-    "ohem": {"ohem": {"threshold": 0.9, "keep": 100}},
-    "dice": {"dice": 1.0},
-    "lovasz": {"lovasz": 1.0},
-    "all": {"ohem": {"threshold": 0.9, "keep": 100}, "dice": 1.0, "lovasz": 1.0},
+    "ohem": {"loss": {"ohem": {"threshold": 0.9, "keep": 100}}},
+    "dice": {"loss": {"dice": 1.0}},
+    "lovasz": {"loss": {"lovasz": 1.0}},
+    "smoothing": {"loss": {"label_smoothing": 0.1}},
+    "focal": {"loss": {"focal": 2.0}},
+    "adamw": {"optimizer": {"kind": "adamw"}},
+    "all": {"loss": {"ohem": {"threshold": 0.9, "keep": 100}, "dice": 1.0, "lovasz": 1.0, "label_smoothing": 0.1}},
 }
-GRAPHS = {  # backbone: (train.amp, loss) of the training steps that are reported
+"""Losses and optimizers; the others are the defaults."""
+GRAPHS = {  # backbone: (train.amp, variant) of the training steps that are reported
     "hrnet_tiny": (
         ("none", "plain"),
         ("convolutions", "plain"),
@@ -45,6 +49,9 @@ GRAPHS = {  # backbone: (train.amp, loss) of the training steps that are reporte
         ("none", "ohem"),
         ("none", "dice"),
         ("none", "lovasz"),
+        ("none", "smoothing"),
+        ("none", "focal"),
+        ("none", "adamw"),
     ),
     "resnet50_d8": (("none", "plain"), ("all", "plain")),
     "resnet50_v1c_d8": (("none", "plain"), ("all", "plain")),
@@ -103,9 +110,10 @@ GPU_KERNELS = {
             "Minimum",
             "Mul",
             "NotEqual",
+            "Pow",
             "Sub",
         ),
-        "ElementwiseOpsGpuKernel": ("Exp", "IsFinite", "Neg", "Reciprocal"),
+        "ElementwiseOpsGpuKernel": ("Exp", "IsFinite", "Neg", "Reciprocal", "Sqrt"),
         "ArrayReduceGpuKernelMod": ("ReduceAll", "ReduceSum"),
         "ActivationFwdGpuKernelMod": ("ReLU",),
         "ActivationGradGpuKernelMod": ("ReluGrad",),
@@ -127,19 +135,19 @@ GPU_KERNELS = {
 """Kernel classes of the GPU plugin that are not named like their operator."""
 
 
-def make_config(backbone: str, amp: str = "none", loss: str = "plain", **train) -> Config:
+def make_config(backbone: str, amp: str = "none", variant: str = "plain", **train) -> Config:
     """Returns a config with three classes and narrow heads, which compile fast and have the same operators.
 
     Args:
         amp: `train.amp`.
-        loss: a key of LOSSES.
+        variant: a key of VARIANTS.
         train: other keys of `train`.
     """
     return Config(
         data={"format": "list", "classes": ["a", "b", "c"]},
         model={"backbone": backbone, "head_channels": 16, "key_channels": 8, "context_channels": 16},
-        loss=LOSSES[loss],
         train={"amp": amp, **train},
+        **VARIANTS[variant],
     )
 
 
@@ -273,11 +281,11 @@ def measure() -> dict:
         inference |= counts
         launches[backbone] = {"inference": counts.total()}
         print(f"{backbone}, inference: {counts.total()}", flush=True)
-        for amp, loss in steps:
-            counts = operators(graph(make_config(backbone, amp, loss)))
+        for amp, variant in steps:
+            counts = operators(graph(make_config(backbone, amp, variant)))
             training |= counts
-            launches[backbone][f"{amp}, {loss}"] = counts.total()
-            print(f"{backbone}, training step, {amp}, {loss}: {counts.total()}", flush=True)
+            launches[backbone][f"{amp}, {variant}"] = counts.total()
+            print(f"{backbone}, training step, {amp}, {variant}: {counts.total()}", flush=True)
     names = sorted(training | inference, key=lambda name: (-training[name], name))
     return {
         "launches": launches,
@@ -318,14 +326,14 @@ def main() -> None:
     parser.add_argument("--table", choices=("en", "zh"), help="print the table of docs/operators.yml in this language")
     parser.add_argument("--backbone", choices=get_args(Backbone), help="print the counts of this backbone's step only")
     parser.add_argument("--amp", choices=("none", "convolutions", "all"), default="none")
-    parser.add_argument("--loss", choices=tuple(LOSSES), default="plain")
+    parser.add_argument("--variant", choices=tuple(VARIANTS), default="plain", help="loss or optimizer")
     args = parser.parse_args()
     if args.table:
         print(table(args.table))
         return
     device.init("CPU", 0, 0)
     if args.backbone:
-        counts = operators(graph(make_config(args.backbone, args.amp, args.loss)))
+        counts = operators(graph(make_config(args.backbone, args.amp, args.variant)))
         for name, count in counts.most_common():
             print(f"{count:5}  {name}" + (f"  not on {', '.join(missing(name))}" if missing(name) else ""))
         print(f"{counts.total():5}  launches")

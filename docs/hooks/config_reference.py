@@ -2,7 +2,7 @@
 
     python docs/hooks/config_reference.py --language zh
 
-The English sentences are the docstrings under the keys in `ocrnet/config/schema.py`, the Chinese ones are in
+The English sentences are the docstrings under the keys in `ocrnet/config/`, the Chinese ones are in
 docs/configuration.zh.yml.
 """
 

@@ -16,7 +16,7 @@ from ocrnet.data import transforms
 from ocrnet.errors import UserError
 from ocrnet.inference.preprocessing import preprocess
 from ocrnet.inference.tta import tta_views
-from ocrnet.training.optimizer import learning_rate
+from ocrnet.training.schedule import learning_rate
 from ocrnet.training.step import make_loss_scaler
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
@@ -28,10 +28,10 @@ data.crop_size data.cat_max_ratio data.pad data.flip data.photometric.probabilit
 data.prefetch_size model.backbone model.pretrained model.checkpoint model.freeze model.freeze_norm
 model.align_corners model.head_channels model.key_channels model.context_channels model.context_kernel
 model.aux_channels model.aux_kernel model.conv_bias model.attention_bias model.head_norm_eps model.dropout
-model.aux_dropout loss.auxiliary_weight loss.class_weights loss.ohem.threshold loss.dice loss.lovasz optimizer.momentum
-optimizer.weight_decay optimizer.head_lr_factor schedule.kind schedule.lr schedule.warmup_steps train.batch_size
-train.accumulate_steps train.amp train.total_step train.epochs train.loss_scale.kind train.clip_grad train.ema
-train.log_interval
+model.aux_dropout loss.auxiliary_weight loss.class_weights loss.label_smoothing loss.focal loss.ohem.threshold loss.dice
+loss.lovasz optimizer.kind optimizer.weight_decay optimizer.head_lr_factor optimizer.groups schedule.kind schedule.lr
+schedule.warmup_steps train.batch_size train.accumulate_steps train.amp train.total_step train.epochs
+train.loss_scale.kind train.clip_grad train.ema train.log_interval
 eval.run_eval eval.batch_size eval.multi_scale eval.flip eval.window eval.stride eval.boundary eval.visualized_images
 checkpoint.interval checkpoint.keep
 """.split()  # noqa: SIM905
@@ -72,6 +72,16 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
         "--set optimizer.backbone_lr_factor=0.1 --set model.freeze=backbone --set model.pretrained=x.ckpt",
         "with model.freeze backbone",
     ),
+    "optimizer.layer_decay": (
+        "--set optimizer.layer_decay=0.9 --set model.freeze=backbone --set model.pretrained=x.ckpt",
+        "with model.freeze backbone",
+    ),
+    "optimizer.momentum": (
+        "--set optimizer.momentum=0.5 --set optimizer.kind=adamw --lr 1e-3",
+        "with optimizer.kind adamw",
+    ),
+    "optimizer.betas": ("--set optimizer.betas=[0.5,0.9]", "with optimizer.kind sgd"),
+    "optimizer.eps": ("--set optimizer.eps=0.1", "with optimizer.kind sgd"),
     "schedule.min_lr": ("--set schedule.min_lr=0 --set schedule.kind=constant", "with schedule.kind constant"),
     "schedule.power": ("--set schedule.power=2 --set schedule.kind=linear", "without schedule.kind poly"),
     "schedule.warmup_lr": ("--set schedule.warmup_lr=0.1 --set schedule.warmup_steps=0", "without schedule.warmup"),
@@ -124,6 +134,7 @@ def test_a_key_without_effect_gives_a_note_with_its_flag(key, capsys):
         "eval.multi_scale": True,
         "data.rare_classes": ["pole"],
         "schedule.kind": "poly",
+        "optimizer.kind": "adamw" if key in ("optimizer.betas", "optimizer.eps") else "sgd",
     }
     assert not rule.applies(config.replace(published))
 
@@ -235,6 +246,19 @@ def test_a_warm_up_as_long_as_the_run_gives_a_note(capsys):
     assert printed_notes(capsys, "--total_step", "21") == []
 
 
+def test_adamw_with_a_learning_rate_of_sgd_gives_a_note(capsys):
+    (line,) = printed_notes(capsys, "--set", "optimizer.kind=adamw")
+    assert line.startswith("note: schedule.lr: 0.15 is for SGD; published trainings with AdamW have 6e-5 to 1e-3")
+    assert printed_notes(capsys, "--set", "optimizer.kind=adamw", "--lr", "1e-3") == []
+
+
+def test_factors_of_a_weight_decay_of_0_give_a_note(capsys):
+    groups = ["--set", "optimizer.groups=[{name: bn, decay_factor: 0}]"]
+    assert printed_notes(capsys, *groups) == []
+    (line,) = printed_notes(capsys, *groups, "--set", "optimizer.weight_decay=0")
+    assert line == "note: optimizer.groups: decay_factor has no effect without optimizer.weight_decay"
+
+
 def test_bfloat16_needs_no_loss_scale(capsys):
     bfloat16 = ["--amp", "all", "--set", "train.amp_dtype=bfloat16"]
     assert printed_notes(capsys, *bfloat16) == printed_notes(capsys, *bfloat16, "--loss_scale", "none") == []
@@ -247,7 +271,7 @@ IMAGE = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (64, 48))
 LABEL = cv2.resize(rng.integers(0, 3, (6, 8), np.uint8), (64, 48), interpolation=cv2.INTER_NEAREST)
 
 CHOICES = {
-    "schedule.kind": ("poly", "linear", "constant"),
+    "schedule.kind": ("poly", "linear", "cosine", "constant"),
     "schedule.min_lr": (0.0, 0.005),
     "schedule.power": (0.5, 2.0),
     "schedule.warmup_steps": (0, 5),

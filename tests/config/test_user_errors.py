@@ -47,6 +47,16 @@ def error_message(run_script, demo, tmp_path):
     ("flags", "message"),
     [
         (["--set", "train.batchsize=2"], "unknown key (in --set train.batchsize). Did you mean batch_size?"),
+        (
+            ["--set", "optimizer.groups=[{name: bn, lr_factr: 2}]"],
+            "optimizer.groups.0.lr_factr: unknown key (in --set optimizer.groups). Did you mean lr_factor?",
+        ),
+        (["--set", "optimizer.groups=[{lr_factor: 2}]"], "optimizer.groups.0.name: Field required"),
+        (
+            ["--set", "optimizer.groups=[{name: backbone.stge4}]"],
+            "optimizer.groups: 'backbone.stge4' is in the name of no parameter that is trained. Did you mean backbone.",
+        ),
+        (["--set", "loss.focal=2", "--set", "loss.ohem={}"], "loss.focal, loss.ohem: both choose the hard pixels"),
         (["--batch_size", "two"], "train.batch_size: Input should be a valid integer"),
         (["--set", "data.flip=True"], "data.flip: Input should be a number, got True (in --set data.flip)"),
         (["--mix", "True", "--ms_loss_scaler", "none"], "gradients in float16 underflow to 0 without a loss scale."),

@@ -61,10 +61,10 @@ MUTATIONS = (
     ),
     Mutation(
         "learning rate without min_lr",
-        "training/optimizer.py",
+        "training/schedule.py",
         "config.min_lr + (config.lr - config.min_lr) * (1 - step",
         "config.lr * (1 - step",
-        "training/test_optimizer.py",
+        "training/test_schedule.py",
     ),
     Mutation(
         "transposed confusion matrix",
@@ -82,10 +82,10 @@ MUTATIONS = (
     ),
     Mutation(
         "weight decay of BatchNorm and bias",
-        "training/optimizer.py",
+        "training/parameter_groups.py",
         "parameter.ndim > 1",
         "parameter.ndim > 0",
-        "training/test_optimizer.py",
+        "training/test_parameter_groups.py",
     ),
     Mutation(
         "best.ckpt replaced for any score",

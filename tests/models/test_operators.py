@@ -69,6 +69,20 @@ def test_ascend_and_gpu_have_every_operator_of_the_training_step(step):
     assert counts["SGD"] == counts["Conv2D"] + 2 * counts["BatchNorm"] + biases  # one for each parameter
 
 
+@pytest.mark.slow
+def test_adamw_is_one_operator_for_each_parameter():
+    text = operator_report.graph(operator_report.make_config("hrnet_tiny", "none", "adamw"))
+    check(text)
+    counts, biases = operator_report.operators(text), 2
+    assert counts["AdamWeightDecay"] == counts["Conv2D"] + 2 * counts["BatchNorm"] + biases
+    assert counts.total() == REPORT["launches"]["hrnet_tiny"]["none, adamw"]
+
+
+@pytest.mark.slow
+def test_ascend_and_gpu_have_every_operator_of_the_focal_loss():
+    check(operator_report.graph(operator_report.make_config("hrnet_tiny", "none", "focal")))
+
+
 def test_integers_are_sorted(step):
     """MindSpore documents that sorting float32 may lose accuracy on Ascend."""
     assert types(step)["Sort"] == {"Int32 -> Int32"}

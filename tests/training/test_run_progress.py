@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ocrnet.config import DataConfig, ScheduleConfig, TrainConfig
 from ocrnet.data.loader import TrainingSamples
 from ocrnet.errors import UserError
-from ocrnet.training.optimizer import learning_rate
 from ocrnet.training.run_progress import Progress
+from ocrnet.training.schedule import learning_rate
 
 
 def samples(images: int, now: Progress, step_samples: int, last: int) -> TrainingSamples:

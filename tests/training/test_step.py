@@ -105,3 +105,25 @@ def test_an_overflow_in_one_accumulated_batch_skips_only_that_step(in_mode):
     step(*batch(1.0))
     assert step(*batch(3.0))[2].asnumpy()
     assert step.loss_network.weight.asnumpy() == 0.0
+
+
+def test_the_momentum_of_the_config_applies_after_a_resume():
+    """It is not in the checkpoint, whose value would replace it."""
+    step = make_step("none", momentum=0.5)
+    assert "moments.weight" in step.state() and not any(name.endswith("momentum") for name in step.state())
+
+
+@pytest.mark.parametrize("in_mode", MODES, indirect=True)
+def test_a_skipped_step_does_not_count_for_the_bias_correction_of_adamw(in_mode):
+    network = Product()
+    optimizer = make_optimizer(OptimizerConfig(kind="adamw", weight_decay=0.0, eps=1e-30), network)
+    step = TrainOneStep(network, optimizer, make_loss_scaler(LossScaleConfig(kind="static", value=1024)), 0.0)
+    assert not step.set_train(True)(*batch(1e36))[2].asnumpy()
+    assert optimizer.correction1.asnumpy() == optimizer.correction2.asnumpy() == 0
+    assert network.weight.asnumpy() == 1.0 and not optimizer.exp_avg[0].asnumpy().any()
+    for lr, expected in ((0.5, 0.5), (0.25, 0.25)):  # of equal gradients, each step is the learning rate
+        assert step(*batch(3.0, lr))[2].asnumpy()
+        assert network.weight.asnumpy() == pytest.approx(expected, rel=1e-5)
+    assert optimizer.correction1.asnumpy() == pytest.approx(1 - 0.9**2, rel=1e-6)
+    saved = {"correction1", "correction2", "exp_avg.weight", "exp_avg_sq.weight"}
+    assert saved <= step.state().keys()

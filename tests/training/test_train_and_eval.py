@@ -111,6 +111,39 @@ def test_a_resumed_run_ends_with_the_same_losses_and_bits(train, straight, tmp_p
     assert '"samples": 32' in ms.load_checkpoint(str(folder / "checkpoint" / "latest.ckpt"))["ocrnet.progress"]
 
 
+ADAMW = [
+    *("--ms_mode", "1", "--lr", "1e-3", "--set", "optimizer.kind=adamw", "--set", "schedule.kind=cosine"),
+    *("--set", "schedule.min_lr=0", "--set", "loss.label_smoothing=0.1", "--set", "optimizer.layer_decay=0.8"),
+    *("--set", "optimizer.groups=[{name: classifier, lr_factor: 10}, {name: bn, decay_factor: 0}]"),
+]
+
+
+@pytest.mark.slow
+def test_a_run_with_adamw_learns_and_resumes_bit_for_bit(train, straight, tmp_path):
+    done = train(tmp_path / "whole", *ADAMW)
+    assert done.returncode == 0, done.stderr
+    table = re.findall(r"^learning rate x ([\d.]+), weight decay ([\d.]+): ", done.stdout, re.MULTILINE)
+    assert ("10", "0.01") in table and ("0.8", "0") in table and ("0.32768", "0") in table
+    logged = losses(tmp_path / "whole")
+    rates = [float(re.search(r"lr: ([\d.]+)", logged[step])[1]) for step in (3, 6, 8)]  # after 2 steps of warm-up
+    assert rates == pytest.approx([1e-3, 5e-4, 1e-3 * (1 + np.cos(5 / 6 * np.pi)) / 2], abs=1e-6)
+    first, last = (float(re.match(r"loss: ([\d.]+)", logged[step])[1]) for step in (1, 8))
+    assert last < first
+    middle = tmp_path / "whole" / "checkpoint" / "OCRNet_hrnet_tiny_4_rank0.ckpt"
+    done = train(tmp_path / "resumed", *ADAMW, "--resume_ckpt", middle)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "resumed") == {step: line for step, line in logged.items() if step > 4}
+    whole, resumed = (weights(tmp_path / run / "checkpoint" / "latest.ckpt") for run in ("whole", "resumed"))
+    assert whole.keys() == resumed.keys() and whole["correction1"] == pytest.approx(1 - 0.9**8)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+    of_sgd = straight[0] / "checkpoint" / "latest.ckpt"
+    done = train(tmp_path / "refused", *ADAMW, "--resume_ckpt", of_sgd)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    text = "optimizer.kind: sgd in the checkpoint, adamw in the configuration; set optimizer.kind to sgd"
+    assert text in done.stderr
+
+
 @pytest.mark.slow
 def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):
     done = train(tmp_path, "--ms_mode", "1", "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3")

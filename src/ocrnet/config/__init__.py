@@ -4,22 +4,19 @@ A resolved configuration is immutable. Uses `formats`, for the classes of public
 rank.
 """
 
+from ocrnet.config.device import DeviceConfig
 from ocrnet.config.loading import StoredConfig, load_config
+from ocrnet.config.optimization import LossConfig, OHEMConfig, OptimizerConfig, ParameterGroup, ScheduleConfig
 from ocrnet.config.schema import (
     Backbone,
     CheckpointConfig,
     Config,
     DataConfig,
     DataFormat,
-    DeviceConfig,
     EvalConfig,
-    LossConfig,
     LossScaleConfig,
     ModelConfig,
-    OHEMConfig,
-    OptimizerConfig,
     PhotometricConfig,
-    ScheduleConfig,
     TrainConfig,
 )
 
@@ -36,6 +33,7 @@ __all__ = [
     "ModelConfig",
     "OHEMConfig",
     "OptimizerConfig",
+    "ParameterGroup",
     "PhotometricConfig",
     "ScheduleConfig",
     "StoredConfig",

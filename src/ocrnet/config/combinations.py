@@ -86,7 +86,13 @@ NO_EFFECT = (
     NoEffect(
         ("optimizer.decay_norm_and_bias",), lambda c: not c.optimizer.weight_decay, "without optimizer.weight_decay"
     ),
-    NoEffect(("optimizer.backbone_lr_factor",), lambda c: c.model.freeze == "backbone", "with model.freeze backbone"),
+    NoEffect(
+        ("optimizer.backbone_lr_factor", "optimizer.layer_decay"),
+        lambda c: c.model.freeze == "backbone",
+        "with model.freeze backbone",
+    ),
+    NoEffect(("optimizer.momentum",), lambda c: c.optimizer.kind == "adamw", "with optimizer.kind adamw"),
+    NoEffect(("optimizer.betas", "optimizer.eps"), lambda c: c.optimizer.kind == "sgd", "with optimizer.kind sgd"),
     NoEffect(("schedule.min_lr",), lambda c: c.schedule.kind == "constant", "with schedule.kind constant"),
     NoEffect(("schedule.power",), lambda c: c.schedule.kind != "poly", "without schedule.kind poly"),
     NoEffect(("schedule.warmup_lr",), lambda c: not c.schedule.warmup_steps, "without schedule.warmup_steps"),
@@ -182,6 +188,12 @@ def _training_notes(config: Config, from_scratch: bool) -> list[str]:
             f"train.loss_scale.kind: {config.train.loss_scale.kind} is not needed with train.amp_dtype bfloat16, which "
             "has the range of float32"
         )
+    if config.optimizer.kind == "adamw" and config.schedule.lr > 1e-3:
+        lines.append(
+            f"schedule.lr: {config.schedule.lr:g} is for SGD; published trainings with AdamW have 6e-5 to 1e-3"
+        )
+    if not config.optimizer.weight_decay and any(group.decay_factor != 1 for group in config.optimizer.groups):
+        lines.append("optimizer.groups: decay_factor has no effect without optimizer.weight_decay")
     if config.loss.ohem and config.loss.average == "all" and config.loss.auxiliary_weight:
         lines.append("loss.average: all applies to the auxiliary loss only; loss.ohem averages over the hard pixels")
     return lines

@@ -33,7 +33,7 @@ _INPUT = {"data.mean", "data.std"}
 _LABELS = {"data.label_map", "data.ignore_index"}
 _MUST_MATCH: dict[Use, set[str]] = {
     # fine-tuning starts a new run, with its own classes
-    "resume": {*_NETWORK, *_INPUT, *_LABELS, "seed"},
+    "resume": {*_NETWORK, *_INPUT, *_LABELS, "seed", "optimizer.kind"},
     "fine-tune": _NETWORK,
     "evaluate": {*_NETWORK, *_INPUT},
 }

@@ -4,7 +4,7 @@ import difflib
 from functools import reduce
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ocrnet.config.flags import FLAGS, IGNORED_FLAGS, PROGRAM_FLAGS
 from ocrnet.config.renamed import AMP, LEVEL, MIX, Entries, Key, join_amp, new_path, rename, split_amp
 from ocrnet.config.schema import Config
-from ocrnet.config.types import is_text, union_members
+from ocrnet.config.types import Section, is_text, union_members
 from ocrnet.config.yaml_syntax import Loader
 from ocrnet.errors import Conflict, UserError, did_you_mean
 from ocrnet.files import read_text
@@ -258,6 +258,13 @@ def _differs_from_default(config: Config, key: Key) -> bool:
     return reduce(getattr, key, config) != Config.field(".".join(key)).get_default(call_default_factory=True)
 
 
+def _section(key: Key) -> type[Section]:
+    """Returns the class of the section at `key`, or of the sections in a list: optimizer.groups.0."""
+    if key and key[-1].isdigit():
+        return get_args(Config.field(".".join(key[:-1])).annotation)[0]
+    return Config.subsection(key)
+
+
 def _describe(error: dict, entries: Entries) -> str:
     """Returns one line about a validation error: key, problem, file or flag, fix."""
     location = tuple(str(part) for part in error["loc"])
@@ -268,7 +275,7 @@ def _describe(error: dict, entries: Entries) -> str:
 
     written = f" (in {sources(location)})" if location and sources(location) else ""
     if error["type"] == "extra_forbidden":
-        known = list(Config.subsection(location[:-1]).model_fields)
+        known = list(_section(location[:-1]).model_fields)
         fix = did_you_mean(location[-1], known) or f" Known here: {', '.join(known)}."
         return f"{'.'.join(location)}: unknown key{written}.{fix}"
     if isinstance(conflict := error.get("ctx", {}).get("error"), Conflict):

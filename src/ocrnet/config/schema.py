@@ -1,5 +1,7 @@
 """The keys of the configuration: types, defaults and one line of documentation each. `loading.py` reads the YAML.
 
+The keys of `loss`, `optimizer` and `schedule` are in `optimization.py`, those of `device` in `device.py`.
+
 Everything that can be derived (head widths, class count, steps per epoch) is derived, not written in YAML.
 """
 
@@ -12,6 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from ocrnet.config import yaml_syntax
+from ocrnet.config.device import DeviceConfig
+from ocrnet.config.optimization import LossConfig, OptimizerConfig, ScheduleConfig
 from ocrnet.config.types import (
     Byte,
     Decay,
@@ -222,58 +226,6 @@ class ModelConfig(Section):
     """Dropout2d before the auxiliary classifier (mmsegmentation's ResNet configs have both)."""
 
 
-class OHEMConfig(Section):
-    """The main loss is the mean over the hard pixels only."""
-
-    threshold: Fraction = 0.9
-    """A pixel is hard if the predicted probability of its class is below this."""
-    keep: NonNegativeInt = 131072
-    """Minimum number of hard pixels per device."""
-
-
-class LossConfig(Section):
-    auxiliary_weight: NonNegativeFloat = 0.4
-    """Weight of the auxiliary head's loss."""
-    class_weights: list[NonNegativeFloat] = []
-    """One weight per class; empty: all 1."""
-    average: Literal["valid", "all"] = "valid"
-    """Mean over the pixels that are not ignored, or over all of them (mmsegmentation)."""
-    ohem: OHEMConfig | None = None
-    """Online hard example mining in the main loss; null: none."""
-    dice: NonNegativeFloat = 0.0
-    """Weight of the Dice loss, added to the main loss."""
-    lovasz: NonNegativeFloat = 0.0
-    """Weight of the Lovász-softmax loss, added to the main loss. It sorts pixels: slow with many classes on a CPU."""
-
-
-class OptimizerConfig(Section):
-    momentum: Fraction = 0.9
-    """Momentum of SGD."""
-    weight_decay: NonNegativeFloat = 5e-4
-    """L2 weight decay."""
-    decay_norm_and_bias: bool = True
-    """Whether weight decay applies to BatchNorm and bias too (it does in the published configs)."""
-    head_lr_factor: PositiveFloat = 1.0
-    """Factor of the heads' learning rate."""
-    backbone_lr_factor: PositiveFloat = 1.0
-    """Factor of the backbone's learning rate."""
-
-
-class ScheduleConfig(Section):
-    kind: Literal["poly", "linear", "constant"] = "poly"
-    """Learning rate after the warm-up: polynomial or linear decay, or constant."""
-    lr: PositiveFloat = 0.01
-    """Learning rate after the warm-up (--lr)."""
-    min_lr: NonNegativeFloat = 1e-4
-    """Learning rate at the last step."""
-    power: PositiveFloat = 0.9
-    """Exponent of the poly schedule."""
-    warmup_steps: NonNegativeInt = 0
-    """Steps in which the learning rate rises from `warmup_lr` to `lr`; 0: no warm-up."""
-    warmup_lr: NonNegativeFloat = 1e-6
-    """Learning rate of the first step, if there is a warm-up."""
-
-
 class LossScaleConfig(Section):
     kind: Literal["static", "dynamic", "none"] | None = None
     """null: dynamic with `train.amp` in float16, otherwise none."""
@@ -396,42 +348,6 @@ class CheckpointConfig(Section):
     """Steps between numbered checkpoints."""
     keep: PositiveInt = 5
     """Number of numbered checkpoints to keep, besides `latest` and `best`. With 2 or more there is a fallback."""
-
-
-class DeviceConfig(Section):
-    """MindSpore's options of the device. null leaves MindSpore's default."""
-
-    jit_level: Literal["O0", "O1", "O2"] | None = None
-    """How MindSpore compiles in graph mode. O0: kernel by kernel; O1: with fused operators too; O2: CANN's graph engine
-    (Ascend only, deprecated since MindSpore 2.9). null: MindSpore's choice."""
-    precision_mode: (
-        Literal[
-            "must_keep_origin_dtype",
-            "allow_fp32_to_fp16",
-            "force_fp16",
-            "force_fp32",
-            "allow_fp32_to_bf16",
-            "allow_mix_precision",
-            "allow_mix_precision_fp16",
-            "allow_mix_precision_bf16",
-        ]
-        | None
-    ) = None
-    """Ascend: the type in which CANN computes float32 operators (ascend.op_precision.precision_mode). null: MindSpore's
-    choice."""
-    conv_allow_hf32: bool | None = None
-    """Ascend: compute float32 convolutions in HF32, with fewer bits. null: CANN's default, which is true."""
-    matmul_allow_hf32: bool | None = None
-    """Ascend: compute float32 matrix products in HF32. null: CANN's default, which is false."""
-    conv_allow_tf32: bool | None = None
-    """GPU: compute float32 convolutions in TF32, with fewer bits. null: MindSpore's default, which is true."""
-    matmul_allow_tf32: bool | None = None
-    """GPU: compute float32 matrix products in TF32. null: MindSpore's default, which is false."""
-
-    @property
-    def options(self) -> dict[str, str | bool]:
-        """The options that are not null, as `device.init` takes them."""
-        return self.model_dump(exclude_none=True)
 
 
 class Config(Section):

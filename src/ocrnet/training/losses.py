@@ -1,4 +1,4 @@
-"""Pixel-wise cross entropy, Dice and Lovász losses, and the OCRNet training loss."""
+"""Pixel-wise cross entropy, focal, Dice and Lovász losses, and the OCRNet training loss."""
 
 import numpy as np
 from mindspore import Tensor, float32, int32, nn, ops
@@ -31,6 +31,52 @@ class WeightedNLL(nn.Cell):
         return error * (weights * dout).expand_dims(1), ops.zeros_like(labels), ops.zeros_like(weights)
 
 
+class FocalNLL(WeightedNLL):
+    """Sum over pixels of weight * -(1 - p)^gamma * log p, p the softmax of the label, with an explicit gradient.
+
+    The focal loss of Lin et al., 2017 (equation 5) for several classes; the weights are its alpha.
+    """
+
+    def __init__(self, num_classes: int, gamma: float) -> None:
+        super().__init__(num_classes)
+        self.gamma = gamma
+
+    def construct(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """As WeightedNLL."""
+        log_p = ops.gather_elements(ops.log_softmax(logits, axis=1), 1, labels.expand_dims(1)).squeeze(1)
+        return -(ops.pow(self._missing(log_p), self.gamma) * log_p * weights).sum()
+
+    def _missing(self, log_p: Tensor) -> Tensor:
+        """Returns 1 - p, not below 0 for a log p that rounding made positive."""
+        return ops.maximum(1 - ops.exp(log_p), Tensor(0.0, float32))
+
+    def bprop(self, logits: Tensor, labels: Tensor, weights: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
+        """Gradient of the logits: that of WeightedNLL times (1 - p)^gamma * (1 - gamma * p * log(p) / (1 - p)).
+
+        For p = 1 the quotient has the limit -1, but the power is 0; so any finite value will do.
+        """
+        log_softmax = ops.log_softmax(logits, axis=1)
+        log_p = ops.gather_elements(log_softmax, 1, labels.expand_dims(1)).squeeze(1)
+        missing = self._missing(log_p)
+        quotient = log_p / ops.maximum(missing, Tensor(1e-7, float32))
+        factor = ops.pow(missing, self.gamma) * (1 - self.gamma * ops.exp(log_p) * quotient)
+        error = ops.exp(log_softmax) - (labels.expand_dims(1) == self.channels).astype(logits.dtype)
+        return error * (weights * factor * dout).expand_dims(1), ops.zeros_like(labels), ops.zeros_like(weights)
+
+
+class SoftTargetNLL(nn.Cell):
+    """Sum over pixels and classes of target * -log softmax(logits), with an explicit gradient."""
+
+    def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(N, K, H, W) float32, twice, to a scalar."""
+        return -(ops.log_softmax(logits, axis=1) * targets).sum()
+
+    def bprop(self, logits: Tensor, targets: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor, ...]:
+        """Gradient of the logits: softmax * sum of the targets - targets. The targets get no gradient."""
+        softmax = ops.exp(ops.log_softmax(logits, axis=1))
+        return (softmax * targets.sum(1, keepdims=True) - targets) * dout, ops.zeros_like(targets)
+
+
 class CrossEntropy(nn.Cell):
     """Pixel-wise cross entropy; label 255 is ignored.
 
@@ -40,21 +86,52 @@ class CrossEntropy(nn.Cell):
         average: "valid" divides by the (weighted) pixels that are not ignored, as PyTorch's mean does;
             "all" by every pixel, as mmsegmentation does (`avg_non_ignore=False`). The mean is over the pixels of all
             ranks, so it does not depend on how the ranks split a batch.
+        smoothing: label smoothing as PyTorch defines it, with the class weights: the target of class c is
+            (1 - smoothing) * weight of c if c is the label, plus smoothing / classes * weight of c. The mean divides by
+            the same number as without.
+        gamma: exponent of the focal loss; 0: cross entropy.
     """
 
-    def __init__(self, num_classes: int, class_weights: list[float] | tuple = (), average: str = "valid") -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        class_weights: list[float] | tuple = (),
+        average: str = "valid",
+        smoothing: float = 0.0,
+        gamma: float = 0.0,
+    ) -> None:
         super().__init__()
         weights = np.zeros(IGNORED + 1, np.float32)
         weights[:num_classes] = list(class_weights) or 1.0
         self.weights = Tensor(weights)
         self.average = average
+        self.smoothing = smoothing
         self.mean_over_ranks = MeanOverRanks()
-        self.nll = WeightedNLL(num_classes)
+        self.nll = FocalNLL(num_classes, gamma) if gamma else WeightedNLL(num_classes)
+        if smoothing:
+            self.spread = Tensor(smoothing / num_classes * weights[:num_classes].reshape(1, num_classes, 1, 1))
+            self.soft_nll = SoftTargetNLL()
+
+    def total(self, logits: Tensor, classes: Tensor, weights: Tensor, counted: Tensor) -> Tensor:
+        """Returns the sum of the loss over the pixels that count.
+
+        Args:
+            logits: (N, K, H, W) float32.
+            classes: (N, H, W) int32 in 0 .. K - 1.
+            weights: (N, H, W) float32, the weight of each pixel's class; 0 where it does not count.
+            counted: (N, H, W), bool or 0 and 1.
+        """
+        if self.smoothing == 0:
+            return self.nll(logits, classes, weights)
+        target = (classes.expand_dims(1) == self.nll.channels).astype(float32) * weights.expand_dims(1)
+        spread = self.spread * counted.expand_dims(1).astype(float32)
+        return self.soft_nll(logits, (1 - self.smoothing) * target + spread)
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N, classes, H, W) float32 and (N, H, W) int32 to a scalar."""
         weights = self.weights[labels]
-        total = self.nll(logits, ops.where(labels == IGNORED, 0, labels).astype(int32), weights)
+        classes = ops.where(labels == IGNORED, 0, labels).astype(int32)
+        total = self.total(logits, classes, weights, labels != IGNORED)
         if self.average == "all":
             return total / labels.size
         # a batch without a valid pixel has loss 0
@@ -76,12 +153,15 @@ class OHEMCrossEntropy(nn.Cell):
     """Mean cross entropy over the hard pixels: online hard example mining (Shrivastava et al., 2016).
 
     As in HRNet-OCR: sort the labelled pixels by the probability of their class. Hard pixels are those below
-    max(`threshold`, the probability at index `keep`). With fewer pixels, the last index replaces `keep`.
+    max(`threshold`, the probability at index `keep`). With fewer pixels, the last index replaces `keep`. Label
+    smoothing changes the loss of the hard pixels, not which pixels are hard.
     """
 
-    def __init__(self, num_classes: int, config: OHEMConfig, class_weights: list[float] | tuple = ()) -> None:
+    def __init__(
+        self, num_classes: int, config: OHEMConfig, class_weights: list[float] | tuple = (), smoothing: float = 0.0
+    ) -> None:
         super().__init__()
-        self.cross_entropy = CrossEntropy(num_classes, class_weights)
+        self.cross_entropy = CrossEntropy(num_classes, class_weights, smoothing=smoothing)
         self.threshold = config.threshold
         self.keep = config.keep
 
@@ -96,7 +176,7 @@ class OHEMCrossEntropy(nn.Cell):
         threshold = ops.maximum(at_index, Tensor(self.threshold, float32))
         hard = ops.logical_and(valid, probabilities < threshold).astype(float32)
         weights = self.cross_entropy.weights[labels] * hard
-        return self.cross_entropy.nll(logits, classes, weights) / ops.maximum(
+        return self.cross_entropy.total(logits, classes, weights, hard) / ops.maximum(
             self.cross_entropy.mean_over_ranks(hard.sum()), Tensor(1.0, float32)
         )
 
@@ -181,16 +261,20 @@ def lovasz_weights(errors: Tensor, target: Tensor, valid: Tensor, sizes: Tensor)
 class OCRLoss(nn.Cell):
     """A network and its loss: main loss + auxiliary_weight * auxiliary cross entropy.
 
-    The main loss is cross entropy (with OHEM over the hard pixels only) plus the optional Dice and Lovász losses.
+    The main loss is cross entropy (with OHEM over the hard pixels only) or focal loss, plus the optional Dice and
+    Lovász losses.
     """
 
     def __init__(self, network: nn.Cell, config: LossConfig, num_classes: int, align_corners: bool) -> None:
         super().__init__(auto_prefix=False)  # parameters keep the network's names
         self.network = network
-        self.cross_entropy = CrossEntropy(num_classes, config.class_weights, config.average)
+        weights, smoothing = config.class_weights, config.label_smoothing
+        self.cross_entropy = CrossEntropy(num_classes, weights, config.average, smoothing)
         self.main_cross_entropy = self.cross_entropy
         if config.ohem:
-            self.main_cross_entropy = OHEMCrossEntropy(num_classes, config.ohem, config.class_weights)
+            self.main_cross_entropy = OHEMCrossEntropy(num_classes, config.ohem, weights, smoothing)
+        elif config.focal:
+            self.main_cross_entropy = CrossEntropy(num_classes, weights, config.average, gamma=config.focal)
         self.region_loss = (
             DiceLovaszLoss(num_classes, config.dice, config.lovasz) if config.dice or config.lovasz else None
         )

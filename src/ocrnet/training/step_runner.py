@@ -8,7 +8,7 @@ from ocrnet.config import Config
 from ocrnet.data.loader import TrainingSamples
 from ocrnet.distributed import launcher
 from ocrnet.models.layers import draw_dropout, dropout_layers
-from ocrnet.training import optimizer
+from ocrnet.training import schedule
 from ocrnet.training.run_progress import Progress
 from ocrnet.training.step import TrainOneStep
 from ocrnet.training.step_monitor import StepResult
@@ -49,4 +49,4 @@ class StepRunner:
     def _learning_rate(self) -> float:
         # the schedule counts steps with the samples per step of the start of the run
         done, total = (samples / self.progress.step_samples for samples in (self.progress.samples, self.last_sample))
-        return optimizer.learning_rate(self.config.schedule, done, total)
+        return schedule.learning_rate(self.config.schedule, done, total)
