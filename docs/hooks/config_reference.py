@@ -2,8 +2,8 @@
 
     python docs/hooks/config_reference.py --language zh
 
-The English sentences are the docstrings under the keys in `ocrnet/config/schema.py`, the Chinese ones are in
-docs/configuration.zh.yml.
+The English sentences are the docstrings under the keys in `schema.py` and `augmentation.py` of `ocrnet/config`, the
+Chinese ones are in docs/configuration.zh.yml.
 """
 
 import argparse
@@ -31,6 +31,13 @@ SECTIONS = {
     "device": ("Options of the device", "设备选项"),
     "data": ("Data and augmentation", "数据与增强"),
     "data.photometric": ("Photometric distortion", "光度失真"),
+    "data.augment": ("More augmentation", "更多增强"),
+    "data.augment.rotation": ("Rotation", "旋转"),
+    "data.augment.shift_scale": ("Shift and scale", "平移与缩放"),
+    "data.augment.blur": ("Blur", "模糊"),
+    "data.augment.noise": ("Noise", "噪声"),
+    "data.augment.jpeg": ("JPEG artefacts", "JPEG 压缩失真"),
+    "data.augment.cutout": ("Cutout", "矩形遮挡"),
     "model": ("Network", "网络"),
     "loss": ("Loss", "损失"),
     "loss.ohem": ("Online hard example mining", "在线难例挖掘"),

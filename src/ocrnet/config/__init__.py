@@ -4,6 +4,16 @@ A resolved configuration is immutable. Uses `formats`, for the classes of public
 rank.
 """
 
+from ocrnet.config.augmentation import (
+    AugmentConfig,
+    BlurConfig,
+    CutoutConfig,
+    JPEGConfig,
+    NoiseConfig,
+    PhotometricConfig,
+    RotationConfig,
+    ShiftScaleConfig,
+)
 from ocrnet.config.loading import StoredConfig, load_config
 from ocrnet.config.schema import (
     Backbone,
@@ -18,26 +28,32 @@ from ocrnet.config.schema import (
     ModelConfig,
     OHEMConfig,
     OptimizerConfig,
-    PhotometricConfig,
     ScheduleConfig,
     TrainConfig,
 )
 
 __all__ = [
+    "AugmentConfig",
     "Backbone",
+    "BlurConfig",
     "CheckpointConfig",
     "Config",
+    "CutoutConfig",
     "DataConfig",
     "DataFormat",
     "DeviceConfig",
     "EvalConfig",
+    "JPEGConfig",
     "LossConfig",
     "LossScaleConfig",
     "ModelConfig",
+    "NoiseConfig",
     "OHEMConfig",
     "OptimizerConfig",
     "PhotometricConfig",
+    "RotationConfig",
     "ScheduleConfig",
+    "ShiftScaleConfig",
     "StoredConfig",
     "TrainConfig",
     "load_config",
