@@ -24,8 +24,13 @@ DEMO = FOLDER / "ocrnet_demo.yml"
 ALWAYS = """
 device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.classes
 data.palette data.categories data.label_map data.ignore_index data.mean data.std data.base_size data.scale_range
-data.crop_size data.cat_max_ratio data.pad data.flip data.photometric.probability data.test_size data.workers
-data.prefetch_size model.backbone model.pretrained model.checkpoint model.freeze model.freeze_norm
+data.crop_size data.balanced_crop data.pad data.flip data.photometric.probability data.test_size data.workers
+data.prefetch_size data.augment.vertical_flip data.augment.rotate90 data.augment.rotation.probability
+data.augment.rotation.degrees data.augment.shift_scale.probability data.augment.shift_scale.shift
+data.augment.shift_scale.scale data.augment.blur.probability data.augment.blur.sigma data.augment.noise.probability
+data.augment.noise.std data.augment.jpeg.probability data.augment.jpeg.quality data.augment.cutout.probability
+data.augment.cutout.holes data.augment.cutout.size data.augment.cutout.ignore_label
+model.backbone model.pretrained model.checkpoint model.freeze model.freeze_norm
 model.align_corners model.head_channels model.key_channels model.context_channels model.context_kernel
 model.aux_channels model.aux_kernel model.conv_bias model.attention_bias model.head_norm_eps model.dropout
 model.aux_dropout loss.auxiliary_weight loss.class_weights loss.label_smoothing loss.focal loss.ohem.threshold loss.dice
@@ -47,7 +52,7 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
     ),
     "model.stem_relu": ("--set model.stem_relu=False --set model.backbone=resnet50_d8", "with a ResNet"),
     "data.keep_ratio": ("--set data.keep_ratio=False", "without data.base_size or data.test_size"),
-    "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip or eval.flip"),
+    "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip, data.augment"),
     "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),
     "eval.interval": ("--run_eval False --set eval.interval=7", "without eval.run_eval"),
     "eval.images": ("--run_eval False --set eval.images=7", "without eval.run_eval"),
@@ -56,6 +61,7 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
     "eval.tensorboard_images": ("--run_eval False --set eval.tensorboard_images=7", "without eval.run_eval"),
     "data.rare_crop": ("--set data.rare_crop=0.3", "without data.rare_classes"),
     "data.rare_classes": ("--set data.rare_classes=[pole] --set data.rare_crop=0", "with data.rare_crop 0"),
+    "data.cat_max_ratio": ("--set data.cat_max_ratio=1 --set data.balanced_crop=1", "with data.balanced_crop 1"),
     "data.on_bad_sample": ("--set data.on_bad_sample=skip --set data.packed=x", "with data.packed, whose pairs"),
     "data.photometric.brightness": ("--set data.photometric={brightness: 3, probability: 0}", "probability 0"),
     "data.photometric.contrast": ("--set data.photometric={contrast: [1, 2], probability: 0}", "probability 0"),
@@ -292,11 +298,20 @@ CHOICES = {
     "data.test_size": (None, (40, 40)),
     "data.rare_classes": ([], ["c"]),
     "data.rare_crop": (0.0, 1.0),
+    "data.balanced_crop": (0.0, 1.0),
     "data.photometric.probability": (0.0, 1.0),
     "data.photometric.brightness": (0.0, 60.0),
     "data.photometric.contrast": ((1.0, 1.0), (0.2, 3.0)),
     "data.photometric.saturation": ((1.0, 1.0), (0.2, 3.0)),
     "data.photometric.hue": (0, 60),
+    "data.augment.vertical_flip": (0.0, 1.0),
+    "data.augment.rotate90": (0.0, 1.0),
+    "data.augment.rotation": (None, {}),
+    "data.augment.shift_scale": (None, {"shift": 0.3}),
+    "data.augment.blur": (None, {}),
+    "data.augment.noise": (None, {}),
+    "data.augment.jpeg": (None, {}),
+    "data.augment.cutout": (None, {}),
 }
 
 
@@ -345,6 +360,7 @@ def test_changing_a_key_has_an_effect_or_gives_a_note(values, key, data):
         made.append(Config(**tree))
     named = [any(line.startswith(f"{key} ") for line in notes(config, {key: "here"}, True)) for config in made]
     assume(key != "data.rare_classes" or values["data.rare_crop"])  # it draws a random number and does not use it
+    assume(key != "data.balanced_crop" or not (values["data.rare_classes"] and values["data.rare_crop"]))
     assume(key != "eval.flip" or None not in (values[key], other))  # None means True or False
     # without these, keep_ratio changes the rounding of the size only: by one pixel at most
     assume(key != "data.keep_ratio" or values["data.base_size"] or values["data.test_size"])

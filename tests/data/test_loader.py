@@ -19,19 +19,48 @@ def dataset(demo):
     return open_dataset(DataConfig(root=demo, crop_size=(32, 64)), "train")
 
 
+EVERY_AUGMENTATION = {
+    "rare_classes": ["car"],
+    "balanced_crop": 0.5,
+    "augment": {
+        "vertical_flip": 0.5,
+        "rotate90": 0.5,
+        "rotation": {},
+        "shift_scale": {},
+        "blur": {},
+        "noise": {},
+        "jpeg": {},
+        "cutout": {"ignore_label": True},
+    },
+}
+
+
 def batches(dataset, first, last, workers, batch=4, seed=5):
     config = dataset.config.model_copy(update={"workers": workers})
     samples = TrainingSamples(dataset, config, seed, batch, first, last)
     return [(image.asnumpy(), label.asnumpy()) for image, label in training_batches(samples, batch)]
 
 
-def test_batches_do_not_depend_on_the_workers_or_the_first_sample(dataset):
+@pytest.mark.parametrize("augmentation", [{}, EVERY_AUGMENTATION], ids=["default", "all"])
+def test_batches_do_not_depend_on_the_workers_or_the_first_sample(demo, augmentation):
+    dataset = open_dataset(DataConfig(root=demo, crop_size=(32, 64), **augmentation), "train")
     reference = batches(dataset, 0, 24, workers=1)
     assert len(reference) == 6 and reference[0][0].shape == (4, 3, 32, 64) and reference[0][1].dtype == np.int32
     for again in (batches(dataset, 0, 24, workers=2), reference[:3] + batches(dataset, 12, 24, workers=2)):
         for (image, label), (image_again, label_again) in zip(reference, again, strict=True):
             np.testing.assert_array_equal(image, image_again)
             np.testing.assert_array_equal(label, label_again)
+
+
+def test_two_ranks_share_the_samples_of_one_process(demo):
+    dataset = open_dataset(DataConfig(root=demo, crop_size=(32, 64), **EVERY_AUGMENTATION), "train")
+    alone = TrainingSamples(dataset, dataset.config, 5, 4, 0, 24)
+    ranks = [TrainingSamples(dataset, dataset.config, 5, 2, 0, 24, Ranks(rank, 2)) for rank in range(2)]
+    for number in range(24):
+        step, position = divmod(number, 4)
+        again = ranks[position // 2][2 * step + position % 2]
+        for array, expected in zip(again, alone[number], strict=True):
+            np.testing.assert_array_equal(array, expected)
 
 
 def test_another_seed_and_another_epoch_give_other_samples(dataset):

@@ -4,6 +4,16 @@ A resolved configuration is immutable. Uses `formats`, for the classes of public
 rank.
 """
 
+from ocrnet.config.augmentation import (
+    AugmentConfig,
+    BlurConfig,
+    CutoutConfig,
+    JPEGConfig,
+    NoiseConfig,
+    PhotometricConfig,
+    RotationConfig,
+    ShiftScaleConfig,
+)
 from ocrnet.config.device import DeviceConfig
 from ocrnet.config.loading import StoredConfig, load_config
 from ocrnet.config.optimization import LossConfig, OHEMConfig, OptimizerConfig, ParameterGroup, ScheduleConfig
@@ -16,26 +26,32 @@ from ocrnet.config.schema import (
     EvalConfig,
     LossScaleConfig,
     ModelConfig,
-    PhotometricConfig,
     TrainConfig,
 )
 
 __all__ = [
+    "AugmentConfig",
     "Backbone",
+    "BlurConfig",
     "CheckpointConfig",
     "Config",
+    "CutoutConfig",
     "DataConfig",
     "DataFormat",
     "DeviceConfig",
     "EvalConfig",
+    "JPEGConfig",
     "LossConfig",
     "LossScaleConfig",
     "ModelConfig",
+    "NoiseConfig",
     "OHEMConfig",
     "OptimizerConfig",
     "ParameterGroup",
     "PhotometricConfig",
+    "RotationConfig",
     "ScheduleConfig",
+    "ShiftScaleConfig",
     "StoredConfig",
     "TrainConfig",
     "load_config",

@@ -57,8 +57,8 @@ NO_EFFECT = (
     ),
     NoEffect(
         ("data.flip_pairs",),
-        lambda c: not (c.data.flip or c.eval.mirrors),
-        "without data.flip or eval.flip",
+        lambda c: not (c.data.flip or c.data.augment.vertical_flip or c.eval.mirrors),
+        "without data.flip, data.augment.vertical_flip or eval.flip",
         False,
     ),
     NoEffect(("eval.ratios",), lambda c: not c.eval.multi_scale, "without eval.multi_scale", False),
@@ -69,6 +69,11 @@ NO_EFFECT = (
     ),
     NoEffect(("data.rare_crop",), lambda c: not c.data.rare_classes, "without data.rare_classes"),
     NoEffect(("data.rare_classes",), lambda c: not c.data.rare_crop, "with data.rare_crop 0"),
+    NoEffect(
+        ("data.cat_max_ratio",),
+        lambda c: c.data.balanced_crop == 1,
+        "with data.balanced_crop 1, which chooses all crops",
+    ),
     NoEffect(
         ("data.on_bad_sample",), lambda c: c.data.packed is not None, "with data.packed, whose pairs were all checked"
     ),

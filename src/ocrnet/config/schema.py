@@ -14,11 +14,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from ocrnet.config import yaml_syntax
+from ocrnet.config.augmentation import AugmentConfig, PhotometricConfig
 from ocrnet.config.device import DeviceConfig
 from ocrnet.config.optimization import LossConfig, OptimizerConfig, ScheduleConfig
 from ocrnet.config.types import (
     Byte,
-    Decay,
     Dropout,
     Float,
     Fraction,
@@ -27,10 +27,10 @@ from ocrnet.config.types import (
     MindSporeMode,
     NonNegativeFloat,
     NonNegativeInt,
+    OpenFraction,
     PositiveFloat,
     PositiveInt,
     PositiveRange,
-    Range,
     Section,
 )
 from ocrnet.errors import did_you_mean
@@ -40,21 +40,6 @@ from ocrnet.formats.label_values import IGNORED, MAX_CLASSES
 
 LabelTarget = Annotated[Byte, BeforeValidator(lambda target: IGNORED if target == "ignore" else target)]
 """What a label value is mapped to: a class index, or 255 or `ignore`."""
-
-
-class PhotometricConfig(Section):
-    """Photometric distortion of 8-bit RGB images; each change is applied with `probability`."""
-
-    probability: Fraction = 0.5
-    """Probability of each change, independent of the others."""
-    brightness: NonNegativeFloat = 32
-    """Maximum shift, in grey levels."""
-    contrast: Range = (0.5, 1.5)
-    """Range of the factor."""
-    saturation: Range = (0.5, 1.5)
-    """Range of the factor."""
-    hue: Annotated[Int, Field(ge=0, le=90)] = 18
-    """Maximum shift, in OpenCV's units of 2 degrees."""
 
 
 DataFormat = Literal[(*FORMATS, "list")]
@@ -107,12 +92,16 @@ class DataConfig(Section):
     """Names of thin or rare classes. With probability `rare_crop`, a crop contains a random pixel of them, if any."""
     rare_crop: Fraction = 0.5
     """Probability that a crop is chosen by `rare_classes`."""
+    balanced_crop: Fraction = 0.0
+    """Probability that a crop contains a random pixel of a class that is drawn uniformly from the image's classes, each
+    as likely as the others. It is drawn after `rare_crop`."""
     pad: Literal["mean", "black"] = "mean"
     """Padding colour at the right and bottom, for images smaller than the crop."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip in training."""
     photometric: PhotometricConfig | None = PhotometricConfig()
     """Photometric distortion in training; null: none."""
+    augment: AugmentConfig = AugmentConfig()
     test_size: tuple[PositiveInt, PositiveInt] | None = None
     """(height, width) that images are resized to fit into for evaluation; null: their own size."""
     on_bad_sample: Literal["stop", "skip"] = "stop"
@@ -261,7 +250,7 @@ class TrainConfig(Section):
     two collectives per layer. GPU and CPU always use the latter."""
     clip_grad: NonNegativeFloat = 0.0
     """Maximum global norm of the gradients; 0: no clipping."""
-    ema: Decay | None = None
+    ema: OpenFraction | None = None
     """Decay of an exponential moving average (EMA) of the weights, such as 0.9998; evaluation and checkpoints use the
     average. null: none."""
     patience: PositiveInt | None = None

@@ -1,7 +1,8 @@
 """Joint transforms of image and label: functions of NumPy arrays and a random generator.
 
 image: (H, W, 3) uint8 RGB; label: (H, W) uint8, 255 ignored. The order and the parameters are those of
-mmsegmentation's OCRNet configs: random resize, random crop, flip, photometric distortion, normalise, pad.
+mmsegmentation's OCRNet configs: random resize, random crop, flip, photometric distortion, normalise, pad. What
+`data.augment` adds is in `augmentations.py`.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ocrnet.config import DataConfig, PhotometricConfig
+from ocrnet.data.augmentations import degrade, random_warp, warp_label, warp_window
 from ocrnet.data.images import WindowedImage
 from ocrnet.formats.label_values import IGNORED
 
@@ -25,15 +27,24 @@ def training_transform(image: WindowedImage, label: np.ndarray, config: DataConf
 
     The crop is chosen by the resized label. Only this part of the image is read, resized and transformed.
     """
+    augment = config.augment
+    colour = (0, 0, 0) if config.pad == "black" else tuple(round(value) for value in config.mean)
     size = random_size(label.shape, config.base_size, config.scale_range, rng, config.keep_ratio)
-    label = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
+    warp = random_warp(label.shape, size, augment, rng)
+    label = warp_label(label, warp) if warp else cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
     rare = [config.classes.index(name) for name in config.rare_classes]
-    window = random_crop_window(label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop)
-    label, crop = label[window], resize_window(image, size, window)
+    window = random_crop_window(
+        label, config.crop_size, config.cat_max_ratio, rng, rare, config.rare_crop, config.balanced_crop
+    )
+    crop = warp_window(image, warp, window, colour) if warp else resize_window(image, size, window)
+    label = label[window]
     if rng.random() < config.flip:
         crop, label = cv2.flip(crop, 1), swap_classes(label[:, ::-1], config.flip_pairs)
+    if augment.vertical_flip and rng.random() < augment.vertical_flip:
+        crop, label = cv2.flip(crop, 0), swap_classes(label[::-1], config.flip_pairs)
     if config.photometric:
         crop = photometric_distortion(crop, config.photometric, rng)
+    crop, label = degrade(crop, label, augment, colour, rng)
     fill = normalise(np.zeros((1, 1, 3), np.uint8), config.mean, config.std) if config.pad == "black" else 0.0
     return pad(normalise(crop, config.mean, config.std), label.astype(np.int32), config.crop_size, fill)
 
@@ -72,12 +83,15 @@ def random_crop_window(
     rng: Generator,
     rare: Sequence[int] = (),
     rare_probability: float = 0.0,
+    balanced_probability: float = 0.0,
 ) -> Window:
     """Returns a random crop window of `size` (height, width), or smaller if the image is smaller.
 
     With `cat_max_ratio` below 1, up to 10 more windows are drawn until the crop has at least two classes and none
     covers more than this share of the labelled pixels. With probability `rare_probability`, the window contains a
-    random pixel of the `rare` classes, if the image has any, and `cat_max_ratio` is not applied.
+    random pixel of the `rare` classes, if the image has any, and `cat_max_ratio` is not applied. Otherwise, with
+    probability `balanced_probability`, it contains a random pixel of a class that is drawn uniformly from those of the
+    image: the class uniform sampling of Zhu and others (CVPR 2019), who do it over a whole data set, in each image.
     """
     height, width = min(size[0], label.shape[0]), min(size[1], label.shape[1])
 
@@ -97,14 +111,26 @@ def random_crop_window(
         if len(rows):
             chosen = rng.integers(len(rows))
             return draw_window(rows[chosen], columns[chosen])
+    if balanced_probability and rng.random() < balanced_probability:
+        # of the classes first, because a large one has most of the pixels
+        classes = np.flatnonzero(pixel_counts(label))
+        if len(classes):
+            pixels = cv2.findNonZero(cv2.compare(label, float(rng.choice(classes)), cv2.CMP_EQ))
+            column, row = pixels[rng.integers(len(pixels)), 0]
+            return draw_window(row, column)
     window = draw_window()
     for _ in range(10 if cat_max_ratio < 1 else 0):
-        # not np.bincount, which blocks the other data threads
-        counts = cv2.calcHist([label[window]], [0], None, [256], [0, 256])[:IGNORED]
+        counts = pixel_counts(label[window])
         if counts.max() < cat_max_ratio * counts.sum():  # implies at least two classes
             break
         window = draw_window()
     return window
+
+
+def pixel_counts(label: np.ndarray) -> np.ndarray:
+    """Returns the number of pixels of each class, (255,) float32; 255, ignored, is left out."""
+    # not np.bincount, which blocks the other data threads
+    return cv2.calcHist([label], [0], None, [256], [0, 256])[:IGNORED, 0]
 
 
 def resize_window(image: WindowedImage, size: tuple[int, int], window: Window) -> np.ndarray:
