@@ -47,6 +47,8 @@ FLAGS = (
 ALL_OPTIONS = (
     *("--set", "train.ema=0.9"),
     *("--set", "train.patience=100", "--set", "eval.best_by=loss", "--set", "eval.images=3"),
+    *("--set", "optimizer.kind=adamw", "--set", "schedule.kind=cosine", "--set", "schedule.lr=0.001"),
+    *("--set", "data.augment.rotation.degrees=30", "--set", "data.augment.vertical_flip=0.5"),
 )
 """Further options with a state that a resume must restore; patience never ends the run."""
 
