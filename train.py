@@ -26,6 +26,7 @@ from ocrnet.training.losses import OCRLoss
 from ocrnet.training.optimizer import make_optimizer
 from ocrnet.training.parameter_groups import describe, parameter_options
 from ocrnet.training.pretrained import load_initial_weights
+from ocrnet.training.profiler import step_count
 from ocrnet.training.step import TrainOneStep, make_loss_scaler
 from ocrnet.training.trainer import Trainer
 
@@ -37,6 +38,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--resume_ckpt", metavar="FILE|auto", help="resume from this checkpoint, or from the latest one"
     )
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="cache the compiled step in this folder")
+    parser.add_argument(
+        "--profile",
+        metavar="N",
+        type=step_count,
+        default=0,
+        help="profile N steps, then go on",
+    )
     return parser
 
 
@@ -73,7 +81,7 @@ def train(args: argparse.Namespace, config: Config, checkpoint_saved: Callable[[
         ExponentialMovingAverage(network, config.train.ema) if config.train.ema else None,
     )
 
-    trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved)
+    trainer = Trainer(config, train_step, training, validation, stop, checkpoint_saved, args.profile)
     trainer.prepare(args.resume_ckpt)
     if args.compile_cache and config.ms_mode == 0:
         compile_step(train_step, config, args.compile_cache)

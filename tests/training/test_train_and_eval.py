@@ -47,9 +47,9 @@ def train(run_script, demo):
 
 @pytest.fixture(scope="module")
 def straight(train, tmp_path_factory):
-    """A run of 8 steps in graph mode with a dynamic loss scale and EMA, evaluated after steps 4 and 8."""
+    """A run of 8 steps in graph mode with a dynamic loss scale and EMA, evaluated after steps 4 and 8; profiled."""
     folder = tmp_path_factory.mktemp("straight")
-    done = train(folder, *STRAIGHT)
+    done = train(folder, *STRAIGHT, "--profile", "3")
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -67,8 +67,36 @@ def test_training_writes_checkpoints_log_and_config_without_warnings(straight):
     assert not re.search(noise, done.stdout + done.stderr), done.stderr
 
 
+def parts(text: str) -> dict[str, float]:
+    """Returns {part: milliseconds} of a profile."""
+    return {name: float(spent) for name, spent in re.findall(r"^([a-z]+) +([\d.]+) +[\d.]+$", text, re.MULTILINE)}
+
+
+def test_a_profile_says_where_the_time_of_a_step_goes(straight):
+    """That it changes no result is asserted by the tests that compare this run with others, bit by bit."""
+    text = (straight[0] / "profile" / "profile.txt").read_text()
+    assert (
+        text.startswith("steps 4 to 6, 4 images of 32 x 64, hrnet_tiny")
+        and text.split("\n", 1)[1] in straight[1].stdout
+    )
+    spent = parts(text)
+    whole = spent.pop("step")
+    assert set(spent) == {"data", "forward", "backward", "update", "host"} and min(spent.values()) > 0
+    assert sum(spent.values()) == pytest.approx(whole, abs=0.05)
+    calls = {
+        (name, part): int(count) for name, part, count in re.findall(r"^(\w+) +([a-z]+) +(\d+) ", text, re.MULTILINE)
+    }
+    assert calls["Conv2D", "forward"] == calls["Conv2DBackpropFilter", "backward"] == 64
+    assert calls["Conv2DBackpropInput", "backward"] == 63  # none for the image
+    trace = json.loads((straight[0] / "profile" / "trace.json").read_text())["traceEvents"]
+    steps = [event for event in trace if event["name"].startswith("step ")]
+    assert [event["name"] for event in steps] == ["step 4", "step 5", "step 6"]
+    assert sum(event["dur"] for event in steps) / 3e3 == pytest.approx(whole, abs=0.01)
+    assert sum(event["name"] == "Conv2D" for event in trace) == 3 * 64
+
+
 @pytest.mark.slow
-def test_evaluating_uncompiled_sizes_does_not_affect_training(train, straight, tmp_path):
+def test_evaluating_batches_of_another_size_does_not_affect_training(train, straight, tmp_path):
     done = train(tmp_path, *STRAIGHT, "--set", "eval.batch_size=2")  # the fifth image is a batch of its own
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path) == losses(straight[0])
@@ -146,8 +174,10 @@ def test_a_run_with_adamw_learns_and_resumes_bit_for_bit(train, straight, tmp_pa
 
 @pytest.mark.slow
 def test_pynative_mode_gives_the_same_losses(train, straight, tmp_path):
-    done = train(tmp_path, "--ms_mode", "1", "--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3")
+    flags = ["--ms_loss_scaler", "dynamic", "--set", "train.loss_scale.window=3", "--profile", "1"]
+    done = train(tmp_path, "--ms_mode", "1", *flags)
     assert done.returncode == 0, done.stderr
+    assert min(parts((tmp_path / "profile" / "profile.txt").read_text()).values()) > 0
     for step in (1, 2, 3):
         graph, pynative = (float(re.match(r"loss: ([\d.]+)", losses(run)[step])[1]) for run in (straight[0], tmp_path))
         assert pynative == pytest.approx(graph, rel=1e-4)

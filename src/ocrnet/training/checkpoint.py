@@ -185,7 +185,7 @@ class CheckpointFolder:
             return []
         archive = _unused_path(str(save_dir / "earlier"))
         archive.mkdir()
-        names = ("checkpoint", "train.log", "tensorboard", "config.yml")
+        names = ("checkpoint", "train.log", "tensorboard", "config.yml", "profile")
         for path in (*(save_dir / name for name in names), *save_dir.glob("train_rank*.log")):
             if path.exists():
                 path.rename(archive / path.name)

@@ -13,6 +13,7 @@ from ocrnet.evaluation.evaluator import Evaluator
 from ocrnet.inference.predictor import Predictor
 from ocrnet.runtime.signals import Stopped, StopRequest
 from ocrnet.training.checkpoint import CheckpointFolder
+from ocrnet.training.profiler import ProfiledSteps
 from ocrnet.training.run_log import RunLog
 from ocrnet.training.run_progress import Progress
 from ocrnet.training.sample_monitor import SampleMonitor
@@ -34,6 +35,7 @@ class Trainer:
             evaluation.
         stop: checked between steps (about once a second with several ranks) and between evaluated images.
         on_saved: called after each checkpoint.
+        profile: steps to profile on rank 0; see `ProfiledSteps`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Trainer:
         validation: SegmentationDataset | None,
         stop: StopRequest | None = None,
         on_saved: Callable[[], None] = lambda: None,
+        profile: int = 0,
     ) -> None:
         self.config = config
         self.train_step = train_step
@@ -51,6 +54,7 @@ class Trainer:
         self.validation = validation
         self.stop = stop or StopRequest()
         self.on_saved = on_saved
+        self.profile = profile if launcher.ranks().is_main else 0
         self.network = train_step.loss_network.network
         self.checkpoints = CheckpointFolder(config)
         self.step_samples = config.train.images_per_step * launcher.ranks().size
@@ -106,6 +110,8 @@ class Trainer:
         config, progress = self.config, self.progress
         batches = loader.training_batches(self.samples, config.train.batch_size)
         runner = StepRunner(config, self.train_step, self.samples, batches, progress)
+        if self.profile:
+            runner = ProfiledSteps(runner, config, self.profile, self.last_step - progress.step)
         stop_check = StopCheck(self.stop)
         self.train_step.set_train(True)
         self.reporter = StepReporter(config, self.log, progress.step, self.last_step, self.step_samples)
