@@ -40,6 +40,7 @@ def write(network: OCRNet, kind: str, shape: tuple[int | None, ...], argmax: boo
     if kind == "onnx":
         path.write_bytes(onnx_graph.onnx_model(network, shape, argmax).SerializeToString())
         return
+    network.separate_maps = False  # the file may be for any device
     logits = MainLogits(network, network.align_corners)
     size = shape[0], 3, *shape[1:]
     images = Tensor(shape=size, dtype=ms.float32) if None in size else ops.zeros(size, ms.float32)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, float16, ops
 
-from ocrnet.models.layers import Dropout2d, draw_dropout, resize
+from ocrnet.models.layers import Dropout2d, MultiScaleConv2d, draw_dropout, has_matrices, resize
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -66,6 +66,43 @@ def test_wide_images_are_resized_without_matrices(monkeypatch, factor, to):
     monkeypatch.setattr("ocrnet.models.layers._interpolation", None)
     np.testing.assert_allclose(resize(x, (4, to), factor=factor).asnumpy(), expected, atol=2e-3)
     assert resize(x.astype(float16), (4, to), factor=factor).dtype == float16
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(
+    "sizes", [[(8, 12), (4, 6), (2, 3), (1, 2)], [(13, 9), (7, 5), (4, 3), (2, 2)], [(2, 2), (1, 1)]]
+)
+def test_a_convolution_of_maps_equals_the_one_of_their_resized_concatenation(sizes, kernel, align_corners):
+    rng = np.random.default_rng(0)
+    maps = [Tensor(rng.normal(size=(2, 3 + i, *size)).astype(np.float32)) for i, size in enumerate(sizes)]
+    weight = Tensor(rng.normal(size=(2, 5, *sizes[0])).astype(np.float32))
+    convolution = MultiScaleConv2d(
+        sum(x.shape[1] for x in maps), 5, kernel, pad_mode="pad", padding=kernel // 2, has_bias=True,
+        bias_init="normal", align_corners=align_corners,
+    )  # fmt: skip
+
+    def separate(*maps):
+        out = convolution(list(maps))
+        return (out * weight).sum(), out
+
+    def joined(*maps):
+        resized = [ops.interpolate(x, size=sizes[0], mode="bilinear", align_corners=align_corners) for x in maps]
+        out = convolution(ops.cat(resized, axis=1))
+        return (out * weight).sum(), out
+
+    places, parameters = tuple(range(len(maps))), convolution.trainable_params()
+    (_, found), gradients = ops.value_and_grad(separate, places, parameters, has_aux=True)(*maps)
+    (_, expected), expected_gradients = ops.value_and_grad(joined, places, parameters, has_aux=True)(*maps)
+    np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=1e-5)
+    assert [len(part) for part in gradients] == [len(maps), 2]
+    for some, others in zip(gradients, expected_gradients, strict=True):
+        for gradient, other in zip(some, others, strict=True):
+            np.testing.assert_allclose(gradient.asnumpy(), other.asnumpy(), atol=5e-5)
+
+
+def test_large_images_have_no_matrices():
+    assert has_matrices((1, 3, 1024, 2048)) and not has_matrices((1, 3, 64, 70_000))
 
 
 def test_nearest_resize_matches_mindspore_labs_operator():

@@ -34,6 +34,8 @@ def _count_forward(network: nn.Cell, height: int, width: int) -> int:
         batch, channels, rows, columns = pixels.shape
         # pixels x regions: gathering over all channels, then relation and context over the key channels
         counts.append(2 * batch * rows * columns * regions.shape[2] * (channels + 2 * cell.key_channels))
+        # published: the last convolution of the attention is for pixels; ours, for regions, was counted as such
+        counts.append(2 * batch * (rows * columns - regions.shape[2]) * cell.key_channels * channels)
 
     hooks = []
     for _, cell in network.cells_and_names():

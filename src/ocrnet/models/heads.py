@@ -10,16 +10,21 @@ from ocrnet.models.layers import ConvBNReLU, Dropout2d, classifier
 
 
 class FCNHead(nn.Cell):
-    """Auxiliary head: (N, in, h, w) features to (N, classes, h, w) logits, which are the soft object regions."""
+    """Auxiliary head: (N, in, h, w) features to (N, classes, h, w) logits, which are the soft object regions.
+
+    The features are a tensor or a list of maps; see `MultiScaleConv2d`.
+    """
 
     def __init__(self, in_channels: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
         channels = config.aux_channels or in_channels
-        self.conv = ConvBNReLU(in_channels, channels, config.aux_kernel, config.conv_bias, config.head_norm_eps)
+        self.conv = ConvBNReLU(
+            in_channels, channels, config.aux_kernel, config.conv_bias, config.head_norm_eps, config.align_corners
+        )
         self.dropout = Dropout2d(config.aux_dropout, channels, "aux_head.dropout")
         self.classifier = classifier(channels, num_classes)
 
-    def construct(self, features: Tensor) -> Tensor:
+    def construct(self, features: Tensor | list[Tensor]) -> Tensor:
         return self.classifier(self.dropout(self.conv(features)))
 
 
@@ -62,26 +67,30 @@ class PixelRegionAttention(nn.Cell):
 
     def construct(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """(N, C, h, w) pixels and (N, C, K, 1) regions to (N, out, h, w)."""
-        batch, _, height, width = pixels.shape
+        batch, channels, _, _ = pixels.shape
         query = self.query(pixels).reshape(batch, self.key_channels, -1)  # N, c, hw
         key = self.key(regions).reshape(batch, self.key_channels, -1)  # N, c, K
-        value = self.value(regions).reshape(batch, self.key_channels, -1)  # N, c, K
         relation = ops.softmax(_matmul_transpose_a(query, key) * self.key_channels**-0.5, axis=-1)  # N, hw, K
-        context = _matmul_transpose_b(value, relation).reshape(batch, self.key_channels, height, width)
-        return self.join(ops.cat((self.out(context), pixels), axis=1))
+        # The convolution of `out` is for each pixel's mean of the values. Both are linear, and the weights of a mean
+        # sum to 1, so it is computed for the K values instead.
+        value = self.out.conv(self.value(regions)).astype(relation.dtype).reshape(batch, channels, -1)  # N, C, K
+        context = _matmul_transpose_b(value, relation).reshape(pixels.shape)
+        return self.join(ops.cat((self.out.relu(self.out.bn(context)), pixels), axis=1))
 
 
 class OCRHead(nn.Cell):
-    """(N, in, h, w) features and (N, classes, h, w) soft regions to (N, classes, h, w) logits."""
+    """(N, in, h, w) features, as in `FCNHead`, and (N, classes, h, w) soft regions to (N, classes, h, w) logits."""
 
     def __init__(self, in_channels: int, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
-        self.pixels = ConvBNReLU(in_channels, config.head_channels, 3, config.conv_bias, config.head_norm_eps)
+        self.pixels = ConvBNReLU(
+            in_channels, config.head_channels, 3, config.conv_bias, config.head_norm_eps, config.align_corners
+        )
         self.attention = PixelRegionAttention(config)
         self.dropout = Dropout2d(config.dropout, config.context_channels, "ocr_head.dropout")
         self.classifier = classifier(config.context_channels, num_classes)
 
-    def construct(self, features: Tensor, regions: Tensor) -> Tensor:
+    def construct(self, features: Tensor | list[Tensor], regions: Tensor) -> Tensor:
         pixels = self.pixels(features)
         context = gather_regions(pixels, regions)
         return self.classifier(self.dropout(self.attention(pixels, context)))

@@ -49,6 +49,8 @@ def cast_network(
     BatchNorm takes float16 with float32 parameters and statistics on Ascend and GPU, so it needs no casts there. On a
     CPU, and for bfloat16, which its documentation does not list, its input is cast to float32.
     """
+    if amp != "none" or target != "CPU":
+        network.separate_maps = False  # see OCRNet
     if amp == "none":
         return
     low = getattr(ms, dtype)
