@@ -7,7 +7,7 @@ import pytest
 from mindspore import Tensor
 
 from ocrnet.config import Backbone, ModelConfig
-from ocrnet.models import hrnet, resnet
+from ocrnet.models import hrnet, precision, resnet
 from ocrnet.models.heads import gather_regions
 from ocrnet.models.ocrnet import OCRNet
 
@@ -48,6 +48,21 @@ def test_both_heads_return_float32_logits_at_a_quarter_of_the_resolution():
     main, auxiliary = network.set_train(False)(Tensor(np.zeros((1, 3, 64, 96), np.float32)))
     assert main.shape == auxiliary.shape == (1, 5, 16, 24)
     assert main.dtype == auxiliary.dtype == Tensor(np.zeros(1, np.float32)).dtype
+
+
+def test_separate_maps_are_for_float32_on_a_cpu_and_give_the_same_logits():
+    network = OCRNet(ModelConfig(backbone="hrnet_tiny", head_channels=16, key_channels=8, context_channels=16), 5)
+    images = Tensor(np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32))
+    network.set_train(False)
+    assert network.separate_maps
+    separate = network(images)
+    precision.cast_network(network, "none", "float16", "Ascend")
+    assert not network.separate_maps
+    for found, expected in zip(separate, network(images), strict=True):
+        np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-4, atol=1e-6)
+    network.separate_maps = True
+    precision.cast_network(network, "convolutions", "float16", "CPU")
+    assert not network.separate_maps
 
 
 def test_backbone_parameters_have_mindcvs_names():
