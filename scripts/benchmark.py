@@ -6,6 +6,10 @@
     python scripts/benchmark.py --work compile      # the first training step, without and with --compile_cache
     python scripts/benchmark.py --work pipeline     # samples of 512x1024 from 1024x2048 PNG pairs, 1 and 2 workers
     python scripts/benchmark.py --work packed       # the same from a packed file
+    python scripts/benchmark.py --work evaluate     # 480x360 PNG pairs to the confusion matrix
+    python scripts/benchmark.py --work multiscale   # the same with six ratios and mirrored images
+    python scripts/benchmark.py --work first        # the first ten images of it in a new process
+    python scripts/benchmark.py --work predict      # 480x360 PNG files to class maps
     python scripts/benchmark.py --work training --peer peer/bin/python      # see requirements-peer.txt
 
 Each candidate is a separate process; only one works at a time. After each run, a 2048x2048x2048 matrix product of NumPy
@@ -33,6 +37,9 @@ from ocrnet import errors
 from ocrnet.runtime import device, program
 
 SAMPLES = 32  # samples of a data pipeline per run
+ENGINES = ("mindspore", "onnxruntime-fp32", "openvino-fp32", "openvino-bf16")
+EVALUATED = {"evaluate": 4, "multiscale": 1, "predict": 4, "first": 10}
+"""Images per run."""
 WORKS = {
     # work: (our candidates, the peer's work and candidates)
     "forward": (["mindspore"], "forward", ["eager", "channels_last"]),
@@ -41,11 +48,17 @@ WORKS = {
         "forward",
         ["eager", "channels_last"],
     ),
+    "evaluate": (list(ENGINES), "evaluate", ["eager", "channels_last"]),
+    "multiscale": (list(ENGINES), "multiscale", ["eager", "channels_last"]),
+    "first": (["mindspore"], "", []),
+    "predict": (list(ENGINES), "predict", ["eager", "channels_last"]),
     "training": (["mindspore"], "training", ["eager", "channels_last"]),
     "compile": (["cold", "cached"], "", []),
     "pipeline": (["1-worker", "2-workers"], "pipeline", [str(SAMPLES)]),
     "packed": (["1-worker", "packed"], "pipeline", [str(SAMPLES)]),
 }
+STARTS = ("compile", "first")
+"""Works of a new process for each run."""
 Work = Callable[[], object]
 
 
@@ -105,11 +118,33 @@ def pipeline(how: str, data: Path) -> Work:
     return lambda: list(training_batches(TrainingSamples(dataset, config, 0, 2, 0, SAMPLES), 2))
 
 
+def evaluation(how: str, backbone: str, data: Path, work: str) -> Work:
+    """Returns a function that predicts images of 480x360, and but for `predict` computes the confusion matrix."""
+    from ocrnet.config import Config
+    from ocrnet.data.splits import open_dataset
+    from ocrnet.evaluation.evaluator import Evaluator
+    from ocrnet.inference.engines import make_engine
+    from ocrnet.inference.predictor import Predictor
+    from ocrnet.models.ocrnet import OCRNet
+
+    multi_scale = work in ("multiscale", "first")
+    config = Config(model={"backbone": backbone}, data={"root": data}, eval={"multi_scale": multi_scale})
+    network = OCRNet(config.model, 19).set_train(False)
+    engine, _, precision = how.partition("-")
+    dataset = open_dataset(config.data, "val")
+    predictor = Predictor(network, config, engine=make_engine(engine, precision or "fp32", network, config))
+    if work == "predict":
+        return lambda: [predictor([dataset.open(number)[0][:, :]]) for number in range(len(dataset))]
+    return Evaluator(predictor, dataset, config).evaluate
+
+
 def serve(work: str, how: str, backbone: str, data: Path) -> None:
     """Runs a candidate: warms up, prints "ready", and prints seconds and peak memory for each input line."""
     device.init("CPU" if work in ("pipeline", "packed") else None, 0, seed=0)
     if work in ("pipeline", "packed"):
         run = pipeline(how, data)
+    elif work in EVALUATED:
+        run = evaluation(how, backbone, data, work)
     else:
         run = training(how, backbone) if work == "training" else forward(how, backbone)
     for _ in range(2):
@@ -130,6 +165,13 @@ def first_step(how: str, backbone: str, data: Path) -> None:
 
     spent = seconds(start)
     print(spent - seconds(built[0]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def first_images(backbone: str, data: Path) -> None:
+    """Prints seconds and peak memory of the multi-scale evaluation of the first images."""
+    device.init(None, 0, seed=0)
+    spent = seconds(lambda: evaluation("mindspore", backbone, data, "first")())
+    print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def seconds(work: Work) -> float:
@@ -182,18 +224,20 @@ def candidates(args: argparse.Namespace, data: Path) -> Iterator[Candidate]:
     ours, peer_work, theirs = WORKS[args.work]
     for how in ours:
         command = [sys.executable, __file__, "--serve", args.work, how, args.backbone, data]
-        yield Candidate(f"ocrnet {how}", command, once=args.work == "compile")
+        yield Candidate(f"ocrnet {how}", command, once=args.work in STARTS)
     for how in theirs if args.peer else []:
         command = [args.peer, Path(__file__).with_name("benchmark_peer.py"), peer_work, how, args.backbone, data]
         yield Candidate(f"mmsegmentation {how if peer_work != 'pipeline' else '1-worker'}", command)
 
 
-def make_data(folder: Path, packed: bool) -> None:
-    """Writes eight 1024x2048 street scenes and, with `packed`, the packed file."""
+def make_data(folder: Path, work: str) -> None:
+    """Writes the images of a work, and the packed file for `packed`."""
     script = ROOT / "scripts" / "make_demo_data.py"
     size = ["--train", 8, "--val", 1, "--width", 2048, "--height", 1024]
+    if work in EVALUATED:
+        size = ["--train", 1, "--val", EVALUATED[work], "--width", 480, "--height", 360]
     subprocess.run(list(map(str, [sys.executable, script, "--output", folder, *size])), check=True, capture_output=True)
-    if packed:
+    if work == "packed":
         from ocrnet.config import DataConfig
         from ocrnet.data.packed import pack
         from ocrnet.data.splits import open_dataset
@@ -226,13 +270,15 @@ def main() -> None:
     args = parser.parse_args()
     if args.serve:
         work, how, backbone, data = args.serve
+        if work == "first":
+            return first_images(backbone, Path(data))
         return (first_step if work == "compile" else lambda *rest: serve(work, *rest))(how, backbone, Path(data))
 
     matrix = images(2048, 2048)
     products: list[float] = []
     with tempfile.TemporaryDirectory(prefix="ocrnet-benchmark-") as folder:
-        if args.work in ("pipeline", "packed"):
-            make_data(Path(folder), args.work == "packed")
+        if args.work in ("pipeline", "packed", *EVALUATED):
+            make_data(Path(folder), args.work)
         rows = list(candidates(args, Path(folder)))
         if args.work == "compile":
             rows[1].run()  # fills the cache
@@ -250,7 +296,9 @@ def main() -> None:
 
 def summary(args: argparse.Namespace, rows: list[Candidate], products: list[float]) -> dict:
     """Prints the results as a table and returns them."""
-    units = SAMPLES if args.work in ("pipeline", "packed") else 1
+    units = SAMPLES if args.work in ("pipeline", "packed") else EVALUATED.get(args.work, 1)
+    if args.work in STARTS:
+        units = 1
     rate = 2 * 2048**3 / statistics.median(products) / 1e9
     work_gflop = gflop(args.work, args.backbone)
     baseline = next((row for row in rows if row.name.startswith("mmsegmentation")), rows[0])
@@ -268,7 +316,7 @@ def summary(args: argparse.Namespace, rows: list[Candidate], products: list[floa
                 "seconds": spent,
             }
         )
-    unit = "s/sample" if units > 1 else "s"
+    unit = "s/image" if args.work in EVALUATED and units > 1 else "s/sample" if units > 1 else "s"
     print(f"{args.work}, {args.backbone}, {args.repeats} rounds; NumPy's 2048³ product: {rate:.0f} GFLOP/s")
     if work_gflop:
         print(f"{work_gflop:.1f} GFLOP take {work_gflop / rate:.3f} s at that rate")

@@ -19,9 +19,12 @@ import cv2
 import mmseg
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.datasets import CityscapesDataset
+from mmseg.evaluation import IoUMetric
+from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
@@ -90,11 +93,61 @@ def pipeline(how: str, backbone: str, data: str) -> Callable[[], object]:
     return lambda: [dataset[number % len(dataset)] for number in range(int(how))]
 
 
+def test_data(backbone: str, data: str, multi_scale: bool) -> CityscapesDataset:
+    """The validation images at their own size."""
+    config = config_file(backbone)
+    pipeline = config.tta_pipeline if multi_scale else [step for step in config.test_pipeline if step.type != "Resize"]
+    return CityscapesDataset(
+        data_root=data,
+        data_prefix=dict(img_path="leftImg8bit/val", seg_map_path="gtFine/val"),
+        seg_map_suffix="_gtFine_labelIds.png",
+        pipeline=pipeline,
+        test_mode=True,
+    )
+
+
+def evaluate(how: str, backbone: str, data: str, multi_scale: bool = False) -> Callable[[], object]:
+    """Returns a function with the steps of mmengine's TestLoop: one image at a time, to the confusion matrix."""
+    dataset, metric = test_data(backbone, data, multi_scale), IoUMetric(iou_metrics=["mIoU"])
+    metric.dataset_meta = dataset.metainfo
+    model = network(how, backbone)
+    if multi_scale:
+        model = SegTTAModel(module=model)
+    model.eval()
+
+    @torch.inference_mode()
+    def work():
+        for number in range(len(dataset)):
+            batch = pseudo_collate([dataset[number]])
+            metric.process(batch, [sample.to_dict() for sample in model.test_step(batch)])
+        metric.results.clear()
+
+    return work
+
+
+def multiscale(how: str, backbone: str, data: str) -> Callable[[], object]:
+    return evaluate(how, backbone, data, multi_scale=True)
+
+
+def predict(how: str, backbone: str, data: str) -> Callable[[], object]:
+    dataset, model = test_data(backbone, data, multi_scale=False), network(how, backbone).eval()
+    dataset.pipeline.transforms = [
+        step for step in dataset.pipeline.transforms if type(step).__name__ != "LoadAnnotations"
+    ]
+
+    @torch.inference_mode()
+    def work():
+        return [model.test_step(pseudo_collate([dataset[number]])) for number in range(len(dataset))]
+
+    return work
+
+
 def main() -> None:
     work, how, backbone, data = sys.argv[1:]
     cv2.setNumThreads(0)
     init_default_scope("mmseg")
-    run = {"forward": forward, "training": training, "pipeline": pipeline}[work](how, backbone, data)
+    works = (forward, training, pipeline, evaluate, multiscale, predict)
+    run = {function.__name__: function for function in works}[work](how, backbone, data)
     for _ in range(2):
         run()
     print("ready", flush=True)
