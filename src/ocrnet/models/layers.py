@@ -137,10 +137,10 @@ class MultiScaleConv2d(nn.Conv2d):
     def _convolve_small(self, x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
         batch, channels, height, _ = x.shape
         rows, columns = self.kernel_size
-        weight = weight.transpose(0, 2, 1, 3).reshape(self.out_channels * rows, channels, 1, columns)
+        weight = ops.reshape(ops.transpose(weight, (0, 2, 1, 3)), (self.out_channels * rows, channels, 1, columns))
         x = self.conv_rows(_resize_width(x, size[1], self.align_corners), weight)
         down = _interpolation(size[0], height, self.align_corners, 1, rows)
-        return ops.matmul(down, x.reshape(batch, self.out_channels, rows * height, size[1]))
+        return ops.matmul(down, ops.reshape(x, (batch, self.out_channels, rows * height, size[1])))
 
 
 class ConvBNReLU(nn.Cell):
