@@ -176,6 +176,8 @@ def test_on_a_cpu_all_sizes_have_one_graph(uncompiled, first, before):
                 expected = MainLogits(Convolution(), False)(Tensor(image), (11, 4 + number))
             np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=1e-5)
         assert len(uncompiled) == before
+        one_size = outputs._logits.compiled.chosen
+        assert len(one_size) == first  # the very first size has a graph of its own
         outputs.logits(np.zeros((1, 3, 1, 8193), np.float32), (1, 8193))
     assert len(uncompiled) == before + 1  # too large for interpolation matrices
 

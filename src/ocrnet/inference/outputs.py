@@ -12,7 +12,8 @@ from ocrnet.inference.network import AddProbabilities, Classes, ClassesAndLoss, 
 class NetworkOutputs:
     """The outputs of a network for batches of preprocessed images (N, 3, h, w) float32.
 
-    In graph mode, a CPU compiles one graph for all sizes, an accelerator one for each frequent size.
+    In graph mode, a CPU compiles one graph for all sizes, and graphs of their own for very frequent sizes. An
+    accelerator compiles one for each frequent size; other sizes run in PyNative mode.
 
     Args:
         compile_first: compile for the very first images; False for a few images of any size.
@@ -22,16 +23,21 @@ class NetworkOutputs:
         main, on_cpu = MainLogits(network, config.model.align_corners), ms.get_context("device_target") == "CPU"
         images = Tensor(shape=[None, 3, None, None], dtype=ms.float32)
 
-        def compiled(cell: nn.Cell, shape: list[int | None], dtype: ms.Type) -> CompileAllSizes | CompileFrequentSizes:
-            if on_cpu:
-                return CompileAllSizes(cell, (images, Tensor(shape=shape, dtype=dtype)), compile_first)
-            return CompileFrequentSizes(cell, compile_first)
+        def compiled(
+            kind: type[nn.Cell], shape: list[int | None], dtype: ms.Type, one_size: bool = True
+        ) -> CompileFrequentSizes:
+            """`one_size`: images usually have one size."""
+            if not on_cpu:
+                return CompileFrequentSizes(kind(main), compile_first)
+            inputs = images, Tensor(shape=shape, dtype=dtype)
+            all_sizes = CompileAllSizes(kind(main), inputs, compile_at=1 if compile_first else 5)
+            return CompileFrequentSizes(kind(main), compile_first and one_size, all_sizes, compile_at=50)
 
-        self._logits = compiled(Logits(main), [1, None, None], ms.uint8)
-        self._classes = compiled(Classes(main), [1, None, None], ms.uint8)
-        self._score = compiled(ClassesAndLoss(main), [None, None, None], ms.int32)
+        self._logits = compiled(Logits, [1, None, None], ms.uint8)
+        self._classes = compiled(Classes, [1, None, None], ms.uint8)
+        self._score = compiled(ClassesAndLoss, [None, None, None], ms.int32)
         sums = [None, len(config.data.classes), None, None]
-        self._add_probabilities = compiled(AddProbabilities(main), sums, ms.float32)
+        self._add_probabilities = compiled(AddProbabilities, sums, ms.float32, one_size=False)
 
     def logits(self, images: np.ndarray, size: tuple[int, int]) -> Tensor:
         """Returns (N, classes, *size) float32."""
