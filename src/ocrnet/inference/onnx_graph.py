@@ -175,12 +175,12 @@ class _Graph:
     def attention(self, cell: PixelRegionAttention, pixels: str, regions: str) -> str:
         query = self.add("Transpose", self.flat(self.cell(cell.query, pixels)), perm=[0, 2, 1])  # N, hw, c
         key = self.flat(self.cell(cell.key, regions))  # N, c, K
-        value = self.add("Transpose", self.flat(self.cell(cell.value, regions)), perm=[0, 2, 1])  # N, K, c
+        value = self.flat(self.cell(cell.out.conv, self.cell(cell.value, regions)))  # N, C, K; see PixelRegionAttention
         scale = self.constant(np.float32(cell.key_channels**-0.5))
         relation = self.add("Softmax", self.add("Mul", self.add("MatMul", query, key), scale), axis=2)
-        context = self.add("Transpose", self.add("MatMul", relation, value), perm=[0, 2, 1])
+        context = self.add("MatMul", value, self.add("Transpose", relation, perm=[0, 2, 1]))
         shape = self.add("Concat", self.constant([0, 0]), self.add("Shape", pixels, start=2), axis=0)  # 0: unchanged
-        context = self.cell(cell.out, self.add("Reshape", context, shape))
+        context = self.cell(cell.out.relu, self.cell(cell.out.bn, self.add("Reshape", context, shape)))
         return self.cell(cell.join, self.add("Concat", context, pixels, axis=1))
 
     def flat(self, x: str) -> str:
