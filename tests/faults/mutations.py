@@ -41,7 +41,27 @@ MUTATIONS = (
         "BatchNorm2d(out_channels, norm_eps, 0.99)",
         "weights",
     ),
-    Mutation("align_corners inverted", "models/layers.py", "if align_corners:", "if not align_corners:", "models"),
+    Mutation(
+        "align_corners with the scale of the sizes",
+        "models/resize.py",
+        "position *= (in_size - 1) / max(1, out_size - 1)",
+        "position *= in_size / out_size",
+        "models",
+    ),
+    Mutation(
+        "the taps of a convolution of resized maps in the wrong order",
+        "models/resize.py",
+        "weight.transpose(0, 2, 3, 1)",
+        "weight.transpose(0, 3, 2, 1)",
+        "models/test_resize.py",
+    ),
+    Mutation(
+        "the loss of the validation counts ignored pixels",
+        "inference/network.py",
+        "(log_probabilities * valid.astype(ms.float32))",
+        "log_probabilities",
+        "inference/test_predictor.py",
+    ),
     Mutation(
         "softmax of the soft regions over the classes", "models/heads.py", "-1), axis=2)", "-1), axis=1)", "models"
     ),
@@ -223,8 +243,8 @@ MUTATIONS = (
     Mutation(
         "HRNet's fuse step with one resize",
         "models/hrnet.py",
-        "factor = 2 ** (j - i) if self.two_steps else 1",
-        "factor = 1",
+        "through = (factor * height, factor * width) if self.two_steps else None",
+        "through = None",
         "weights",
     ),
     Mutation(

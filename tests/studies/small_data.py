@@ -63,7 +63,9 @@ def train(config: Path, folder: Path, seed: int, settings: list[str]) -> float:
     flags = [word for setting in settings for word in ("--set", setting)]
     command = ["train.py", "--config", config, "--save_dir", folder, "--seed", seed, "--resume_ckpt", "auto", *flags]
     done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    scores = re.findall(r"step \d+: .*?mIoU ([\d.]+)", (folder / "train.log").read_text()) if not done.returncode else []
+    scores = (
+        re.findall(r"step \d+: .*?mIoU ([\d.]+)", (folder / "train.log").read_text()) if not done.returncode else []
+    )
     if not scores:
         sys.exit(f"{folder}: {done.stderr or 'no mIoU in train.log'}")
     return float(scores[-1])
