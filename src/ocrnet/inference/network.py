@@ -34,16 +34,20 @@ class MainLogits(nn.Cell):
 
     They are first resized to the network's input size, as in mmsegmentation's evaluation. If `test_size` has resized
     an image, this differs from resizing directly to the original size.
+
+    Args:
+        in_graph: see `resize`; not for exported files, which keep MindSpore's operator.
     """
 
-    def __init__(self, network: nn.Cell, align_corners: bool) -> None:
+    def __init__(self, network: nn.Cell, align_corners: bool, in_graph: bool = False) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.align_corners = align_corners
+        self.in_graph = in_graph
 
     def construct(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         main, _ = self.network(images)
-        return resize(main, size, "bilinear", self.align_corners, through=images.shape[2:], in_graph=True)
+        return resize(main, size, "bilinear", self.align_corners, through=images.shape[2:], in_graph=self.in_graph)
 
 
 class Logits(nn.Cell):

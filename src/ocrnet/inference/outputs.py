@@ -20,7 +20,8 @@ class NetworkOutputs:
     """
 
     def __init__(self, network: nn.Cell, config: Config, compile_first: bool) -> None:
-        main, on_cpu = MainLogits(network, config.model.align_corners), ms.get_context("device_target") == "CPU"
+        on_cpu = ms.get_context("device_target") == "CPU"
+        main = MainLogits(network, config.model.align_corners, in_graph=on_cpu)
         images = Tensor(shape=[None, 3, None, None], dtype=ms.float32)
 
         def compiled(
