@@ -38,13 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--resume_ckpt", metavar="FILE|auto", help="resume from this checkpoint, or from the latest one"
     )
     parser.add_argument("--compile_cache", metavar="DIR", type=Path, help="cache the compiled step in this folder")
-    parser.add_argument(
-        "--profile",
-        metavar="N",
-        type=step_count,
-        default=0,
-        help="profile N steps, then go on",
-    )
+    parser.add_argument("--profile", metavar="N", type=step_count, default=0, help="profile N steps, then continue")
     return parser
 
 

@@ -296,9 +296,11 @@ def main() -> None:
 
 def summary(args: argparse.Namespace, rows: list[Candidate], products: list[float]) -> dict:
     """Prints the results as a table and returns them."""
-    units = SAMPLES if args.work in ("pipeline", "packed") else EVALUATED.get(args.work, 1)
-    if args.work in STARTS:
-        units = 1
+    units, unit = 1, "s"
+    if args.work in ("pipeline", "packed"):
+        units, unit = SAMPLES, "s/sample"
+    elif args.work in EVALUATED and args.work not in STARTS:
+        units, unit = EVALUATED[args.work], "s/image"
     rate = 2 * 2048**3 / statistics.median(products) / 1e9
     work_gflop = gflop(args.work, args.backbone)
     baseline = next((row for row in rows if row.name.startswith("mmsegmentation")), rows[0])
@@ -316,7 +318,6 @@ def summary(args: argparse.Namespace, rows: list[Candidate], products: list[floa
                 "seconds": spent,
             }
         )
-    unit = "s/image" if args.work in EVALUATED and units > 1 else "s/sample" if units > 1 else "s"
     print(f"{args.work}, {args.backbone}, {args.repeats} rounds; NumPy's 2048³ product: {rate:.0f} GFLOP/s")
     if work_gflop:
         print(f"{work_gflop:.1f} GFLOP take {work_gflop / rate:.3f} s at that rate")

@@ -295,9 +295,8 @@ def convert_losses(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
         )
     elif not weights[0] and valid[0] != valid[1]:
         notes.append(f"loss.average: the same for both heads here; the auxiliary head's avg_non_ignore is {valid[1]}")
-    if (
-        kept == "OHEMPixelSampler" and not focal
-    ):  # min_kept is per image; without thresh, the min_kept largest losses are used
+    if kept == "OHEMPixelSampler" and not focal:
+        # min_kept is per image; without thresh, the min_kept largest losses are used
         keep = mmseg.pop(f"{OCR}.sampler.min_kept", 100_000)
         config["loss.ohem.threshold"] = mmseg.pop(f"{OCR}.sampler.thresh", 0.0)
         config["loss.ohem.keep"] = keep * mmseg["train_dataloader.batch_size"]

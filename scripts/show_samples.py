@@ -1,10 +1,10 @@
-"""Draw what the network will see: training samples of a config, augmented, in one picture.
+"""Draw what the network will see: training samples of a config, augmented, in one image file.
 
     python scripts/show_samples.py --config config/ocrnet/ocrnet_demo.yml
     python scripts/show_samples.py --config FILE.yml --set data.augment.rotation.degrees=30 --image NAME --count 8
 
 Each sample is its image next to its label, in the colours of the classes; ignored pixels have white diagonal lines. The
-training's own loader makes the samples, so the picture shows exactly those of a run on one device with this
+training's own loader makes the samples, so the file shows exactly those of a run on one device with this
 configuration. (On several devices the first epoch has the same samples.)
 """
 

@@ -252,7 +252,7 @@ def _with_or_without_average(
 ) -> tuple[dict[str, Parameter | str], str]:
     """Returns the content of a checkpoint as a run needs it that turns `train.ema` on or off, and a note or "".
 
-    A new average starts from the weights. Without it, a run goes on with its own weights, not with their average.
+    A new average starts from the weights. Without it, a run continues with its own weights, not with their average.
     """
     if UPDATES in parameters and UPDATES not in stored:
         names = [name for name in parameters if name.startswith(RAW)]

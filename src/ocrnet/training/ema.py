@@ -23,7 +23,7 @@ class ExponentialMovingAverage(nn.Cell):
     statistics are averaged too, as in timm's ModelEmaV3 and PyTorch's AveragedModel with `use_buffers`.
 
     In a checkpoint the average has the names of the network, so that whatever reads the file uses it; the weights that
-    training goes on with have the prefix `raw.`.
+    training continues with have the prefix `raw.`.
 
     Args:
         network: its current weights are the initial average.

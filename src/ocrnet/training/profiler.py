@@ -64,7 +64,7 @@ class Step(NamedTuple):
 
 
 class ProfiledSteps:
-    """Runs training steps as `runner` does, and profiles `steps` of them after `WARM_UP` others. Training goes on.
+    """Runs training steps as `runner` does, and profiles `steps` of them after `WARM_UP` others. Training continues.
 
     MindSpore's profiler records the operators. A profiled step ends when the device has finished it, so steps do not
     overlap. The results of the steps do not change.

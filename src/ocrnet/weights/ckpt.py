@@ -17,7 +17,7 @@ from ocrnet.errors import UserError
 CONFIG = "ocrnet.recipe"
 """The entry of a checkpoint with the resolved configuration, as YAML."""
 RAW = "raw."
-"""Prefix of the weights that training goes on with, in a checkpoint whose network has averaged ones (`train.ema`)."""
+"""Prefix of the weights that training continues with, in a checkpoint whose network has averaged ones (`train.ema`)."""
 UPDATES = "ema.updates"
 """The entry of such a checkpoint with the number of updates of the average."""
 CLASSES, CHECKSUM, VERSIONS = "ocrnet.classes", "ocrnet.sha256", "ocrnet.versions"
