@@ -12,6 +12,8 @@ import argparse
 import mmap
 import os
 import re
+import socket
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -56,6 +58,8 @@ GRAPHS = {  # backbone: (train.amp, variant) of the training steps that are repo
     "resnet50_d8": (("none", "plain"), ("all", "plain")),
     "resnet50_v1c_d8": (("none", "plain"), ("all", "plain")),
 }
+RANKS = 2
+"""The step of the first backbone is also reported as one of so many ranks runs it."""
 NO_LAUNCH = {
     *("Return", "MakeTuple", "TupleGetItem", "Depend", "Load", "UpdateState", "Switch", "Partial"),
     *("Reshape", "ExpandDims", "Squeeze"),  # views
@@ -113,21 +117,24 @@ GPU_KERNELS = {
             "Pow",
             "Sub",
         ),
-        "ElementwiseOpsGpuKernel": ("Exp", "IsFinite", "Neg", "Reciprocal", "Sqrt"),
-        "ArrayReduceGpuKernelMod": ("ReduceAll", "ReduceSum"),
+        "ElementwiseOpsGpuKernel": ("Exp", "IsFinite", "Neg", "Reciprocal", "Rsqrt", "Sqrt", "Square"),
+        "ArrayReduceGpuKernelMod": ("ReduceAll", "ReduceMean", "ReduceSum"),
         "ActivationFwdGpuKernelMod": ("ReLU",),
         "ActivationGradGpuKernelMod": ("ReluGrad",),
         "AddNFwdGpuKernelMod": ("AddN",),
+        "AssignAddFwdGpuKernelMod": ("AssignAdd",),
         "Conv2dFwdGpuKernelMod": ("Conv2D",),
         "Conv2dFilterGradGpuKernelMod": ("Conv2DBackpropFilter",),
         "Conv2dInputGradGpuKernelMod": ("Conv2DBackpropInput",),
         "MatMulGpuKernelMod": ("BatchMatMul",),
+        "NcclCollectiveGpuKernel": ("AllGather", "AllReduce"),
         "MaxPool3DWithArgmaxFwdGpuKernelMod": ("MaxPool3DWithArgmax",),
         "PackFwdGpuKernelMod": ("Stack",),
         "PadFwdGpuKernelMod": ("Pad",),
         "PoolingFwdGpuKernelMod": ("MaxPool",),
         "PoolingGradGpuKernelMod": ("MaxPoolGrad",),
         "SoftmaxGpuKernelMod": ("LogSoftmax",),
+        "SplitFwdGpuKernelMod": ("Split",),
         "TensorScatterArithmeticGpuKernelMod": ("TensorScatterElements",),
     }.items()
     for name in names
@@ -191,11 +198,13 @@ def graph(config: Config, training: bool = True, target: str = "Ascend") -> str:
     from ocrnet.inference.network import Classes, MainLogits
     from ocrnet.models.ocrnet import OCRNet
     from ocrnet.models.precision import cast_network
+    from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
     from ocrnet.training.losses import OCRLoss
     from ocrnet.training.optimizer import make_optimizer
     from ocrnet.training.step import TrainOneStep, make_loss_scaler
 
     network = OCRNet(config.model, 3)
+    convert_sync_batch_norm(network)
     cast_network(network, config.train.amp, config.train.amp_dtype, target)
     images = Tensor(np.zeros((1, 3, 64, 128), np.float32))
     if not training:
@@ -273,6 +282,27 @@ def missing(operator: str) -> list[str]:
     ]
 
 
+def operators_of_ranks(backbone: str) -> Counter[str]:
+    """Returns {operator: number of launches} of the plain training step of one of RANKS ranks, which run this script.
+
+    Raises:
+        UserError: the ranks failed; the message has their output.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(Path(sys.executable).with_name("msrun")), f"--worker_num={RANKS}", f"--local_worker_num={RANKS}"]
+        command += [f"--master_port={port}", "--join=True", f"--log_dir={folder}", __file__, "--backbone", backbone]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # msrun starts `python`
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        log = Path(folder) / "worker_0.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stdout
+    if done.returncode:
+        raise UserError(f"{RANKS} ranks could not compile the training step:\n{text}{done.stderr}")
+    return Counter({name: int(count) for count, name in re.findall(r"^ *(\d+)  ([A-Z]\w+)", text, re.MULTILINE)})
+
+
 def measure() -> dict:
     """Compiles all graphs of GRAPHS and returns what docs/operators.yml contains."""
     launches, training, inference = {}, Counter(), Counter()
@@ -286,6 +316,11 @@ def measure() -> dict:
             training |= counts
             launches[backbone][f"{amp}, {variant}"] = counts.total()
             print(f"{backbone}, training step, {amp}, {variant}: {counts.total()}", flush=True)
+    backbone = next(iter(GRAPHS))
+    counts = operators_of_ranks(backbone)
+    training |= counts
+    launches[backbone][f"none, plain, {RANKS} ranks"] = counts.total()
+    print(f"{backbone}, training step, {RANKS} ranks: {counts.total()}", flush=True)
     names = sorted(training | inference, key=lambda name: (-training[name], name))
     return {
         "launches": launches,

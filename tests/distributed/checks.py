@@ -4,12 +4,15 @@ import hashlib
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "scripts")]
 
 import mindspore as ms
 import numpy as np
+import yaml
 from mindspore import Tensor, amp, float32, nn, ops
 
+import operator_report
 from ocrnet.config import OptimizerConfig
 from ocrnet.distributed import launcher
 from ocrnet.distributed.collectives import all_gather_object, all_reduce_max, barrier, broadcast_parameters
@@ -75,6 +78,26 @@ def batch_norm() -> None:
             error = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
             # float16 has 11 significant bits: half a unit in the last place is 2.4e-4 of a value, and both sides round
             assert error < (1e-5 if dtype == np.float32 or name not in ("y", "grad_x") else 5e-4), (name, dtype, error)
+
+
+class Gradients(nn.Cell):
+    def __init__(self, layer: nn.Cell) -> None:
+        super().__init__()
+        self.gradients = ops.value_and_grad(layer, 0, layer.trainable_params())
+
+    def construct(self, x: Tensor) -> tuple:
+        return self.gradients(x)
+
+
+def batch_norm_operators() -> None:
+    """SyncBatchNorm has two collectives, and docs/operators.yml has all of its operators."""
+    layer = nn.SequentialCell(nn.BatchNorm2d(5)).set_train()
+    convert_sync_batch_norm(layer)
+    x = Tensor(np.zeros((2, 5, 6, 7), np.float32))
+    counts = operator_report.operators(operator_report.graph_text(Gradients(layer), x))
+    assert (counts["AllGather"], counts["AllReduce"]) == (1, 1), counts
+    reported = yaml.safe_load(operator_report.REPORT.read_text(encoding="utf-8"))["operators"]
+    assert not set(counts) - set(reported), set(counts) - set(reported)
 
 
 class Line(nn.Cell):
@@ -159,8 +182,9 @@ if __name__ == "__main__":
         ms.set_context(mode=mode)
         for check in (collectives, batch_norm, overflow, overflow_of_one_device):
             check()
+    batch_norm_operators()
     ms.set_context(mode=ms.PYNATIVE_MODE)
     training()
-    print("9 checks passed")
+    print("10 checks passed")
     barrier()
     launcher.exit_process(0)

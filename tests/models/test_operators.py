@@ -83,6 +83,12 @@ def test_ascend_and_gpu_have_every_operator_of_the_focal_loss():
     check(operator_report.graph(operator_report.make_config("hrnet_tiny", "none", "focal")))
 
 
+def test_ascend_and_gpu_have_every_operator_of_the_table():
+    """The table includes the step of one of two ranks, which tests/distributed/checks.py compiles."""
+    assert {"AllGather", "AllReduce"} <= set(REPORT["operators"])
+    assert {name: lacking for name in REPORT["operators"] if (lacking := operator_report.missing(name))} == {}
+
+
 def test_integers_are_sorted(step):
     """MindSpore documents that sorting float32 may lose accuracy on Ascend."""
     assert types(step)["Sort"] == {"Int32 -> Int32"}
