@@ -32,6 +32,11 @@ from ocrnet.distributed import collectives, launcher
 from ocrnet.runtime import device, device_selection, program
 
 PACKAGES = ("mindspore", "mindcv", "numpy", "opencv-python-headless", "protobuf")
+DRIVER_TOOLS = {
+    "Ascend": ("npu-smi", "info", "-m"),
+    "GPU": ("nvidia-smi", "--query-gpu=index,name,memory.total,driver_version", "--format=csv,noheader"),
+}
+"""{device: the driver's program that names the devices}: it names them even if MindSpore's plugin does not load."""
 LAUNCHERS = ("mpirun", "mpiexec.hydra", "msrun", "srun")
 SIZE = (64, 128)
 CLASSES = 2
@@ -108,11 +113,13 @@ def cudnn() -> str:
 
 
 def devices() -> list[str]:
-    """Returns a line for each device: the number of devices, or why it cannot be used."""
+    """Returns for each kind of device how many there are, or why it cannot be used, and the driver's lines."""
     lines = []
     for name in device_selection.TARGETS:
         problem = device_selection.problem(name)
         lines.append(f"{name}: {problem or f'{device_selection.device_count(name)} found'}")
+        if tool := DRIVER_TOOLS.get(name):
+            lines += [f"  {tool[0]}: {line.strip()}" for line in output(*tool).splitlines() if line.strip()]
     return lines
 
 

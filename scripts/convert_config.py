@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mmengine_config import read_config
+from mmseg_pipeline import PIPELINE, TEST_PIPELINE, Leaves, convert_pipeline
 from ocrnet import errors
 from ocrnet.config import yaml_syntax
 from ocrnet.config.loading import load_config, nest
@@ -23,11 +24,8 @@ from ocrnet.errors import UserError
 from ocrnet.models.hrnet import DEPTHS, stage_tables
 from ocrnet.runtime import program
 
-Leaves = dict[str, Any]
-"""A flattened config, of mmsegmentation or of this program: {dotted key: value}."""
-
 BACKBONE, AUX, OCR, NORM = "model.backbone", "model.decode_head.0", "model.decode_head.1", "model.data_preprocessor"
-TRAIN, VAL, PIPELINE = "train_dataloader.dataset", "val_dataloader.dataset", "train_dataloader.dataset.pipeline"
+TRAIN, VAL = "train_dataloader.dataset", "val_dataloader.dataset"
 OPTIMIZER, CUSTOM_KEYS = "optim_wrapper.optimizer", "optim_wrapper.paramwise_cfg.custom_keys"
 POLY, COSINE, WARMUP = (f"param_scheduler.{name}" for name in ("PolyLR", "CosineAnnealingLR", "LinearLR"))
 
@@ -47,12 +45,11 @@ KEYS = {  # key of mmsegmentation: (our key, mmsegmentation's default; None: our
     f"{PIPELINE}.RandomResize.ratio_range": ("data.scale_range", [1.0, 1.0]),
     f"{PIPELINE}.RandomCrop.crop_size": ("data.crop_size", None),
     f"{PIPELINE}.RandomCrop.cat_max_ratio": ("data.cat_max_ratio", 1.0),
-    f"{PIPELINE}.RandomFlip.prob": ("data.flip", 0.0),
     f"{PIPELINE}.PhotoMetricDistortion.brightness_delta": ("data.photometric.brightness", None),
     f"{PIPELINE}.PhotoMetricDistortion.contrast_range": ("data.photometric.contrast", None),
     f"{PIPELINE}.PhotoMetricDistortion.saturation_range": ("data.photometric.saturation", None),
     f"{PIPELINE}.PhotoMetricDistortion.hue_delta": ("data.photometric.hue", None),
-    f"{VAL}.pipeline.Resize.scale": ("data.test_size", None),
+    f"{TEST_PIPELINE}.Resize.scale": ("data.test_size", None),
     f"{OPTIMIZER}.lr": ("schedule.lr", None),
     f"{OPTIMIZER}.momentum": ("optimizer.momentum", 0.0),
     f"{OPTIMIZER}.weight_decay": ("optimizer.weight_decay", 0.0),
@@ -87,6 +84,8 @@ FIXED = {  # values that are fixed or derived in this program; other values are 
     f"{NORM}.seg_pad_val": [255], "optim_wrapper.type": ["OptimWrapper", "AmpOptimWrapper"],
     f"{OPTIMIZER}.type": ["SGD", "AdamW"], f"{OPTIMIZER}.nesterov": [False], f"{OPTIMIZER}.amsgrad": [False],
     "optim_wrapper.clip_grad.norm_type": [2],
+    f"{PIPELINE}.RandomRotate.pad_val": [0], f"{PIPELINE}.RandomRotate.seg_pad_val": [255],
+    f"{PIPELINE}.RandomRotate.auto_bound": [False],
     f"{POLY}.type": ["PolyLR"], f"{POLY}.begin": [0], f"{POLY}.by_epoch": [False],
     f"{COSINE}.type": ["CosineAnnealingLR"], f"{COSINE}.by_epoch": [False],
     f"{WARMUP}.type": ["LinearLR"], f"{WARMUP}.begin": [0], f"{WARMUP}.by_epoch": [False],
@@ -172,13 +171,8 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
     if isinstance(in_channels, list) and mmseg[f"{AUX}.channels"] == sum(in_channels):
         del mmseg[f"{AUX}.channels"]  # the width of its input, which is the default here
     convert_losses(mmseg, config, notes)
-    convert_resizes(mmseg, config, notes)
-    if f"{PIPELINE}.PhotoMetricDistortion.type" not in mmseg:
-        config["data.photometric"] = None
-    if f"{PIPELINE}.Pad.type" in mmseg:
-        config["data.pad"] = "black"  # Pad runs before the normalisation, the data preprocessor pads after it
-    if isinstance(size := mmseg.get(f"{PIPELINE}.RandomCrop.crop_size"), int):
-        mmseg[f"{PIPELINE}.RandomCrop.crop_size"] = [size, size]
+    convert_pipeline(mmseg, config, notes)
+    convert_align_corners(mmseg, config, notes)
     convert_optimizer(mmseg, config, notes)
     convert_schedule(mmseg, config)
     if mmseg.get("optim_wrapper.type") == "AmpOptimWrapper":
@@ -318,17 +312,8 @@ def convert_losses(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
         )
 
 
-def convert_resizes(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
-    """Converts keep_ratio of training and evaluation, which is one key here, and align_corners."""
-    given = [key for key in (f"{PIPELINE}.RandomResize", f"{VAL}.pipeline.Resize") if f"{key}.type" in mmseg]
-    keeps = {key: mmseg.pop(f"{key}.keep_ratio", False) for key in given}
-    if keeps:
-        config["data.keep_ratio"] = keeps[given[0]]
-    if len(set(keeps.values())) > 1:
-        notes.append(
-            f"data.keep_ratio: the same for training and evaluation here; {keeps[given[1]]} in mmsegmentation's "
-            "evaluation"
-        )
+def convert_align_corners(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:
+    """Takes the auxiliary head's align_corners, which is the OCR head's here."""
     corners = mmseg.get(f"{OCR}.align_corners", False), mmseg.pop(f"{AUX}.align_corners", False)
     if corners[0] != corners[1]:
         notes.append(f"model.align_corners: the same for both heads here; the auxiliary head's is {corners[1]}")

@@ -17,6 +17,7 @@ NO_COMMAND = {
     "absent_module.py": "imported by benchmark_peer.py",
     "demo_scene.py": "imported by make_demo_data.py",
     "mmengine_config.py": "imported by convert_config.py",
+    "mmseg_pipeline.py": "imported by convert_config.py",
     "benchmark.py": "for developers: measures this program against others",
     "benchmark_peer.py": "started by benchmark.py",
     "benchmark_reading.py": "for developers: measures the data pipeline",

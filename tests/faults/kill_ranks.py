@@ -2,12 +2,15 @@
 
     python tests/faults/kill_ranks.py --kills 20       # alternating ranks: in training, evaluation, checkpoint writing
     python tests/faults/kill_ranks.py --launches 30    # consecutive short jobs; none may fail
+    python tests/faults/kill_ranks.py --terms 10       # SIGTERM to one rank: all save the same step and stop
 
-Every kill is followed by --resume_ckpt auto. Some kills are Ctrl-C at mpirun. Each takes 15 minutes on two cores.
+Every kill and SIGTERM is followed by --resume_ckpt auto. Some kills are Ctrl-C at mpirun. Each takes 15 minutes on two
+cores.
 """
 
 import argparse
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -79,10 +82,35 @@ def kill_in(phase: str, victim: int | None, data: Path, folder: Path) -> str:
     return story if good else f"BAD {story}"
 
 
+def terminate(victim: int, wait: float, data: Path, folder: Path) -> str:
+    """Start, send SIGTERM to a rank `wait` seconds after step 5, between two checks of the ranks; then resume.
+
+    Returns a description of the result. Both ranks must end with the same step; the resumed run continues there.
+    """
+    job = start(data, folder, "--total_step", "400")
+    while job.poll() is None and not reached(folder, 5):
+        time.sleep(0.005)
+    time.sleep(wait)
+    os.kill(rank_pid(folder, victim), signal.SIGTERM)
+    sent, step = time.monotonic(), len(losses(folder, "train_rank1.log"))
+    status = job.wait(timeout=120)
+    seconds = time.monotonic() - sent
+    time.sleep(1)
+    remains = left_over(folder)
+    last = [len(losses(folder, log)) for log in ("train.log", "train_rank1.log")]
+    again = start(data, folder, "--total_step", str(last[0] + 2), "--resume_ckpt", "auto").wait(timeout=600)
+    after = len(losses(folder))
+    good = status == 128 + signal.SIGTERM and not remains and last[0] == last[1] and (again, after) == (0, last[0] + 2)
+    story = f"SIGTERM to rank {victim} at step {step}: status {status} after {seconds:.1f} s, last steps {last}, "
+    story += f"left {remains or 'nothing'}, resumed: {again}, then {after} steps"
+    return story if good else f"BAD {story}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--launches", type=int, default=0)
+    parser.add_argument("--terms", type=int, default=0)
     args = parser.parse_args()
     bad = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -111,6 +139,11 @@ def main() -> None:
             bad += bool(status or remains)
             seconds = time.monotonic() - began
             print(f"{number + 1}/{args.launches} status {status} after {seconds:.0f} s, left {remains or 'nothing'}")
+        waits = random.Random(0)
+        for number in range(args.terms):
+            story = terminate(number % 2, waits.uniform(0, 3), data, Path(scratch) / f"term{number}")
+            bad += story.startswith("BAD")
+            print(f"{number + 1}/{args.terms} {story}", flush=True)
     sys.exit(f"{bad} failures" if bad else 0)
 
 

@@ -1,5 +1,6 @@
 """scripts/check_device.py from the command line, and what it reads about CANN and CUDA."""
 
+import os
 import re
 import runpy
 from pathlib import Path
@@ -54,3 +55,11 @@ def test_the_versions_of_cann_and_cuda(functions, tmp_path, monkeypatch):
     (tmp_path / "lib64").mkdir()
     (tmp_path / "lib64" / "libcudnn.so.8.5.0").touch()
     assert "libcudnn.so.8.5.0" in functions["cudnn"]()
+
+
+def test_the_driver_names_the_devices(functions, tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n[ \"$2\" = --format=csv,noheader ] && echo '0, NVIDIA H200, 143771 MiB, 570.86'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert "  nvidia-smi: 0, NVIDIA H200, 143771 MiB, 570.86" in functions["devices"]()

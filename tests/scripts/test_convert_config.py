@@ -282,6 +282,33 @@ def test_notes_on_losses_with_another_formula(convert, tmp_path, text, replaceme
     assert [note for note in absent if note in done.stdout.replace("OHEMPixelSampler'", "")] == []
 
 
+def test_flips_rotation_and_cutout_are_converted(convert, tmp_path):
+    steps = """dict(type='RandomFlip', prob=0.6, direction=['horizontal', 'vertical']),
+    dict(type='RandomRotate', prob=0.4, degree=15, pad_val=0, seg_pad_val=255), dict(type='RandomCutOut', prob=0.2,
+    n_holes=(1, 4), cutout_ratio=[(0.1, 0.2), (0.3, 0.1)], seg_fill_in=255), dict(type='RandomRotFlip')"""
+    (tmp_path / "base.py").write_text(BASE)
+    own = OWN.format(marker=tmp_path / "marker").replace("dict(type='RandomRotFlip')", steps)
+    (tmp_path / "own.py").write_text(own)
+    done = convert(tmp_path / "own.py")
+    assert done.returncode == 0, done.stderr
+    data = load_config(tmp_path / "own.yml").data
+    assert (data.flip, data.augment.vertical_flip) == (0.3, 0.3)
+    assert (data.augment.rotation.probability, data.augment.rotation.degrees) == (0.4, 15)
+    cutout = data.augment.cutout
+    assert (cutout.probability, cutout.holes, cutout.size, cutout.ignore_label) == (0.2, (1, 4), (0.1, 0.3), True)
+    for note in ("independent here, so an image may have both", "before the random crop", "the colour of data.pad"):
+        assert note in done.stdout
+    left = [line for line in done.stdout.splitlines() if "cannot be expressed" in line and "pipeline" in line]
+    assert len(left) == 1 and "RandomRotFlip" in left[0]
+
+    one_sided = own.replace("degree=15", "degree=(0, 15)").replace("['horizontal', 'vertical']", "'vertical'")
+    (tmp_path / "own.py").write_text(one_sided)
+    done = convert(tmp_path / "own.py")
+    data = load_config(tmp_path / "own.yml").data
+    assert (data.flip, data.augment.vertical_flip, data.augment.rotation) == (0, 0.6, None)
+    assert "cannot be expressed: train_dataloader.dataset.pipeline.RandomRotate.degree = " in done.stdout
+
+
 def test_defaults_of_resize_and_pad_are_those_of_mmsegmentation(convert, tmp_path):
     (tmp_path / "base.py").write_text(BASE)
     own = OWN.format(marker=tmp_path / "marker").replace(", keep_ratio=True", "")
