@@ -21,15 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 
-from check_dataset import class_weights, read_all
 from ocrnet import errors
 from ocrnet.config import DataConfig, yaml_syntax
 from ocrnet.config.loading import load_config
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.images import read_label
 from ocrnet.data.masks import ClassTable, read_classes
 from ocrnet.errors import UserError
 from ocrnet.formats.label_values import IGNORED
+from ocrnet.preflight.statistics import class_weights, read_split
 from ocrnet.runtime import device, program
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "config" / "ocrnet" / "ocrnet_own_data.yml"
@@ -131,10 +130,12 @@ def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pa
     names = [name for name, value in table.values.items() if value is not None and value != IGNORED]
     data = DataConfig(format="list", root=root, classes=names)
     dataset = SegmentationDataset([(root / image, root / label) for image, label in splits["train"]], data)
-    counts, bad = read_all(dataset, device.cores(), "train")
-    if bad:
-        raise UserError(f"{len(bad)} of {len(dataset)} training pairs cannot be used, e.g.\n  {bad[0]}")
-    shapes = [read_label(root / label).shape for _, label in splits["train"][:50]]
+    found = read_split(dataset, device.cores(), "train")
+    if found.errors:
+        raise UserError(
+            f"{len(found.errors)} of {len(dataset)} training pairs cannot be used, e.g.\n  {found.errors[0]}"
+        )
+    counts, shapes = found.class_counts(), [pair.size for pair in found.pairs[:50]]
     crop = [max(32, min(512, int(side) // 32 * 32)) for side in np.median(shapes, axis=0)]
     weights = ", ".join(f"{weight:.2f}" for weight in class_weights(counts[: len(names)]))
     values = {

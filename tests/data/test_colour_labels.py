@@ -109,7 +109,7 @@ def test_without_the_key_a_colour_mask_is_an_error_with_the_key(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"palette": []}, "label_encoding color needs the colour of each class"),
+        ({"palette": []}, "label_encoding color needs one colour per class"),
         ({"palette": [PALETTE[0], PALETTE[1], PALETTE[0]]}, r"\[0, 0, 0\] is 'ground' and 'tree'"),
         ({"ignore_colors": [PALETTE[1]]}, r"\[255, 0, 0\] is 'car' and 'ignored'"),
     ],

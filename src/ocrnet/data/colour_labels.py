@@ -108,3 +108,8 @@ def between_classes(label: np.ndarray) -> np.ndarray:
     lowest = cv2.erode(np.where(unknown, np.uint8(255), label), _EDGE)
     highest = cv2.dilate(np.where(unknown, np.uint8(0), label), _EDGE)
     return unknown & (lowest < highest)
+
+
+def is_colour_mask(path: Path) -> bool:
+    """Whether a label file has three or more channels. Raises BadFile if it is no readable image."""
+    return path.suffix != ".mat" and len(open_image(path, read_file(path, "label image"))[0].getbands()) >= 3

@@ -64,16 +64,7 @@ class SegmentationDataset:
         image, raw = self.open_values(index)
         if raw is None:
             return image, None
-        label = cv2.LUT(raw, self.class_table)
-        if (label == INVALID).any():
-            values = np.unique(raw[label == INVALID])
-            raise BadFile(
-                "values out of range",
-                f"{self.pairs[index][1]}: label value {', '.join(map(str, values[:8]))} is not one of the "
-                f"{len(self.classes)} classes and not ignore_index "
-                f"{'null' if self.config.ignore_index is None else self.config.ignore_index}. "
-                "Map it in data.label_map, or fix the file.",
-            )
+        label = self.to_classes(index, raw)
         if seen is not None:
             mark_values(raw, seen)
         return image, label
@@ -92,6 +83,20 @@ class SegmentationDataset:
                 f"its image {image_path} is {image.shape[1]} x {image.shape[0]}",
             )
         return image, raw
+
+    def to_classes(self, index: int, raw: np.ndarray) -> np.ndarray:
+        """Returns the class indices of the values that `open_values` read. Raises BadFile for values of no class."""
+        label = cv2.LUT(raw, self.class_table)
+        if (label == INVALID).any():
+            values = np.unique(raw[label == INVALID])
+            raise BadFile(
+                "values out of range",
+                f"{self.pairs[index][1]}: label value {', '.join(map(str, values[:8]))} is not one of the "
+                f"{len(self.classes)} classes and not ignore_index "
+                f"{'null' if self.config.ignore_index is None else self.config.ignore_index}. "
+                "Map it in data.label_map, or fix the file.",
+            )
+        return label
 
 
 def image_names(images: list[Path]) -> list[str]:
