@@ -20,6 +20,7 @@ import numpy as np
 from ocrnet.config import command_line
 from ocrnet.data.loader import worker_threads
 from ocrnet.data.splits import find_pairs
+from ocrnet.errors import UserError
 from ocrnet.formats.label_values import IGNORED
 from ocrnet.preflight.check import all_findings
 from ocrnet.preflight.splits import write_lists
@@ -30,7 +31,9 @@ from ocrnet.runtime import program
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = command_line.config_parser("Check every pair of a data set.", uses=("workers", "batch_size", "lr"))
-    parser.add_argument("--devices", type=int, metavar="N", help="devices of the training; default: any that fits")
+    parser.add_argument(
+        "--devices", type=_positive, metavar="N", help="devices of the training; default: any that fits"
+    )
     parser.add_argument(
         "--write_lists",
         action="store_true",
@@ -39,8 +42,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 def main() -> None:
     args, config = command_line.parse(make_parser())
+    if args.write_lists and config.data.format != "list":  # before everything is read
+        raise UserError(f"--write_lists: data.format is {config.data.format}, which has no lists")
     splits = {}
     for name in ("train", "val"):
         dataset = find_pairs(config.data, name)

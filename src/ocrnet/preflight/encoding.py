@@ -11,7 +11,7 @@ from ocrnet.formats.cityscapes import LABELS
 from ocrnet.formats.known import FORMATS
 from ocrnet.formats.label_values import IGNORED, INVALID, MAX_CLASSES
 from ocrnet.preflight.finding import Finding
-from ocrnet.preflight.statistics import SplitStatistics
+from ocrnet.preflight.statistics import OTHER, SplitStatistics
 
 _SMALL = 1e-4  # share of a mask's pixels; colours with fewer pixels inside areas are not proposed as classes
 _REDUCED = ("cityscapes", "ade20k")  # public data sets whose labels are often converted to class indices
@@ -30,32 +30,34 @@ def encoding(config: Config, *splits: SplitStatistics) -> list[Finding]:
 def colour_masks(config: Config, *splits: SplitStatistics) -> list[Finding]:
     """Colour masks that are to be read as class indices, or with colours that are in no list."""
     colours: Counter[int] = Counter()
-    pixels = inside = 0
+    inside: Counter[int] = Counter()
     masks = [(split, pair) for split in splits for pair in split.pairs if pair.colours is not None]
     for _, pair in masks:
         colours.update(pair.colours)
-        pixels += pair.colour_pixels
-        inside += sum(pair.colours.values())
+        inside.update(pair.inside)
+    pixels = colours.total()
     if not masks:
         return []
     example = masks[0][0].label(masks[0][1])
-    large = [tuple(rgb(code)) for code, count in colours.most_common() if count >= _SMALL * pixels][: 2 * MAX_CLASSES]
+    large = [tuple(rgb(code)) for code, count in inside.most_common() if count >= _SMALL * pixels][: 2 * MAX_CLASSES]
     known = {*config.data.palette, *config.data.ignore_colors}
     if config.data.label_encoding == "color":
         unknown = [colour for colour in large if colour not in known]
         listed = _shares(unknown, colours, pixels)
+        rest = sum(count for code, count in colours.items() if code == OTHER or tuple(rgb(code)) not in known)
         return [
             Finding(
                 "colours of no class",
                 True,
-                f"{len(masks)} labels have colours that are neither in data.palette nor in data.ignore_colors, e.g. "
-                f"{example}" + (f"; areas of {listed}" if unknown else "; only at edges (anti-aliased)"),
+                f"{len(masks)} labels have {rest:,} pixels ({100 * rest / pixels:.2f} %) of colours that are "
+                f"neither in data.palette nor in data.ignore_colors, e.g. {example}"
+                + (f"; areas of {listed}" if unknown else "; only at edges (anti-aliased)"),
                 "training stops at the first of these files",
                 "ignore them, or add the colours of classes to data.palette:"
                 if unknown
                 else "ignore edge pixels (nearest takes the class of the nearest colour):",
-                {"data.ignore_colors": [list(colour) for colour in (*config.data.ignore_colors, *unknown)]}
-                | _edges(colours, known | set(unknown), pixels, inside),
+                ({"data.ignore_colors": list(map(list, (*config.data.ignore_colors, *unknown)))} if unknown else {})
+                | _edges(colours, known | set(unknown)),
             )
         ]
     fix, advice = _palette(config, large)
@@ -67,7 +69,7 @@ def colour_masks(config: Config, *splits: SplitStatistics) -> list[Finding]:
             f"{_shares(large, colours, pixels)}",
             "training stops at the first of these files",
             advice,
-            fix | _edges(colours, set(large), pixels, inside),
+            fix | _edges(colours, set(large)),
         )
     ]
 
@@ -100,10 +102,10 @@ def _palette(config: Config, found: list[Colour]) -> tuple[dict[str, Any], str]:
     return fix, "read them; name the classes, and move colours of ignored pixels to data.ignore_colors:"
 
 
-def _edges(colours: Counter[int], listed: set[Colour], pixels: int, inside: int) -> dict[str, Any]:
+def _edges(colours: Counter[int], listed: set[Colour]) -> dict[str, Any]:
     """Returns the key that accepts anti-aliased edges, if colours occur that are not listed."""
-    rest = any(tuple(rgb(code)) not in listed for code in colours)
-    return {"data.unknown_colors": "ignore"} if rest or inside < 0.5 * pixels else {}
+    others = sum(count for code, count in colours.items() if code == OTHER or tuple(rgb(code)) not in listed)
+    return {"data.unknown_colors": "ignore"} if others else {}
 
 
 def _shares(listed: list[Colour], colours: Counter[int], pixels: int) -> str:

@@ -143,11 +143,9 @@ def write_lists(config: Config, train: SplitStatistics, val: SplitStatistics) ->
     """Writes the pairs of `separate` to the lists that findings name, in data.root. Returns a line for each list.
 
     Raises:
-        UserError: the data set has no lists, a list would be empty, or it cannot be written.
+        UserError: a list would be empty, or cannot be written.
     """
     data = config.data
-    if data.format != "list":
-        raise UserError(f"--write_lists: data.format is {data.format}, which has no lists")
     if not train.usable or not val.usable:
         raise UserError("--write_lists: no usable pair is left in one of the splits")
     lines = []

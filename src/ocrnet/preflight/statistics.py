@@ -18,6 +18,7 @@ from ocrnet.runtime import progress
 
 HASH_BITS = 256
 _FLAT = 3  # grey levels: an image with a smaller standard deviation has no content to compare
+OTHER = -1  # no number of a colour
 _MAX_COLOURS = 1000  # per mask; a photograph has more
 
 
@@ -31,16 +32,17 @@ class Pair:
     size: tuple[int, int] | None = None
     """(height, width) of the label."""
     mean: np.ndarray | None = None
-    """(3,) RGB mean; None: not read, or a flat image."""
+    """(3,) RGB mean; None: not read, or one grey level."""
     square: np.ndarray | None = None
     """(3,) mean of the squares."""
     hash: np.ndarray | None = None
-    """(256,) bool, see `difference_hash`; None: not read, or a flat image."""
+    """(256,) bool, see `difference_hash`; None: not read, or no content."""
     error: BadFile | None = None
     colours: Counter[int] | None = None
-    """Pixels of each colour (see `colour_codes`) inside the areas of a colour mask that cannot be read as a label."""
-    colour_pixels: int = 0
-    """All pixels of this colour mask."""
+    """Pixels of each colour (see `colour_codes`) of a colour mask that cannot be read as a label; of the colours that
+    are not in `inside` together, under OTHER."""
+    inside: Counter[int] = field(default_factory=Counter)
+    """Pixels that have the colour of their neighbours, unlike those of an anti-aliased edge."""
 
 
 class SplitStatistics:
@@ -105,7 +107,7 @@ def _read(dataset: SegmentationDataset, index: int) -> Pair:
         dataset.to_classes(index, raw)
         pixels = image[:, :]
         pair.hash = difference_hash(pixels)
-        if pair.hash is not None:
+        if pixels.min() < pixels.max():
             step = max(1, min(pixels.shape[:2]) // 64)
             part = pixels[::step, ::step].reshape(-1, 3).astype(np.float64)
             pair.mean, pair.square = part.mean(0), (part**2).mean(0)
@@ -123,12 +125,16 @@ def _count_colours(pair: Pair, label: Path) -> None:
         codes = colour_codes(read_colours(label))
     except BadFile:
         return
-    # pixels with the colour of the next pixels: an anti-aliased edge has few of them
-    inside = codes[:-1, :-1][(codes[:-1, :-1] == codes[1:, :-1]) & (codes[:-1, :-1] == codes[:-1, 1:])]
-    found, counts = np.unique(inside, return_counts=True)
-    if len(found) <= _MAX_COLOURS:
-        pair.colours = Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
-        pair.colour_pixels = codes.size
+    inside = _count(codes[:-1, :-1][(codes[:-1, :-1] == codes[1:, :-1]) & (codes[:-1, :-1] == codes[:-1, 1:])])
+    if len(inside) <= _MAX_COLOURS:
+        counts = _count(codes)
+        pair.colours, pair.inside = Counter({code: counts[code] for code in inside}), inside
+        pair.colours[OTHER] = codes.size - pair.colours.total()
+
+
+def _count(codes: np.ndarray) -> Counter[int]:
+    found, counts = np.unique(codes, return_counts=True)
+    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
 
 def difference_hash(image: np.ndarray) -> np.ndarray | None:
