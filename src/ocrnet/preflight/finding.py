@@ -28,8 +28,9 @@ class Finding:
         """Returns the finding in several lines, with its fix as YAML."""
         lines = [f"{'error' if self.is_error else 'warning'}: {self.title}"]
         for name, text in (("seen", self.seen), ("why", self.why), ("fix", self.advice)):
-            start = f"  {name + ':':<6}"
-            lines += textwrap.wrap(text, 118, initial_indent=start, subsequent_indent=" " * 8, break_long_words=False)
+            wrapper = textwrap.TextWrapper(118, f"  {name + ':':<6}", " " * 8)
+            wrapper.break_long_words = wrapper.break_on_hyphens = False  # file names stay whole
+            lines += wrapper.wrap(text)
         return "\n".join([*lines, *textwrap.indent(to_yaml(self.fix), " " * 10).splitlines()])
 
 
