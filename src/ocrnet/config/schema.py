@@ -153,23 +153,8 @@ class DataConfig(Section):
         if self.label_encoding == "index":
             self._derive(label_map=label_values.resolve(self.label_map, self.ignore_index, self.classes))
         else:
-            self._check_colours()
+            label_values.check_colours(self.palette, self.ignore_colors, self.classes)
         return self
-
-    def _check_colours(self) -> None:
-        if not self.palette:
-            raise ValueError(
-                "palette: label_encoding color needs the colour of each class; `ocrnet check` proposes them"
-            )
-        names: dict[tuple[int, int, int], str] = {}
-        named = [*zip(self.palette, self.classes, strict=True), *((colour, "ignored") for colour in self.ignore_colors)]
-        for colour, name in named:
-            if colour in names and names[colour] != name:
-                raise ValueError(
-                    f"palette: {list(colour)} is {names[colour]!r} and {name!r}; with label_encoding color each has a "
-                    "colour of its own"
-                )
-            names[colour] = name
 
 
 Backbone = Literal[
