@@ -19,6 +19,7 @@ from ocrnet.models.layers import freeze
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.models.precision import set_precision
 from ocrnet.models.sync_batch_norm import convert_sync_batch_norm
+from ocrnet.preflight.check import print_short
 from ocrnet.runtime import device, program
 from ocrnet.training.compile_cache import compile_step
 from ocrnet.training.ema import ExponentialMovingAverage
@@ -54,6 +55,7 @@ def train(args: argparse.Namespace, config: Config, checkpoint_saved: Callable[[
     target = device.init(config.device_target, config.ms_mode, config.seed, config.device.options)
     training = open_dataset(config.data, "train")
     ranks = launcher.ranks()
+    print_short(config, training)
     validation = open_dataset(config.data, "val") if config.eval.run_eval else None
 
     classes = len(config.data.classes)

@@ -3,14 +3,14 @@
     python scripts/check_dataset.py --config config/ocrnet/ocrnet_demo.yml
 
 Lists missing, unreadable, truncated, mismatched and out-of-range files of the training and validation splits, the
-share of each class in the training labels, and class weights that increase the weight of rare classes. The exit status
-is 1 if a file cannot be used.
+share of each class in the training labels, and class weights that increase the weight of rare classes. Then it names
+what in the data set or the recipe will cost score, with the lines of the configuration that help. The exit status
+is 1 if a file cannot be used or the training cannot be right, 3 if there are only warnings.
 """
 
 import argparse
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -18,69 +18,64 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 
 from ocrnet.config import command_line
-from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.images import BadFile
 from ocrnet.data.loader import worker_threads
 from ocrnet.data.splits import find_pairs
+from ocrnet.errors import UserError
 from ocrnet.formats.label_values import IGNORED
-from ocrnet.runtime import program, progress
+from ocrnet.preflight.check import all_findings
+from ocrnet.preflight.splits import write_lists
+from ocrnet.preflight.statistics import SplitStatistics, class_weights, read_split
+from ocrnet.runtime import program
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    return command_line.config_parser("Check every pair of a data set.", uses=("workers",))
+    parser = command_line.config_parser("Check every pair of a data set.", uses=("workers", "batch_size", "lr"))
+    parser.add_argument(
+        "--devices", type=_positive, metavar="N", help="devices of the training; default: any that fits"
+    )
+    parser.add_argument(
+        "--write_lists",
+        action="store_true",
+        help="write train_checked.lst and val_checked.lst: usable pairs, no image or video in both",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def main() -> None:
-    _, config = command_line.parse(make_parser())
-    problems = 0
-    for split in ("train", "val"):
-        dataset = find_pairs(config.data, split)
-        counts, bad = read_all(dataset, worker_threads(config.data.workers), split)
-        problems += len(bad)
-        for error in bad:
-            print(f"{error.kind}: {error}")
-        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(error.kind for error in bad).items())
-        print(
-            f"{split}: {len(dataset) - len(bad)} of {len(dataset)} pairs can be used" + (f" ({kinds})" if bad else "")
-        )
-        if split == "train" and counts[:IGNORED].any():
+    args, config = command_line.parse(make_parser())
+    if args.write_lists and config.data.format != "list":  # before everything is read
+        raise UserError(f"--write_lists: data.format is {config.data.format}, which has no lists")
+    splits = {}
+    for name in ("train", "val"):
+        dataset = find_pairs(config.data, name)
+        splits[name] = split = read_split(dataset, worker_threads(config.data.workers), name)
+        print_files(name, split)
+        if name == "train" and (counts := split.class_counts())[:IGNORED].any():
             print_classes(config.data.classes, counts)
-    sys.exit(1 if problems else 0)
+    found = all_findings(config, splits["train"], splits["val"], args.devices)
+    for finding in found:
+        print(f"\n{finding.text()}")
+    if args.write_lists:
+        for line in write_lists(config, splits["train"], splits["val"]):
+            print(line)
+    if any(split.errors for split in splits.values()) or any(finding.is_error for finding in found):
+        sys.exit(1)
+    sys.exit(3 if found else 0)
 
 
-def read_all(dataset: SegmentationDataset, threads: int, name: str) -> tuple[np.ndarray, list[BadFile]]:
-    """Returns the pixels of each class, (256,) int64 (255: ignored), and the errors of unusable pairs."""
-    counts, bad = np.zeros(256, np.int64), []
-
-    def read(index: int) -> np.ndarray | BadFile:
-        try:
-            label = dataset.read(index)[1].ravel()
-            parts = np.array_split(label, 1 + label.size // 2**24)  # np.bincount takes 8 bytes per value
-            return sum(np.bincount(part, minlength=256) for part in parts)
-        except BadFile as error:
-            return BadFile(error.kind, str(error))  # a copy: the original's traceback keeps the pixels in memory
-
-    with ThreadPoolExecutor(threads) as pool, progress.bar(total=len(dataset), desc=name, unit="pair") as bar:
-        for result in pool.map(read, range(len(dataset))):
-            if isinstance(result, BadFile):
-                bad.append(result)
-            else:
-                counts += result
-            bar.update(1)
-    return counts, bad
-
-
-def class_weights(counts: np.ndarray) -> np.ndarray:
-    """Returns class weights for these pixel counts, with a mean of 1 over the classes that occur.
-
-    1 / ln(1.02 + share), as in ENet (Paszke and others, 2016, section 5.1).
-    """
-    share = counts / counts.sum()
-    weights = 1 / np.log(1.02 + share)
-    weights /= weights[share > 0].mean()
-    weights[share == 0] = 1  # does not occur, so the weight has no effect
-    return weights
+def print_files(name: str, split: SplitStatistics) -> None:
+    """Prints the unusable files of a split and the number of its usable pairs."""
+    for error in split.errors:
+        print(f"{error.kind}: {error}")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(error.kind for error in split.errors).items())
+    print(f"{name}: {len(split.usable)} of {len(split.pairs)} pairs can be used" + (f" ({kinds})" if kinds else ""))
 
 
 def print_classes(names: list[str], counts: np.ndarray) -> None:

@@ -4,7 +4,8 @@
         --classes classes.yml --group '(.*)_frame' --config config/ocrnet/mine.yml
 
 Writes ROOT/train.lst, val.lst and test.lst, with `image label` per line, and a config based on ocrnet_own_data.yml with
-class names, colours, class weights and a crop size that fits the images. A * (or **, any folders) matches the same text
+class names, colours, class weights and a crop size that fits the images. --label_encoding color is for masks that have
+the colours of the class file. A * (or **, any folders) matches the same text
 in the names of image and label. --group is a regular expression: images with the same groups (the text in brackets),
 such as the frames of one video, are kept in the same split.
 """
@@ -21,15 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 
-from check_dataset import class_weights, read_all
 from ocrnet import errors
 from ocrnet.config import DataConfig, yaml_syntax
 from ocrnet.config.loading import load_config
 from ocrnet.data.datasets import SegmentationDataset
-from ocrnet.data.images import read_label
 from ocrnet.data.masks import ClassTable, read_classes
 from ocrnet.errors import UserError
 from ocrnet.formats.label_values import IGNORED
+from ocrnet.preflight.statistics import class_weights, read_split
 from ocrnet.runtime import device, program
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "config" / "ocrnet" / "ocrnet_own_data.yml"
@@ -48,6 +48,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="80,20,0", metavar="N,N,N", help="shares of train, val, test (80,20,0)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default 0)")
     parser.add_argument("--config", type=Path, metavar="FILE.yml", help="config to write; default: write lists only")
+    parser.add_argument(
+        "--label_encoding", choices=["index", "color"], default="index", help="what the label files hold (index)"
+    )
     return parser
 
 
@@ -67,7 +70,7 @@ def main() -> None:
     if unlabelled:
         print(f"{len(unlabelled)} images have no label, e.g. {unlabelled[0][0]} ({unlabelled[0][1]} not found)")
     if args.config:
-        write_config(args.config, args.root, table, splits)
+        write_config(args.config, args.root, table, splits, args.label_encoding)
         print(f"next: python train.py --config {args.config}")
 
 
@@ -126,22 +129,30 @@ def split(pairs: Pairs, group: str | None, fractions: list[float], seed: int) ->
     return {name: sorted(members) for name, members in splits.items()}
 
 
-def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pairs]) -> None:
+def write_config(path: Path, root: Path, table: ClassTable, splits: dict[str, Pairs], encoding: str) -> None:
     """Fills in the template. Class weights and crop size are computed from the training pairs."""
     names = [name for name, value in table.values.items() if value is not None and value != IGNORED]
-    data = DataConfig(format="list", root=root, classes=names)
+    palette = [table.colours[name] for name in names] if table.colours else []
+    if encoding == "color" and not palette:
+        raise UserError(
+            "--label_encoding color: give each class a color in --classes, e.g. wire: {color: [255, 80, 0]}"
+        )
+    data = DataConfig(format="list", root=root, classes=names, palette=palette, label_encoding=encoding)
     dataset = SegmentationDataset([(root / image, root / label) for image, label in splits["train"]], data)
-    counts, bad = read_all(dataset, device.cores(), "train")
-    if bad:
-        raise UserError(f"{len(bad)} of {len(dataset)} training pairs cannot be used, e.g.\n  {bad[0]}")
-    shapes = [read_label(root / label).shape for _, label in splits["train"][:50]]
+    found = read_split(dataset, device.cores(), "train")
+    if found.errors:
+        raise UserError(
+            f"{len(found.errors)} of {len(dataset)} training pairs cannot be used, e.g.\n  {found.errors[0]}"
+        )
+    counts, shapes = found.class_counts(), [pair.size for pair in found.pairs[:50]]
     crop = [max(32, min(512, int(side) // 32 * 32)) for side in np.median(shapes, axis=0)]
     weights = ", ".join(f"{weight:.2f}" for weight in class_weights(counts[: len(names)]))
     values = {
         "root": json.dumps(str(root), ensure_ascii=False),
         **{name: f"{name}.lst" for name in splits},
         "classes": yaml_syntax.dump(names, default_flow_style=True, width=10**6).strip(),
-        "palette": [list(table.colours[name]) for name in names] if table.colours else "[]",
+        "palette": list(map(list, palette)),
+        "label_encoding": encoding,
         "crop_size": crop,
         "class_weights": f"[{weights}]  # from the share of each class in the training pixels; []: none",
     }

@@ -11,7 +11,7 @@ ORDER = (
     ("distributed", "formats"),
     ("config", "runtime"),
     ("visualization", "cloud", "data", "models", "weights"),
-    ("zoo",),
+    ("zoo", "preflight"),
     ("inference",),
     ("evaluation",),
     ("training",),

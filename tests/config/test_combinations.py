@@ -23,7 +23,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
 DEMO = FOLDER / "ocrnet_demo.yml"
 ALWAYS = """
 device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.classes
-data.palette data.categories data.label_map data.ignore_index data.mean data.std data.base_size data.scale_range
+data.palette data.categories data.label_encoding data.mean data.std data.base_size data.scale_range
 data.crop_size data.balanced_crop data.pad data.flip data.photometric.probability data.test_size data.workers
 data.prefetch_size data.augment.vertical_flip data.augment.rotate90 data.augment.rotation.probability
 data.augment.rotation.degrees data.augment.shift_scale.probability data.augment.shift_scale.shift
@@ -53,6 +53,13 @@ EXAMPLES = {  # key: (flags that set it in a configuration in which it has no ef
     "model.stem_relu": ("--set model.stem_relu=False --set model.backbone=resnet50_d8", "with a ResNet"),
     "data.keep_ratio": ("--set data.keep_ratio=False", "without data.base_size or data.test_size"),
     "data.flip_pairs": ("--set data.flip_pairs=[[0,1]] --set data.flip=0", "without data.flip, data.augment"),
+    "data.label_map": ("--set data.label_map={1: 0} --set data.label_encoding=color", "with data.label_encoding color"),
+    "data.ignore_index": (
+        "--set data.ignore_index=7 --set data.label_encoding=color",
+        "with data.label_encoding color",
+    ),
+    "data.ignore_colors": ("--set data.ignore_colors=[[1,2,3]]", "without data.label_encoding color"),
+    "data.unknown_colors": ("--set data.unknown_colors=nearest", "without data.label_encoding color"),
     "eval.ratios": ("--set eval.ratios=[1,2]", "without eval.multi_scale"),
     "eval.interval": ("--run_eval False --set eval.interval=7", "without eval.run_eval"),
     "eval.images": ("--run_eval False --set eval.images=7", "without eval.run_eval"),
@@ -140,6 +147,7 @@ def test_a_key_without_effect_gives_a_note_with_its_flag(key, capsys):
         "eval.multi_scale": True,
         "data.rare_classes": ["pole"],
         "schedule.kind": "poly",
+        "data.label_encoding": "color" if key in ("data.ignore_colors", "data.unknown_colors") else "index",
         "optimizer.kind": "adamw" if key in ("optimizer.betas", "optimizer.eps") else "sgd",
     }
     assert not rule.applies(config.replace(published))

@@ -115,7 +115,7 @@ def prepare(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    size = ["--train", "12", "--val", "4", "--width", "256", "--height", "128"]
+    size = ["--train", "12", "--val", "4", "--width", "512", "--height", "256"]
     short = ["--total_step", "2", "--set", "schedule.warmup_steps=1", "--set", "data.crop_size=[64,128]"]
     short += ["--ms_mode", "1"]  # graph mode would take longer to compile than to train
     for command in (

@@ -161,3 +161,16 @@ def test_errors_in_pairing_and_splitting(masks, lists, mine, flags, message):
         Image.new("L", (64, 40)).save(mine / "masks/day" / image.name)
     done = lists(*flags)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_lists_of_colour_masks(masks, lists, mine):
+    assert masks().returncode == 0
+    for file in (mine / "masks").rglob("*.png"):
+        Image.open(file).convert("RGB").save(file)
+    assert "label_encoding: color" in lists("--config", mine / "mine.yml").stderr
+    done = lists("--config", mine / "mine.yml", "--label_encoding", "color")
+    assert done.returncode == 0, done.stderr
+    config = load_config(mine / "mine.yml")
+    assert config.data.label_encoding == "color" and len(config.loss.class_weights) == 3
+    label = open_dataset(config.data, "train").read(0)[1]
+    assert np.bincount(label.ravel(), minlength=3).tolist() == [40 * 64 - 200 - 128, 200, 128]

@@ -61,6 +61,18 @@ NO_EFFECT = (
         "without data.flip, data.augment.vertical_flip or eval.flip",
         False,
     ),
+    NoEffect(
+        ("data.label_map", "data.ignore_index"),
+        lambda c: c.data.label_encoding == "color",
+        "with data.label_encoding color: data.palette and data.ignore_colors say what a colour means",
+        False,
+    ),
+    NoEffect(
+        ("data.ignore_colors", "data.unknown_colors"),
+        lambda c: c.data.label_encoding != "color",
+        "without data.label_encoding color",
+        False,
+    ),
     NoEffect(("eval.ratios",), lambda c: not c.eval.multi_scale, "without eval.multi_scale", False),
     NoEffect(
         ("eval.interval", "eval.images", "eval.best_by", "eval.tensorboard_images", "train.patience"),

@@ -30,10 +30,10 @@ _NETWORK = {
     )
 }
 _INPUT = {"data.mean", "data.std"}
-_LABELS = {"data.label_map", "data.ignore_index"}
+_LABELS = {"data.label_map", "data.ignore_index", "data.label_encoding", "data.ignore_colors"}
 _MUST_MATCH: dict[Use, set[str]] = {
     # fine-tuning starts a new run, with its own classes
-    "resume": {*_NETWORK, *_INPUT, *_LABELS, "seed", "optimizer.kind"},
+    "resume": {*_NETWORK, *_INPUT, "seed", "optimizer.kind"},
     "fine-tune": _NETWORK,
     "evaluate": {*_NETWORK, *_INPUT},
 }
@@ -65,9 +65,10 @@ def compare(path: Path, stored: str, config: Config, use: Use) -> tuple[list[str
         saved = None
     changes = _changes(saved if isinstance(saved, dict) else {}, yaml.load(config.to_yaml(), Loader))
     problems, notes = [], []
+    labels = _LABELS | ({"data.palette"} if config.data.label_encoding == "color" else set())
     must_match = set(_MUST_MATCH[use])
-    if use == "evaluate" and changes.keys().isdisjoint({"data.root", "data.format"}):
-        must_match |= _LABELS  # another data set may have other label values
+    if use == "resume" or (use == "evaluate" and changes.keys().isdisjoint({"data.root", "data.format"})):
+        must_match |= labels  # in an evaluation another data set may have other label values
     for key, (before, now) in changes.items():
         text = f"{key}: {_short(before)} in the checkpoint, {_short(now)} in the configuration"
         if key == "data.classes":
@@ -77,7 +78,7 @@ def compare(path: Path, stored: str, config: Config, use: Use) -> tuple[list[str
                 notes.append("data.classes (other names)" if len(before) == len(now) else "data.classes")
         elif key in must_match:
             problems.append(f"{text}; set {key} to {_short(before)}")
-        elif (use == "resume" and key not in _IRRELEVANT) or (use == "evaluate" and key in _LABELS):
+        elif (use == "resume" and key not in _IRRELEVANT) or (use == "evaluate" and key in labels):
             notes.append(f"{key} {_short(before)} -> {_short(now)}")
     return problems, f"changed since {path} was written: {', '.join(notes)}" if notes else ""
 

@@ -64,7 +64,15 @@ class DataConfig(Section):
     of new names is a translation; another order or number needs `label_map`, and `flip_pairs` if the data set has
     them."""
     palette: list[tuple[Byte, Byte, Byte]] = []
-    """One RGB colour per class, for visualization. Generated if empty."""
+    """One RGB colour per class, for visualization, and for labels with `label_encoding: color`. Generated if empty."""
+    label_encoding: Literal["index", "color"] = "index"
+    """What label files hold. index: label values, also in palette images; color: the colours of `palette`, exactly, in
+    a PNG, BMP or TIFF."""
+    ignore_colors: list[tuple[Byte, Byte, Byte]] = []
+    """RGB colours of ignored pixels, with `label_encoding: color`."""
+    unknown_colors: Literal["error", "nearest", "ignore"] = "error"
+    """Pixels of other colours, such as anti-aliased edges, with `label_encoding: color`: an error, the class of the
+    nearest colour, or ignored."""
     categories: list[str] = []
     """The category of each class; categories get their own scores. Known for Cityscapes."""
     label_map: dict[Byte, LabelTarget] = {}
@@ -142,7 +150,10 @@ class DataConfig(Section):
             raise ValueError(f"flip_pairs: class {twice[0]} is given twice; a class is swapped with one other class")
         if wrong := [name for name in self.rare_classes if name not in self.classes]:
             raise ValueError(f"rare_classes: {wrong[0]!r} is not a class.{did_you_mean(wrong[0], self.classes)}")
-        self._derive(label_map=label_values.resolve(self.label_map, self.ignore_index, self.classes))
+        if self.label_encoding == "index":
+            self._derive(label_map=label_values.resolve(self.label_map, self.ignore_index, self.classes))
+        else:
+            label_values.check_colours(self.palette, self.ignore_colors, self.classes)
         return self
 
 

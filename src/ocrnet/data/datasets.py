@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from ocrnet.config import DataConfig
+from ocrnet.data.colour_labels import ColourTable
 from ocrnet.data.images import BadFile, ImageFile, WindowedImage, read_label
 from ocrnet.data.output_names import unique_names
-from ocrnet.formats.label_values import INVALID, class_table
+from ocrnet.formats.label_values import IGNORED, INVALID, class_table
 
 Pairs = list[tuple[Path, Path | None]]
 
@@ -18,14 +19,17 @@ Pairs = list[tuple[Path, Path | None]]
 class SegmentationDataset:
     """One split: images (H, W, 3) uint8 RGB, labels (H, W) uint8 with class indices 0, 1, ... and 255 for ignored.
 
-    `class_table`, (256,) uint8, maps label values to class indices; see `label_values.class_table`.
+    `class_table`, (256,) uint8, maps label values to class indices; see `label_values.class_table`. The label values of
+    colour masks are their class indices.
     """
 
     def __init__(self, pairs: Pairs, config: DataConfig) -> None:
         self.pairs = pairs
         self.config = config
         self.classes = config.classes
-        self.class_table = class_table(config.label_map, config.ignore_index, config.classes)
+        self._colours = ColourTable(config) if config.label_encoding == "color" else None
+        meaning = ({}, IGNORED) if self._colours else (config.label_map, config.ignore_index)
+        self.class_table = class_table(*meaning, config.classes)
         self.names = image_names([image for image, _ in pairs])
 
     def __len__(self) -> int:
@@ -57,30 +61,42 @@ class SegmentationDataset:
         Args:
             seen: (256,) bool, set to True at the values in the label file.
         """
+        image, raw = self.open_values(index)
+        if raw is None:
+            return image, None
+        label = self.to_classes(index, raw)
+        if seen is not None:
+            mark_values(raw, seen)
+        return image, label
+
+    def open_values(self, index: int) -> tuple[WindowedImage, np.ndarray | None]:
+        """Like `open`, with the values in the label file, (H, W) uint8, before `class_table` is applied."""
         image_path, label_path = self.pairs[index]
         image = ImageFile(image_path)
         if label_path is None:
             return image, None
-        raw = read_label(label_path)
+        raw = self._colours.read(label_path) if self._colours else read_label(label_path)
         if raw.shape != image.shape[:2]:
             raise BadFile(
                 "sizes differ",
                 f"{label_path}: the label is {raw.shape[1]} x {raw.shape[0]} pixels (width x height), "
                 f"its image {image_path} is {image.shape[1]} x {image.shape[0]}",
             )
+        return image, raw
+
+    def to_classes(self, index: int, raw: np.ndarray) -> np.ndarray:
+        """Returns the class indices of the values that `open_values` read. Raises BadFile for values of no class."""
         label = cv2.LUT(raw, self.class_table)
         if (label == INVALID).any():
             values = np.unique(raw[label == INVALID])
             raise BadFile(
                 "values out of range",
-                f"{label_path}: label value {', '.join(map(str, values[:8]))} is not one of the "
+                f"{self.pairs[index][1]}: label value {', '.join(map(str, values[:8]))} is not one of the "
                 f"{len(self.classes)} classes and not ignore_index "
                 f"{'null' if self.config.ignore_index is None else self.config.ignore_index}. "
                 "Map it in data.label_map, or fix the file.",
             )
-        if seen is not None:
-            mark_values(raw, seen)
-        return image, label
+        return label
 
 
 def image_names(images: list[Path]) -> list[str]:

@@ -148,7 +148,7 @@ def read_label(path: Path, data: bytes | None = None) -> np.ndarray:
         width, height = image.size
         return _decode_window(path, chunks, 0, height, width, cv2.IMREAD_GRAYSCALE)
     tags = getattr(image, "tag_v2", {})  # of a TIFF
-    if image.format == "JPEG" or tags.get(_COMPRESSION) in (6, 7):
+    if stores_jpeg(image):
         raise BadFile(
             "values out of range",
             f"{path}: JPEG compression changes class indices: save labels as PNG",
@@ -156,8 +156,8 @@ def read_label(path: Path, data: bytes | None = None) -> np.ndarray:
     if image.mode not in _ONE_CHANNEL:
         raise BadFile(
             "values out of range",
-            f"{path}: a label is a single-channel image of class indices, this one is {image.mode} (a colour "
-            "image? convert it to class indices first)",
+            f"{path}: a label is a single-channel image of class indices, this one is {image.mode}. If its colours "
+            "are the classes, set data.label_encoding: color; `ocrnet check` proposes data.palette",
         )
     try:
         values = np.asarray(image)
@@ -231,6 +231,11 @@ def open_image(path: Path, data: bytes) -> tuple[Image.Image, png.Chunks]:
     except (ValueError, EOFError) as error:
         kind = "truncated" if isinstance(error, EOFError) else "unreadable"
         raise BadFile(kind, f"{path}: not a readable image: {error}") from None
+
+
+def stores_jpeg(image: Image.Image) -> bool:
+    """Whether a Pillow image is a JPEG, or a TIFF with JPEG's compression, which changes values."""
+    return image.format == "JPEG" or getattr(image, "tag_v2", {}).get(_COMPRESSION) in (6, 7)
 
 
 def has_alpha(image: Image.Image) -> bool:

@@ -21,6 +21,9 @@ _MAGIC = b"ocrnet-packed-1\n"
 
 def _label_settings(config: DataConfig) -> dict:
     """Returns the settings that the class indices in a packed file depend on."""
+    if config.label_encoding == "color":
+        colours = {"classes", "palette", "label_encoding", "ignore_colors", "unknown_colors"}
+        return config.model_dump(mode="json", include=colours)
     settings = config.model_dump(mode="json", include={"classes", "label_map", "ignore_index"})
     if config.ignore_index is not None and config.ignore_index < len(config.classes):
         settings["version"] = 2  # before, a target of `label_map` equal to ignore_index meant ignored
@@ -78,17 +81,22 @@ class PackedDataset(SegmentationDataset):
         except (ValueError, struct.error):
             raise UserError(f"data.packed {path}: not a packed data set, or truncated; {fix}") from None
         if index["meaning"] != json.loads(json.dumps(_label_settings(config))):
-            raise UserError(f"data.packed {path}: was packed with other classes or another data.label_map; {fix}")
+            key = "data.palette" if config.label_encoding == "color" else "data.label_map"
+            raise UserError(f"data.packed {path}: was packed with other classes or another {key}; {fix}")
         super().__init__([(config.root / image, config.root / label) for image, label, *_ in index["pairs"]], config)
         self._entries = [entry[2:] for entry in index["pairs"]]  # (height, width, offset) of each pair
         self.class_table = np.arange(256, dtype=np.uint8)  # the file's labels are class indices
 
     def open(self, index: int, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """See `SegmentationDataset.open`; the arrays are views of the memory-mapped file."""
-        height, width, offset = self._entries[index]
-        middle, end = offset + 3 * height * width, offset + 4 * height * width
-        image, label = self._bytes[offset:middle].reshape(height, width, 3), self._bytes[middle:end]
-        label = label.reshape(height, width)
+        image, label = self.open_values(index)
         if seen is not None:
             mark_values(label, seen)
         return image, label
+
+    def open_values(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `SegmentationDataset.open_values`; the values are class indices."""
+        height, width, offset = self._entries[index]
+        middle, end = offset + 3 * height * width, offset + 4 * height * width
+        image, label = self._bytes[offset:middle].reshape(height, width, 3), self._bytes[middle:end]
+        return image, label.reshape(height, width)

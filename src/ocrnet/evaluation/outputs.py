@@ -10,14 +10,15 @@ from ocrnet.distributed import collectives, launcher
 from ocrnet.evaluation.evaluator import Prediction, Scores
 from ocrnet.evaluation.report import Gallery, write_report
 from ocrnet.formats.label_values import file_values
-from ocrnet.visualization import side_by_side, write_image
+from ocrnet.visualization import colour, side_by_side, write_image
 
 
 class Outputs:
     """Writes the output files of eval.py.
 
     Args:
-        save_predictions: folder for one PNG per image, with the label values of the data set.
+        save_predictions: folder for one PNG per image, with the label values of the data set; with its colours if they
+            are the labels (`data.label_encoding: color`).
         visualize: write image, label and prediction side by side for the first `eval.visualized_images` images.
         report: folder for the report.
     """
@@ -48,7 +49,9 @@ class Outputs:
         if self.gallery:
             self.gallery.add(name, image, label, classes)
         if self.save_predictions:
-            write_image(self.save_predictions / f"{name}.png", self.file_values[classes])
+            in_colour = self.config.data.label_encoding == "color"
+            encoded = colour(classes, self.palette) if in_colour else self.file_values[classes]
+            write_image(self.save_predictions / f"{name}.png", encoded)
         if self.images and number < self.config.eval.visualized_images:
             write_image(self.images / f"{name}.png", side_by_side(image, label, classes, self.palette))
 

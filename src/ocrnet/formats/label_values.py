@@ -51,6 +51,25 @@ def resolve(label_map: Mapping[int, int], ignore_index: int | None, classes: Seq
     return resolved
 
 
+def check_colours(
+    palette: Sequence[tuple[int, int, int]], ignored: Sequence[tuple[int, int, int]], classes: Sequence[str]
+) -> None:
+    """Checks that each RGB colour of colour masks has one meaning: one class, or ignored.
+
+    Raises:
+        ValueError: the palette is empty, or a colour has two meanings.
+    """
+    if not palette:
+        raise ValueError("palette: label_encoding color needs one colour per class; `ocrnet check` proposes them")
+    meanings: dict[tuple[int, int, int], str] = {}
+    for colour, name in [*zip(palette, classes, strict=True), *((colour, "ignored") for colour in ignored)]:
+        if meanings.setdefault(colour, name) != name:
+            raise ValueError(
+                f"palette: {list(colour)} is {meanings[colour]!r} and {name!r}; with label_encoding color each has a "
+                "colour of its own"
+            )
+
+
 def class_table(label_map: Mapping[int, int], ignore_index: int | None, classes: Sequence[str]) -> np.ndarray:
     """Returns a lookup table (256,) uint8 from label values to class indices; 255: ignored, 254: invalid.
 
