@@ -1,4 +1,4 @@
-"""Measures how many wrong labels `scripts/find_label_errors.py` finds: labels of the demo data set, damaged on purpose.
+"""Measures how many wrong labels `scripts/find_label_errors.py` finds, in a demo data set with damaged labels.
 
     python tests/studies/label_errors.py --data data/demo --checkpoint runs/ocrnet_demo/checkpoint/best.ckpt \\
         --output /tmp/label_errors --wrong 10
@@ -11,7 +11,6 @@ are among the first 15. Trainings that are finished are not repeated.
 
 import argparse
 import csv
-import json
 import shutil
 import subprocess
 import sys
@@ -71,3 +70,41 @@ def make_data(source: Path, folder: Path, wrong: int, seed: int) -> dict[str, st
         cv2.imwrite(str(path), damage(label, kind, rng))
         damaged[image.stem] = kind
     return damaged
+
+
+def find_first(data: Path, output: Path, *flags: object) -> list[str]:
+    """Ranks the training images. Returns the names of the FIRST images."""
+    config = ROOT / "config/ocrnet/ocrnet_demo.yml"
+    command = ["scripts/find_label_errors.py", "--config", config, "--data_root", data, "--output", output, *flags]
+    if subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
+        sys.exit(f"{output}: the ranking failed")
+    with (output / "images.csv").open(newline="") as file:
+        return [Path(row["image"]).stem for row in csv.DictReader(file)][:FIRST]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=Path, help="the demo data set")
+    parser.add_argument("--checkpoint", required=True, type=Path, help="trained on it with ocrnet_demo.yml")
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--wrong", type=int, default=10, help="damaged labels, default 10")
+    parser.add_argument("--folds", type=int, default=2, help="0: only with --checkpoint")
+    parser.add_argument("--steps", type=int, default=310, help="of each fold's training, default 310")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage")
+    args = parser.parse_args()
+    output = args.output.resolve()
+    damaged = make_data(args.data, output / "data", args.wrong, args.seed)
+    ways = {"seen": ["--ckpt_path", args.checkpoint.resolve()]}
+    if args.folds:
+        ways["folds"] = ["--folds", args.folds, "--total_step", args.steps]
+    for way, flags in ways.items():
+        first = find_first(output / "data", output / way, *flags)
+        kinds = {kind: [image in first for image in damaged if damaged[image] == kind] for kind in KINDS}
+        found = ", ".join(f"{kind} {sum(hits)} of {len(hits)}" for kind, hits in kinds.items())
+        print(
+            f"{way}: {len(damaged.keys() & set(first))} of {len(damaged)} among the first {FIRST}: {found}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
