@@ -6,7 +6,7 @@
 copies the demo data set and damages some training labels: shifts the whole label, swaps a class, or removes an object.
 Then it ranks the images, with the network of --checkpoint, which saw the clean labels, and with --folds networks that
 are trained here on the damaged labels, each without the images that it ranks. Prints how many of the damaged labels
-are among the first 15. Trainings that are finished are not repeated.
+are among the first 15 images of images.csv and of regions.csv. Trainings that are finished are not repeated.
 """
 
 import argparse
@@ -72,14 +72,18 @@ def make_data(source: Path, folder: Path, wrong: int, seed: int) -> dict[str, st
     return damaged
 
 
-def find_first(data: Path, output: Path, *flags: object) -> list[str]:
-    """Ranks the training images. Returns the names of the FIRST images."""
+def find_first(data: Path, output: Path, *flags: object) -> dict[str, list[str]]:
+    """Ranks the training images. Returns the names of the FIRST images of each table."""
     config = ROOT / "config/ocrnet/ocrnet_demo.yml"
     command = ["scripts/find_label_errors.py", "--config", config, "--data_root", data, "--output", output, *flags]
     if subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
         sys.exit(f"{output}: the ranking failed")
-    with (output / "images.csv").open(newline="") as file:
-        return [Path(row["image"]).stem for row in csv.DictReader(file)][:FIRST]
+    first = {}
+    for table in ("images", "regions"):
+        with (output / f"{table}.csv").open(newline="") as file:
+            names = dict.fromkeys(Path(row["image"]).stem for row in csv.DictReader(file))  # each once, in order
+        first[table] = list(names)[:FIRST]
+    return first
 
 
 def main() -> None:
@@ -98,12 +102,11 @@ def main() -> None:
     if args.folds:
         ways["folds"] = ["--folds", args.folds, "--total_step", args.steps]
     for way, flags in ways.items():
-        first = find_first(output / "data", output / way, *flags)
-        kinds = {kind: [image in first for image in damaged if damaged[image] == kind] for kind in KINDS}
-        found = ", ".join(f"{kind} {sum(hits)} of {len(hits)}" for kind, hits in kinds.items())
-        print(
-            f"{way}: {len(damaged.keys() & set(first))} of {len(damaged)} among the first {FIRST}: {found}", flush=True
-        )
+        for table, first in find_first(output / "data", output / way, *flags).items():
+            kinds = {kind: [image in first for image in damaged if damaged[image] == kind] for kind in KINDS}
+            found = ", ".join(f"{kind} {sum(hits)} of {len(hits)}" for kind, hits in kinds.items())
+            count = len(damaged.keys() & set(first))
+            print(f"{way}, {table}.csv: {count} of {len(damaged)} in {FIRST} images: {found}", flush=True)
 
 
 if __name__ == "__main__":
