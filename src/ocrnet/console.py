@@ -20,6 +20,7 @@ GROUPS = {
         "demo-data": "scripts/make_demo_data.py",
         "check": "scripts/check_dataset.py",
         "samples": "scripts/show_samples.py",
+        "labels": "scripts/find_label_errors.py",
         "lists": "scripts/make_lists.py",
         "masks": "scripts/polygons_to_masks.py",
         "pack": "scripts/pack_dataset.py",

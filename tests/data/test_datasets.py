@@ -122,3 +122,20 @@ def test_evenly_spaced_pairs_are_always_the_same(demo):
 def test_generated_colours_are_reproducible():
     config = DataConfig(format="list", classes=["a", "b"])
     assert palette(config).tolist() == [[12, 193, 117], [146, 235, 95]]  # the names' MD5 sums
+
+
+def test_a_fold_is_left_out_of_the_training_split(demo):
+    whole = open_dataset(DataConfig(root=demo), "train")
+    part = open_dataset(DataConfig(root=demo, held_out_fold=(1, 5)), "train")
+    kept = [0, 2, 3, 4, 5, 7, 8, 9, 10]  # without 1, 6 and 11 of 12
+    assert part.pairs == [whole.pairs[number] for number in kept]
+    assert part.names == [whole.names[number] for number in kept]
+    np.testing.assert_array_equal(part.read(1)[1], whole.read(2)[1])
+    validation = [open_dataset(DataConfig(root=demo, held_out_fold=fold), "val").pairs for fold in (None, (1, 5))]
+    assert validation[0] == validation[1]
+
+
+@pytest.mark.parametrize("fold", [(5, 5), (0, 1), (-1, 5)])
+def test_a_fold_is_one_of_several(fold):
+    with pytest.raises(ValueError, match="held_out_fold"):
+        DataConfig(held_out_fold=fold)

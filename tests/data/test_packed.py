@@ -34,6 +34,16 @@ def test_samples_are_the_same_packed_and_unpacked(demo, packed):
             np.testing.assert_array_equal(from_files, from_packed)
 
 
+def test_a_fold_is_left_out_of_a_packed_file(demo, packed):
+    files, part = (
+        open_dataset(DataConfig(root=demo, packed=path, held_out_fold=(0, 3)), "train") for path in (None, packed)
+    )
+    assert len(part) == 8 and part.pairs == files.pairs
+    for number in range(8):
+        for from_files, from_packed in zip(files.read(number), part.read(number), strict=True):
+            np.testing.assert_array_equal(from_files, from_packed)
+
+
 def test_invalid_packed_files_are_errors(demo, packed, tmp_path):
     def opened(path, **settings):
         return open_dataset(DataConfig(root=demo, packed=path, **settings), "train")

@@ -21,6 +21,7 @@ from ocrnet.config.types import (
     Byte,
     Dropout,
     Float,
+    Fold,
     Fraction,
     Int,
     KernelSize,
@@ -59,6 +60,9 @@ class DataConfig(Section):
     """Split without labels; written like `train`. Its list has one image per line."""
     packed: Path | None = None
     """Packed file of scripts/pack_dataset.py with the training pairs, read instead of the files of `train`."""
+    held_out_fold: Fold | None = None
+    """[fold, folds]: a training leaves out the pairs fold, fold + folds, fold + 2 folds ... of `train`, from 0; null:
+    none."""
     classes: list[str] = []
     """Class names, in the order of the class indices. Required for lists, known for public data sets. The same number
     of new names is a translation; another order or number needs `label_map`, and `flip_pairs` if the data set has

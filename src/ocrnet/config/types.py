@@ -20,6 +20,12 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+def _fold(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] >= value[1] or value[1] < 2:
+        raise PydanticCustomError("fold_type", "Input should be [fold, folds]: 2 folds or more, numbered from 0")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(_no_boolean)]
 Float = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
 PositiveInt = Annotated[Int, Field(gt=0)]
@@ -37,6 +43,7 @@ PositiveFractionRange = Annotated[tuple[PositiveFraction, PositiveFraction], Aft
 PositiveIntRange = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ascending)]
 _Quality = Annotated[Int, Field(ge=1, le=100)]
 QualityRange = Annotated[tuple[_Quality, _Quality], AfterValidator(_ascending)]
+Fold = Annotated[tuple[NonNegativeInt, PositiveInt], AfterValidator(_fold)]
 KernelSize = Annotated[Literal[1, 3], BeforeValidator(_no_boolean)]
 MindSporeMode = Annotated[Literal[0, 1], BeforeValidator(_no_boolean)]
 

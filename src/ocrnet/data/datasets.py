@@ -1,7 +1,9 @@
 """Segmentation data sets: pairs of image and label files."""
 
+import copy
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -39,12 +41,19 @@ class SegmentationDataset:
         """Returns the image's file name without its suffix; with its folders if file names are not unique."""
         return self.names[index]
 
+    def subset(self, numbers: Sequence[int]) -> "SegmentationDataset":
+        """Returns a data set of the pairs with these indices, in this order."""
+        part = copy.copy(self)
+        part.pairs = [self.pairs[number] for number in numbers]
+        part.names = [self.names[number] for number in numbers]
+        return part
+
     def evenly_spaced(self, count: int) -> "SegmentationDataset":
         """Returns a data set of `count` pairs, evenly spaced over this one; of all pairs if there are not more."""
         size = len(self)
         if count >= size:
             return self
-        return SegmentationDataset([self.pairs[number * size // count] for number in range(count)], self.config)
+        return self.subset([number * size // count for number in range(count)])
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the image and the label; the label is None if the split has no labels.

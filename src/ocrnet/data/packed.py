@@ -7,7 +7,7 @@ offset of the index in the last 8 bytes. The file is memory-mapped, so all data 
 import json
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,12 @@ class PackedDataset(SegmentationDataset):
         super().__init__([(config.root / image, config.root / label) for image, label, *_ in index["pairs"]], config)
         self._entries = [entry[2:] for entry in index["pairs"]]  # (height, width, offset) of each pair
         self.class_table = np.arange(256, dtype=np.uint8)  # the file's labels are class indices
+
+    def subset(self, numbers: Sequence[int]) -> "PackedDataset":
+        """See `SegmentationDataset.subset`."""
+        part = super().subset(numbers)
+        part._entries = [self._entries[number] for number in numbers]
+        return part
 
     def open(self, index: int, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """See `SegmentationDataset.open`; the arrays are views of the memory-mapped file."""

@@ -12,15 +12,17 @@ from ocrnet.formats.known import FORMATS
 
 
 def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
-    """Opens a split: "train", "val", or "test", which has no labels.
+    """Opens a split: "train" (without `held_out_fold`), "val", or "test", which has no labels.
 
     Raises:
         UserError: the folder or list is missing, the split is empty, or a file is missing. With `on_bad_sample: skip`,
             missing training files are not checked here; the loader skips them.
     """
     if split == "train" and config.packed:
-        return PackedDataset(config.packed, config)
+        return _without_fold(PackedDataset(config.packed, config), config)
     dataset = find_pairs(config, split)
+    if split == "train":
+        dataset = _without_fold(dataset, config)
     if split == "train" and config.on_bad_sample == "skip":
         return dataset
     for position in (0, 1):
@@ -31,6 +33,16 @@ def open_dataset(config: DataConfig, split: str) -> SegmentationDataset:
             count = f" ({len(missing)} of {len(dataset)} {kind}s are missing)" if len(missing) > 1 else ""
             raise UserError(f"{missing[0][position]}: {kind} file{image} not found{count}")
     return dataset
+
+
+def _without_fold(dataset: SegmentationDataset, config: DataConfig) -> SegmentationDataset:
+    if config.held_out_fold is None:
+        return dataset
+    fold, folds = config.held_out_fold
+    kept = [number for number in range(len(dataset)) if number % folds != fold]
+    if not kept:
+        raise UserError(f"data.held_out_fold {[fold, folds]}: no pair is left of {len(dataset)}")
+    return dataset.subset(kept)
 
 
 def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:

@@ -1,4 +1,4 @@
-"""Scores of predictions: the evaluator, metrics and the report.
+"""Scores of predictions: the evaluator, metrics, the report, and the ranking of labels.
 
 Uses `data` and `inference`.
 """

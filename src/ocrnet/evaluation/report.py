@@ -34,13 +34,31 @@ def render(template: str, **values: object) -> str:
 
 
 class GalleryImage(NamedTuple):
-    """An image in the gallery; the four layers are data URIs of images of the same size."""
+    """An image in a gallery; the layers are data URIs of images of the same size."""
 
     score: float
     name: str
     width: int
     height: int
     layers: dict[str, str]
+
+
+def gallery_image(
+    score: float, name: str, palette: np.ndarray, image: np.ndarray, label: np.ndarray | None, prediction: np.ndarray
+) -> GalleryImage:
+    """Returns an image (H, W, 3) with label, if it has one, and prediction (H, W) in at most LONGEST_SIDE pixels."""
+    height, width = prediction.shape
+    factor = min(1.0, LONGEST_SIDE / max(height, width))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    layers = {"image": _data_uri(cv2.resize(image, size, interpolation=cv2.INTER_AREA), "jpeg")}
+    prediction = cv2.resize(prediction, size, interpolation=cv2.INTER_NEAREST)
+    if label is not None:
+        label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
+        layers["label"] = _data_uri(colour(label, palette), "png")
+    layers["prediction"] = _data_uri(colour(prediction, palette), "png")
+    if label is not None:
+        layers["errors"] = _data_uri(error_map(label, prediction), "png")
+    return GalleryImage(score, name, *size, layers)
 
 
 class Gallery:
@@ -60,7 +78,7 @@ class Gallery:
         galleries = [entries for entries in (self._worst, self._best) if self._qualifies(matrix.miou, entries)]
         if not galleries or not matrix.counts.any():
             return
-        entry = self._make_entry(matrix.miou, name, image, label, prediction)
+        entry = gallery_image(matrix.miou, name, self.palette, image, label, prediction)
         for entries in galleries:
             insort(entries, entry, key=self._sort_key(entries))
             del entries[self.count :]
@@ -81,22 +99,6 @@ class Gallery:
             return True
         return bool(entries) and (score < entries[-1].score if entries is self._worst else score > entries[-1].score)
 
-    def _make_entry(
-        self, score: float, name: str, image: np.ndarray, label: np.ndarray, prediction: np.ndarray
-    ) -> GalleryImage:
-        height, width = label.shape
-        factor = min(1.0, LONGEST_SIDE / max(height, width))
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        label, prediction = (cv2.resize(x, size, interpolation=cv2.INTER_NEAREST) for x in (label, prediction))
-        layers = {
-            "image": _data_uri(image, "jpeg"),
-            "label": _data_uri(colour(label, self.palette), "png"),
-            "prediction": _data_uri(colour(prediction, self.palette), "png"),
-            "errors": _data_uri(error_map(label, prediction), "png"),
-        }
-        return GalleryImage(score, name, *size, layers)
-
     @property
     def worst(self) -> list[GalleryImage]:
         return self._worst
@@ -110,6 +112,11 @@ class Gallery:
 
 def _data_uri(image: np.ndarray, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(encode(image, f'.{kind}')).decode()}"
+
+
+def css_colour(colour: np.ndarray) -> str:
+    """Returns an RGB colour as #rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 class Curve(NamedTuple):
@@ -168,7 +175,7 @@ def write_report(
     rows = [
         {
             "name": name,
-            "colour": "#{:02x}{:02x}{:02x}".format(*gallery.palette[index]),
+            "colour": css_colour(gallery.palette[index]),
             "share": float(share[index]),
             **{key: float(values[index]) if isfinite(values[index]) else None for key, values in columns.items()},
         }

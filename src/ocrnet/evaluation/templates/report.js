@@ -1,12 +1,3 @@
-const page = document.documentElement;
-
-function setLanguage(language) {
-  page.dataset.lang = language;
-  page.lang = language;
-}
-setLanguage(navigator.language.startsWith("zh") ? "zh" : "en");
-document.getElementById("language").onclick = () => setLanguage(page.dataset.lang === "en" ? "zh" : "en");
-
 // The table: numbers sort in descending order first, names in ascending order.
 const headings = [...document.querySelectorAll("#scores th")];
 headings.forEach((heading, column) => heading.querySelector("button").onclick = () => {
@@ -93,20 +84,3 @@ canvas.onpointermove = canvas.onpointerdown = point;
 window.addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();
-
-// The gallery: the layers are chosen for all images, each image has its own slider.
-const sides = { left: "image", right: "prediction" };
-
-function showLayers() {
-  document.querySelectorAll(".choose button").forEach(button =>
-    button.setAttribute("aria-pressed", sides[button.parentElement.dataset.side] === button.dataset.layer));
-  document.querySelectorAll(".stage img").forEach(image =>
-    image.className = Object.keys(sides).filter(side => sides[side] === image.dataset.layer).join(" "));
-}
-document.querySelectorAll(".choose button").forEach(button => button.onclick = () => {
-  sides[button.parentElement.dataset.side] = button.dataset.layer;
-  showLayers();
-});
-document.querySelectorAll(".stage input").forEach(slider => slider.oninput = () =>
-  slider.parentElement.style.setProperty("--at", `${slider.value}%`));
-showLayers();
