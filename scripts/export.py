@@ -1,9 +1,9 @@
 """Export a network as ONNX, OpenVINO or MindIR, with BatchNorm folded into the convolutions.
 
-    python scripts/export.py --config FILE.yml --format onnx --with_preprocessing True --verify True --output ocrnet.onnx
+    python scripts/export.py --config FILE.yml --format onnx --with_preprocessing True --verify True --output FILE.onnx
 
-With `--with_preprocessing True` the input `image` is (1, H, W, 3) uint8 RGB and the output `classes` is (1, H, W) uint8:
-the file resizes, normalises and takes the largest class as eval.py does.
+With `--with_preprocessing True` the input `image` is (1, H, W, 3) uint8 RGB and the output `classes` (1, H, W) uint8: the
+file resizes, normalises and takes the largest class as eval.py does.
 
 Otherwise the input `images` is (N, 3, H, W) float32 RGB, resized as data.test_size says and normalised with data.mean
 and data.std. The output is `logits` (N, classes, H, W), or with --argmax True `classes` (N, H, W) uint8.
@@ -183,9 +183,7 @@ def main() -> None:
         raise errors.UserError(f"{args.output}: cannot write this file: {cause(error)}") from None
     weights = args.output.with_suffix(".bin") if args.format == "openvino" else None
     size = (args.output.stat().st_size + (weights.stat().st_size if weights else 0)) / 1e6
-    print(
-        f"{args.output}: {size:.1f} MB, {args.precision}{', from image to classes' if args.with_preprocessing else ''}"
-    )
+    print(f"{args.output}: {size:.1f} MB, {args.precision}" + ", from image to classes" * args.with_preprocessing)
     if args.verify != 0:
         verify(args, config)
 

@@ -126,7 +126,7 @@ def _read(model) -> CompiledGraph:
 
 
 def _value(attribute) -> object:
-    """Returns the value of an attribute, or of a constant; None for what has no value, such as an order of execution."""
+    """Returns the value of an attribute or a constant; None for what has no value, such as an order of execution."""
     kind = attribute.AttributeType.Name(attribute.type)
     if kind in ("TUPLE", "LIST"):
         return tuple(map(_value, attribute.values))

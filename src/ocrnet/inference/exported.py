@@ -1,4 +1,4 @@
-"""What an exported file computes: cells from images to logits or classes at the size of the images; ONNX models of them."""
+"""What an exported file computes: logits or classes at the size of the images, as cells and as ONNX models."""
 
 import mindspore as ms
 import numpy as np

@@ -71,9 +71,8 @@ def _translate(compiled: CompiledGraph, cell: nn.Cell, image: Name) -> tuple[Onn
             nodes = OPERATORS[operation.operator]
             values[operation.output] = nodes(onnx, operation, *(values[name] for name in operation.inputs))
         except (KeyError, NotImplementedError):
-            where = "inference/onnx_operators.py"
-            text = f"ONNX: MindSpore's operator {operation.operator} (in {operation.cell}) cannot be converted; see {where}"
-            raise UserError(text) from None
+            place = f"MindSpore's operator {operation.operator} in {operation.cell}"
+            raise UserError(f"ONNX: {place} cannot be converted; see inference/onnx_operators.py") from None
     return onnx, values[compiled.output]
 
 

@@ -109,7 +109,7 @@ class Progress:
 
     @property
     def miou(self) -> float | None:
-        """mIoU of this step on the validation split; None if it was not the best by mIoU, of which alone it is known."""
+        """Validation mIoU of this step; None if it is not the best step, of which alone it is stored."""
         known = self.best_by == "miou" and self.best_step == self.step
         return self.best_score if known else None
 
