@@ -2,8 +2,8 @@
 
     python scripts/export.py --config FILE.yml --format onnx --with_preprocessing True --verify True --output FILE.onnx
 
-With `--with_preprocessing True` the input `image` is (1, H, W, 3) uint8 RGB and the output `classes` (1, H, W) uint8: the
-file resizes, normalises and takes the largest class as eval.py does.
+With `--with_preprocessing True` the input `image` is (1, H, W, 3) uint8 RGB, and the output `classes` is (1, H, W)
+uint8: the file resizes, normalises and takes the largest class as eval.py does.
 
 Otherwise the input `images` is (N, 3, H, W) float32 RGB, resized as data.test_size says and normalised with data.mean
 and data.std. The output is `logits` (N, classes, H, W), or with --argmax True `classes` (N, H, W) uint8.
