@@ -13,13 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mindspore import Tensor, float32, nn, ops
+from mindspore import Tensor, float32, nn, ops, uint8
 from PIL import Image
 
 from ocrnet.config import ModelConfig
 from ocrnet.data.transforms import rescale_size
 from ocrnet.errors import UserError
 from ocrnet.inference import exported
+from ocrnet.inference.compiled_graph import compile_graph
 from ocrnet.inference.exported import image_model, images_model
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.network import MainLogits
@@ -247,3 +248,16 @@ def test_the_page_of_the_documentation_segments_an_image_with_webassembly(page, 
     assert (np.array(found, np.uint8).reshape(expected.shape) == expected).mean() >= 0.9999
     print(browser.run("document.querySelector('output').textContent"))
     assert [problem for problem in browser.problems if "favicon" not in problem] == []
+
+
+def test_ascend_has_every_operator_of_the_mindir_file(untrained, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import operator_report
+
+    cell = exported.ClassesOfImage(
+        fold_batch_norm(OCRNet(untrained.config.model, 19)), untrained.config.data, (64, 128)
+    )
+    graph = compile_graph(cell, ops.zeros((1, 64, 128, 3), uint8))
+    names = {operation.operator for operation in graph.operations} - operator_report.NO_LAUNCH
+    assert {"Conv2D", "Argmax", "BatchMatMul"} < names
+    assert {name: operator_report.missing(name) for name in names if "Ascend" in operator_report.missing(name)} == {}
