@@ -25,7 +25,7 @@ from ocrnet.inference.exported import image_model, images_model
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.network import MainLogits
 from ocrnet.inference.onnx_graph import Port, onnx_model
-from ocrnet.inference.preprocessing import preprocess
+from ocrnet.inference.preprocessing import input_size, preprocess
 from ocrnet.models.layers import ConvBNReLU
 from ocrnet.models.ocrnet import OCRNet
 
@@ -135,12 +135,16 @@ def test_images_are_resized_as_in_evaluation(align_corners, untrained, image):
     model = untrained.config.model.model_copy(update={"align_corners": align_corners})
     network = fold_batch_norm(OCRNet(model, 19))
     session = onnxruntime.InferenceSession(image_model(network, data).SerializeToString())
-    equal = []
+    cell, equal = exported.ClassesOfImage(network, data), []
     for part in (image, image[:, :40], image[:33]):
+        height, width = input_size(part.shape[:2], data)
+        theirs = cv2.resize(part, (width, height)).transpose(2, 0, 1)
+        difference = cell.resized(Tensor(part[None])).asnumpy()[0] - theirs
+        assert np.abs(difference).max() == 1 and (difference != 0).mean() < 0.08  # 0.13 if rounded up from x.5 on
         images = Tensor(preprocess(part, data)[None])
         expected = MainLogits(network, align_corners)(images, part.shape[:2]).asnumpy().argmax(1)
         equal.append((session.run(None, {"image": part[None]})[0] == expected).mean())
-    assert min(equal) >= 0.995 and np.mean(equal) >= 0.998  # cv2.resize rounds in fixed point
+    assert min(equal) >= 0.97  # an untrained network on noise; 0.9997 for the demo's network
 
 
 def test_integers_compute_the_size_of_the_published_recipes():

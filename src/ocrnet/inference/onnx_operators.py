@@ -173,12 +173,14 @@ def _floor_divide(onnx: OnnxNodes, operation: Operation, *inputs: object) -> Nam
 
 
 def _strided_slice(onnx: OnnxNodes, operation: Operation, x: Name, *how: object) -> Name:
-    """`how`: starts, ends, steps, then masks, which must be 0."""
-    starts, ends, steps, *masks = how
-    if any(masks):
+    """`how`: starts, ends, steps, begin_mask, end_mask, then masks that must be 0; a bit of a mask means no limit."""
+    starts, ends, steps, begin_mask, end_mask, *others = how
+    if any(others) or min(steps) < 1:
         raise NotImplementedError
-    axes = np.arange(len(starts))
-    return onnx.add("Slice", x, *(onnx.constant(np.array(values)) for values in (starts, ends, axes, steps)))
+    starts = [0 if begin_mask >> axis & 1 else start for axis, start in enumerate(starts)]
+    ends = [np.iinfo(np.int64).max if end_mask >> axis & 1 else end for axis, end in enumerate(ends)]
+    limits = (onnx.constant(np.array(values, np.int64)) for values in (starts, ends, range(len(starts)), steps))
+    return onnx.add("Slice", x, *limits)
 
 
 OPERATORS: dict[str, Callable] = {
