@@ -40,7 +40,7 @@ class Classes(nn.Cell):
 class ClassesOfImage(nn.Cell):
     """(1, H, W, 3) uint8 RGB of any size to (1, H, W) uint8, as `eval.py` predicts it: see `preprocessing.preprocess`.
 
-    cv2.resize truncates in fixed point: it rounds up from x.5 or x.75 on, depending on the two rows. Here that is x.625,
+    cv2.resize truncates in fixed point: it rounds up from x.5 or x.75 on, depending on the two rows. Here from x.625,
     with which 6 % of the values of a resized image differ, by 1 (13 % with x.5).
 
     Args:
