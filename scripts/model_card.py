@@ -119,14 +119,9 @@ def read_scores(path: Path, classes: list[str]) -> dict[str, Any]:
 
 
 def stored_score(contents: Contents) -> dict[str, Any]:
-    """Returns {"miou": best validation mIoU} if the checkpoint is the one that had it; otherwise {}.
-
-    A checkpoint that is the best by another score (`eval.best_by`) does not have its mIoU.
-    """
-    progress = contents.progress
-    if progress is None or progress.best_by != "miou" or not progress.best or progress.best_step != progress.step:
-        return {}
-    return {"miou": progress.best_score}
+    """Returns {"miou": best validation mIoU} if the checkpoint is the one that had it; otherwise {}."""
+    miou = contents.progress.miou if contents.progress else None
+    return {} if miou is None else {"miou": miou}
 
 
 def find_report(run: Path, given: Path | None) -> Path | None:

@@ -256,9 +256,9 @@ MUTATIONS = (
     ),
     Mutation(
         "ONNX upsamples by 2 instead of 4 or 8",
-        "inference/onnx_graph.py",
-        "self.enlarge(part, 2 ** (j - i))",
-        "self.enlarge(part, 2)",
+        "inference/onnx_operators.py",
+        "onnx.constant(np.array([1, 1, *factors], np.float32))",
+        "onnx.constant(np.array([1, 1, 2, 2], np.float32))",
         "scripts/test_export.py",
     ),
     Mutation(

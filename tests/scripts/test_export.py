@@ -13,9 +13,9 @@ from mindspore import Tensor, nn
 from ocrnet.config import ModelConfig
 from ocrnet.inference import engines
 from ocrnet.inference.engines import Engine
+from ocrnet.inference.exported import images_model
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.network import MainLogits
-from ocrnet.inference.onnx_graph import onnx_model
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.weights.ckpt import load_weights
 
@@ -57,7 +57,7 @@ def test_folded_and_onnx_logits_equal_the_networks_at_any_size(name):
     expected = [logits(Tensor(batch), batch.shape[2:]).asnumpy() for batch in batches]
     fold_batch_norm(cell)
     assert not [part for _, part in cell.cells_and_names() if isinstance(part, nn.BatchNorm2d)]
-    model = onnx_model(cell, (None, None, None), argmax=False)
+    model = images_model(cell, argmax=False)
     operators = [node.op_type for node in model.graph.node]
     fuse = 1 + 3 + 6
     resizes = {"resnet": 1, "resnet_mindcv": 1, "published": 2 * fuse + 3 + 1}.get(name, fuse + 3 + 1)
@@ -75,7 +75,7 @@ def test_a_fixed_size_divisible_by_32_needs_one_resize_per_fused_branch(size, re
     cell = network("published")
     batch = images(1, 3, *size)
     expected = MainLogits(cell, False)(Tensor(batch), size).asnumpy()
-    model = onnx_model(fold_batch_norm(cell), (1, *size), argmax=False)
+    model = images_model(fold_batch_norm(cell), argmax=False, shape=(1, *size))
     assert [node.op_type for node in model.graph.node].count("Resize") == resizes
     found = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"images": batch})[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())

@@ -11,10 +11,10 @@ from mindspore import Tensor, nn
 from ocrnet.config import Config
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
+from ocrnet.inference.exported import images_model
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.graphs import FrequentSizes
 from ocrnet.inference.logit_arrays import HostLogits
-from ocrnet.inference.onnx_graph import onnx_model
 from ocrnet.inference.preprocessing import preprocess
 from ocrnet.models.resize import resize
 from ocrnet.runtime import device
@@ -25,11 +25,13 @@ _CALIBRATION = 64  # training images for the int8 calibration
 _FIXED_SIZES = 8  # OpenVINO graphs of a fixed size: the six published ratios and two more
 
 
-def _import_module(name: str):
+def import_module(name: str):
+    """Imports a module of an optional package. Raises UserError with the extra that installs it."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"{name} is not installed: in the clone, pip install '.[{_EXTRAS[name]}]'") from None
+        package = name.partition(".")[0]
+        raise UserError(f"{package} is not installed: in the clone, pip install '.[{_EXTRAS[package]}]'") from None
 
 
 class Engine:
@@ -51,7 +53,7 @@ class Engine:
             raise UserError(f"--precision {precision}: {name} supports {', '.join(PRECISIONS[name])}")
         self.network, self.precision, self.calibration = fold_batch_norm(network), precision, calibration
         self._open = {"onnxruntime": self._open_onnxruntime, "openvino": self._open_openvino}[name]
-        self._runtime = _import_module(name)
+        self._runtime = import_module(name)
         self._runners: dict[bool, Callable[[np.ndarray], np.ndarray]] = {}
 
     def logits(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -80,8 +82,7 @@ class Engine:
 
     def _run(self, images: np.ndarray, argmax: bool) -> np.ndarray:
         if argmax not in self._runners:
-            model = onnx_model(self.network, (None, None, None), argmax)
-            self._runners[argmax] = self._open(model.SerializeToString())
+            self._runners[argmax] = self._open(images_model(self.network, argmax).SerializeToString())
         return self._runners[argmax](images)
 
     def _open_onnxruntime(self, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
@@ -96,11 +97,10 @@ class Engine:
         with device.without_isa_limit():  # oneDNN reads the variable at the first of these calls
             has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             if self.precision == "int8":
-                nncf, samples = _import_module("nncf"), list(self.calibration)
-                graph = nncf.quantize(graph, nncf.Dataset(samples), subset_size=len(samples))
-        # set float32 explicitly: on a CPU with bf16, OpenVINO uses bf16 by default
-        hint = "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+                graph = quantize_openvino(graph, self.calibration)
+        settings = openvino_settings(
+            "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
+        )
         is_frequent = FrequentSizes(first=True, most=_FIXED_SIZES)
         compiled: dict[tuple[int, ...] | None, object] = {}
 
@@ -118,6 +118,17 @@ class Engine:
             return compiled[size](images)[0]
 
         return run
+
+
+def openvino_settings(precision: str) -> dict[str, str]:
+    """`precision`, f32 or bf16, is set explicitly: on a CPU with bf16, OpenVINO uses bf16 by default."""
+    return {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+
+
+def quantize_openvino(model, calibration: Iterable[np.ndarray]):
+    """Returns an OpenVINO model in int8. Raises UserError if nncf is not installed."""
+    nncf, samples = import_module("nncf"), list(calibration)
+    return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
 
 
 def _fixed(model, size: tuple[int, ...]):
@@ -152,12 +163,12 @@ def make_engine(name: str, precision: str, network: nn.Cell, config: Config) -> 
         return None
     if config.train.amp != "none":
         raise UserError(f"train.amp {config.train.amp}: only for --engine mindspore; {name} has --precision")
-    calibration = _training_images(config) if precision == "int8" else ()
+    calibration = (preprocess(image, config.data)[None] for image in calibration_images(config))
     return Engine(network, name, precision, calibration)
 
 
-def _training_images(config: Config) -> Iterator[np.ndarray]:
-    """Yields (1, 3, H, W) images, preprocessed as in evaluation, evenly spaced over the split."""
+def calibration_images(config: Config) -> Iterator[np.ndarray]:
+    """Yields (H, W, 3) uint8 images, evenly spaced over the training split."""
     dataset = open_dataset(config.data, "train")
     for number in np.linspace(0, len(dataset) - 1, min(len(dataset), _CALIBRATION), dtype=int):
-        yield preprocess(dataset.read(number)[0], config.data)[None]
+        yield dataset.read(number)[0]

@@ -32,6 +32,9 @@ def resize(
     faster for large maps that are resized twice.
     """
     if mode == "nearest":
+        if functional.is_sequence_value_unknown(x.shape):
+            # ops.interpolate would compare sizes in Python, which cannot be exported
+            return ops.ResizeNearestNeighborV2()(x, size)
         return x if x.shape[2:] == tuple(size) else ops.interpolate(x, size=size, mode="nearest")
     middle = (None, None) if through is None else through
     height, width = x.shape[2:]

@@ -107,6 +107,12 @@ class Progress:
             return ""
         return f"{score_text(self.best_by, self.best_score)} at step {self.best_step}"
 
+    @property
+    def miou(self) -> float | None:
+        """Validation mIoU of this step; None if it is not the best step, of which alone it is stored."""
+        known = self.best_by == "miou" and self.best_step == self.step
+        return self.best_score if known else None
+
     def choose_best_by(self, name: str) -> str:
         """Compare scores by `name`. If it was another score, the best starts anew. Returns a note on that, or ""."""
         if name == self.best_by:

@@ -1,0 +1,115 @@
+"""What an exported file computes: logits or classes at the size of the images, as cells and as ONNX models."""
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from ocrnet.config import DataConfig
+from ocrnet.data.transforms import rescale_size
+from ocrnet.inference.onnx_graph import Port, onnx_model
+from ocrnet.models.ocrnet import OCRNet
+from ocrnet.models.resize import resize
+
+
+class Logits(nn.Cell):
+    """(N, 3, H, W) float32, normalised, to (N, classes, H, W) float32."""
+
+    def __init__(self, network: OCRNet) -> None:
+        super().__init__(auto_prefix=False)
+        network.separate_maps = False  # the file may be for any device
+        self.network = network
+        self.align_corners = network.align_corners
+
+    def construct(self, images: Tensor) -> Tensor:
+        main, _ = self.network(images)
+        return resize(main, images.shape[2:], "bilinear", self.align_corners)
+
+
+class Classes(nn.Cell):
+    """(N, 3, H, W) float32, normalised, to (N, H, W) uint8."""
+
+    def __init__(self, network: OCRNet) -> None:
+        super().__init__(auto_prefix=False)
+        self.logits = Logits(network)
+        self.argmax = ops.Argmax(axis=1, output_type=ms.int32)
+
+    def construct(self, images: Tensor) -> Tensor:
+        return ops.cast(self.argmax(self.logits(images)), ms.uint8)
+
+
+class ClassesOfImage(nn.Cell):
+    """(1, H, W, 3) uint8 RGB of any size to (1, H, W) uint8, as `eval.py` predicts it: see `preprocessing.preprocess`.
+
+    cv2.resize truncates in fixed point: it rounds up from x.5 or x.75 on, depending on the two rows. Here from x.625,
+    with which 6 % of the values of a resized image differ, by 1 (13 % with x.5).
+
+    Args:
+        size: (H, W) of the image; None for any.
+    """
+
+    def __init__(self, network: OCRNet, config: DataConfig, size: tuple[int, int] | None = None) -> None:
+        super().__init__(auto_prefix=False)
+        self.logits = Logits(network)
+        self.argmax = ops.Argmax(axis=1, output_type=ms.int32)
+        self.align_corners = network.align_corners
+        self.box, self.keep_ratio = config.test_size, config.keep_ratio
+        if size and self.box:
+            self.box, self.keep_ratio = rescale_size(size, self.box, self.keep_ratio), False
+        mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (config.mean, config.std))
+        self.mean, self.inverse_std = Tensor(mean), Tensor(1 / std)
+        self.bilinear = ops.ResizeBilinearV2(False, True)
+
+    def construct(self, image: Tensor) -> Tensor:
+        logits = self.logits((self.resized(image) - self.mean) * self.inverse_std)
+        if self.box:
+            logits = resize(logits, image.shape[1:3], "bilinear", self.align_corners)
+        return ops.cast(self.argmax(logits), ms.uint8)
+
+    def resized(self, image: Tensor) -> Tensor:
+        """(1, H, W, 3) uint8 to (1, 3, h, w) float32 with values from 0 to 255."""
+        pixels = ops.transpose(image.astype(ms.float32), (0, 3, 1, 2))
+        if self.box:
+            pixels = ops.floor(self.bilinear(pixels, self.input_size(image)) + 0.375)
+        return pixels
+
+    def input_size(self, image: Tensor) -> Tensor | tuple[int, int]:
+        """`transforms.rescale_size` with integers: exact, where its float64 rounds a few sizes down."""
+        if not self.keep_ratio:
+            return self.box
+        longer_box, shorter_box = max(self.box), min(self.box)
+        size = ops.TensorShape()(image)[1:3]
+        longer, shorter = size.max(), size.min()
+        by_longer = (2 * size * longer_box + longer) // (2 * longer)
+        by_shorter = (2 * size * shorter_box + shorter) // (2 * shorter)
+        return ops.maximum(ops.minimum(by_longer, by_shorter), 1)
+
+
+Shape = tuple[int | None, int | None, int | None]
+"""(N, H, W); None for any."""
+
+
+def images_model(network: OCRNet, argmax: bool, shape: Shape = (None, None, None)):
+    """Returns an onnx.ModelProto of `Logits`, or with `argmax` of `Classes`. BatchNorm must be folded.
+
+    Raises:
+        UserError: see `onnx_model`.
+    """
+    batch, height, width = (side or name for side, name in zip(shape, ("batch", "height", "width"), strict=True))
+    images = Tensor(shape=[None, 3, None, None], dtype=ms.float32)
+    source = Port("images", (batch, 3, height, width))
+    if argmax:
+        return onnx_model(Classes(network), images, source, Port("classes", (batch, height, width)))
+    classes = network.ocr_head.classifier.out_channels
+    return onnx_model(Logits(network), images, source, Port("logits", (batch, classes, height, width)))
+
+
+def image_model(network: OCRNet, config: DataConfig, size: tuple[int, int] | None = None):
+    """Returns an onnx.ModelProto of `ClassesOfImage`. BatchNorm must be folded.
+
+    Raises:
+        UserError: see `onnx_model`.
+    """
+    height, width = size or ("height", "width")
+    image = Tensor(shape=[1, None, None, 3], dtype=ms.uint8)
+    source, target = Port("image", (1, height, width, 3)), Port("classes", (1, height, width))
+    return onnx_model(ClassesOfImage(network, config, size), image, source, target)
