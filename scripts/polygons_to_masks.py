@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from ocrnet.data.annotations.reading import SUFFIXES, read_annotations
 from ocrnet.data.annotations.shapes import Annotation, Fill
+from ocrnet.data.annotations.yolo import CLASS_FILES
 from ocrnet.data.masks import ClassTable, draw_mask, read_classes
 from ocrnet.errors import UserError, did_you_mean
 from ocrnet.runtime import device, program, progress
@@ -95,7 +96,7 @@ def main() -> None:
 def find_files(folder: Path) -> list[Path]:
     """Returns the annotation files of the first kind that there is in a folder."""
     for suffix in SUFFIXES:
-        if files := sorted(folder.rglob(f"*{suffix}")):
+        if files := sorted(path for path in folder.rglob(f"*{suffix}") if path.name not in CLASS_FILES):
             return files
     raise UserError(f"--input {folder}: no .json, .xml or .txt files found")
 

@@ -12,6 +12,8 @@ try:
 except ImportError:
     raise UserError("shapely is not installed: in the clone, pip install '.[polygons]'") from None
 
+_STEP = 1.225  # root of 1.5 pixels, the triangle over a step that is one pixel high and three long
+
 
 def polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[tuple[int, Points]]:
     """Returns (value, outline) of each part of a mask whose pixels share edges, the largest first.
@@ -22,9 +24,10 @@ def polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[tuple[int, Points
 
     Args:
         mask: (H, W) uint8.
-        tolerance: 0: the outlines of the pixels. Larger: points are left out if the triangle with their neighbours has
-            less than tolerance * tolerance pixels (Visvalingam and Whyatt 1993), in both neighbours alike
-            (`shapely.coverage_simplify`), so that there is no gap and no overlap. The image keeps its borders.
+        tolerance: 0: the outlines of the pixels. Larger: points are left out whose triangle with their neighbours is
+            small (Visvalingam and Whyatt 1993), in both parts alike (`shapely.coverage_simplify`), so that there is no
+            gap and no overlap: up to 1.5 pixels for tolerance 1, which straightens steps up to 3 pixels long, and
+            tolerance * tolerance times as much for another one. The image keeps its borders.
     """
     is_node = nodes(mask)
     values, parts = [], []
@@ -34,7 +37,7 @@ def polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[tuple[int, Points
             values.append(int(value))
             parts.append(shapely.Polygon(outer, holes))
     if tolerance:
-        parts = shapely.coverage_simplify(parts, tolerance, simplify_boundary=False)
+        parts = shapely.coverage_simplify(parts, _STEP * tolerance, simplify_boundary=False)
     order = np.argsort(-shapely.area(parts), kind="stable")
     return [(values[index], without_holes(parts[index])) for index in order]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
 
 from ocrnet.data.annotations.packed_masks import label_studio_mask
-from ocrnet.data.annotations.shapes import Annotation, Shape, box, ellipse, join, size_of, turn
+from ocrnet.data.annotations.shapes import Annotation, Shape, box, ellipse, join, scaled, size_of, turn
 
 
 def read(tasks: list[dict], images: Path) -> list[Annotation]:
@@ -51,16 +51,17 @@ def _file_name(data: dict) -> str:
 
 
 def _shape(label: str, value: dict, width: int, height: int) -> Shape:
-    x_scale, y_scale = width / 100, height / 100
     if "rle" in value:
         return Shape(label, mask=partial(label_studio_mask, value["rle"], width, height))
+    scale = width / 100, height / 100
     if "points" in value:
-        return Shape(label, [(x * x_scale, y * y_scale) for x, y in value["points"]])
+        return Shape(label, scaled(value["points"], *scale))
     theta = radians(value.get("rotation", 0))
-    x, y = value["x"] * x_scale, value["y"] * y_scale
+    size = value.get("radiusX", value.get("width")), value.get("radiusY", value.get("height"))
+    if None in size:  # a key point has only a width
+        return Shape(label)
+    (x, y), (w, h) = scaled([(value["x"], value["y"]), size], *scale)
     if "radiusX" in value:
-        return Shape(label, ellipse(x, y, value["radiusX"] * x_scale, value["radiusY"] * y_scale, theta))
-    if value.get("height"):  # a key point has only a width
-        corners = box(x, y, x + value["width"] * x_scale, y + value["height"] * y_scale)
-        return Shape(label, turn(corners, (x, y), theta) if theta else corners)
-    return Shape(label)
+        return Shape(label, ellipse(x, y, w, h, theta))
+    corners = box(x, y, x + w, y + h)
+    return Shape(label, turn(corners, (x, y), theta) if theta else corners)

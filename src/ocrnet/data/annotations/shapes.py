@@ -80,6 +80,14 @@ def flat(points: Points) -> list[float]:
     return [value for point in points for value in point]
 
 
+def scaled(points: Points, width: float, height: float) -> Points:
+    """Returns points in pixels from fractions of an image's size, rounded to hundredths.
+
+    Stored fractions are rounded: 2 would become 1.9999, which Pillow cuts to 1.
+    """
+    return [(round(x * width, 2), round(y * height, 2)) for x, y in points]
+
+
 def box(left: float, top: float, right: float, bottom: float) -> Points:
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import yaml
 
 from ocrnet import files
-from ocrnet.data.annotations.shapes import Annotation, Shape, box, size_of
+from ocrnet.data.annotations.shapes import Annotation, Shape, box, pairs, scaled, size_of
 from ocrnet.data.images import SUFFIXES
 
-_NAMES = ("data.yaml", "dataset.yaml", "classes.txt")
+CLASS_FILES = ("data.yaml", "dataset.yaml", "classes.txt")
+"""Files with the names of the classes, the first one is taken."""
 _MAX_BYTES = 2**20  # of a file of class names
 
 
@@ -30,10 +31,10 @@ def read(text: str, path: Path, name: str, images: Path) -> Annotation:
             x, y, w, h = numbers
             outline = box(x - w / 2, y - h / 2, x + w / 2, y + h / 2)
         elif len(numbers) >= 6 and len(numbers) % 2 == 0:
-            outline = list(zip(numbers[::2], numbers[1::2], strict=True))
+            outline = pairs(numbers)
         else:
             raise ValueError(f"line {number} has {len(numbers)} numbers; a box has 4, a polygon x y for each point")
-        shapes.append(Shape(names[index], [(x * width, y * height) for x, y in outline]))
+        shapes.append(Shape(names[index], scaled(outline, width, height)))
     return Annotation(name, width, height, shapes)
 
 
@@ -48,7 +49,7 @@ def _find_image(path: Path, name: str, images: Path) -> Path:
 def _class_names(path: Path) -> dict[str, str]:
     """Returns {number: name} of data.yaml or classes.txt in the folder of a label file, or in one of three above it."""
     folders = list(path.absolute().parents)[:4]
-    file = next((folder / name for folder in folders for name in _NAMES if (folder / name).is_file()), None)
+    file = next((folder / name for folder in folders for name in CLASS_FILES if (folder / name).is_file()), None)
     if file is None:
         raise ValueError("YOLO's class names are missing: put data.yaml or classes.txt above the folder of the labels")
     text = files.read_text(file, _MAX_BYTES)
