@@ -123,7 +123,8 @@ def draw_mask(annotation: Annotation, table: ClassTable, fill: Fill | None = Non
             pen.line(shape.outline, fill=value, width=max(1, round(table.widths.get(name, 1))), joint="curve")
         elif fill == "centre":
             inside, corner = centres_inside([shape.outline, *shape.holes], annotation.width, annotation.height)
-            image.paste(value, corner, Image.fromarray(inside))
+            if inside.size:
+                image.paste(value, corner, Image.fromarray(inside))
         elif shape.holes:
             stencil = Image.new("1", image.size)
             ImageDraw.Draw(stencil).polygon(shape.outline, fill=1)

@@ -44,8 +44,7 @@ def _image(task: dict, images: Path) -> Annotation | None:
 
 def _file_name(data: dict) -> str:
     """Returns the file name of the image from its address in a task."""
-    address = data.get("image") or next(value for value in data.values() if isinstance(value, str))
-    parts = urlparse(address)
+    parts = urlparse(data.get("image") or next((value for value in data.values() if isinstance(value, str)), ""))
     path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]  # /data/local-files/?d=folder/a.jpg
     return Path(path).name
 
