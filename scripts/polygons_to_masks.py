@@ -2,9 +2,9 @@
 
     python scripts/polygons_to_masks.py --input annotations --output masks --classes classes.yml
 
-Reads every .json file under --input, or one file: Cityscapes' polygons, LabelMe, COCO instances and panoptic, VIA,
-CVAT's export as Datumaro. --classes is a file with one name per line, in the order of the label values 0, 1, ..., or
-YAML such as
+Reads every .json file under --input (if there is none, every .xml file; then every .txt file), or one file:
+Cityscapes' polygons, LabelMe, COCO instances and panoptic, CVAT for images, Datumaro, VIA, Label Studio, Supervisely,
+YOLO. --classes is a file with one name per line, in the order of the label values 0, 1, ..., or YAML such as
 
     background: {color: [0, 0, 0]}          # pixels without an object; without this class they are ignored (255)
     wire: {color: [255, 80, 0], width: 2}   # lines are drawn 2 pixels wide
@@ -25,7 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from ocrnet.data.annotations import Annotation, read_annotations
+from ocrnet.data.annotations.reading import SUFFIXES, read_annotations
+from ocrnet.data.annotations.shapes import Annotation, Fill
+from ocrnet.data.annotations.yolo import CLASS_FILES
 from ocrnet.data.masks import ClassTable, draw_mask, read_classes
 from ocrnet.errors import UserError, did_you_mean
 from ocrnet.runtime import device, program, progress
@@ -45,6 +47,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--map", action="append", default=[], metavar="OLD=NEW", help="rename a label; OLD=: do not draw it"
     )
     parser.add_argument("--order", choices=("file", "area", "class"), default="file", help="drawing order of objects")
+    parser.add_argument(
+        "--pixels",
+        choices=("outline", "centre"),
+        help="pixels of a polygon: inside or on the outline, or with the centre inside; default: what the file says "
+        "(masks_to_polygons.py writes centre), else outline",
+    )
     return parser
 
 
@@ -61,11 +69,10 @@ def main() -> None:
             )
         table.values[old] = table.values[new] if new else None
         table.widths[old] = table.widths.get(new, 1)
-    files = [args.input] if args.input.is_file() else sorted(args.input.rglob("*.json"))
-    if not files:
-        raise UserError(f"--input {args.input}: no .json files found")
+    files = [args.input] if args.input.is_file() else find_files(args.input)
     root = args.input.parent if args.input.is_file() else args.input
-    work = partial(convert, root=root, images=args.images, output=args.output, table=table, order=args.order)
+    options = {"table": table, "order": args.order, "fill": args.pixels}
+    work = partial(convert, root=root, images=args.images, output=args.output, **options)
     jobs: list = files
     if len(files) == 1:  # all images in one file
         jobs = read_annotations(files[0], files[0].stem, args.images or root)
@@ -84,6 +91,14 @@ def main() -> None:
         problems.append(f"label {label!r} ({count} files) is not a class.{fix} Map it with --map '{label}=NEW'")
     if problems:
         raise UserError(f"{len(problems)} problems", problems)
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Returns the annotation files of the first kind that there is in a folder."""
+    for suffix in SUFFIXES:
+        if files := sorted(path for path in folder.rglob(f"*{suffix}") if path.name not in CLASS_FILES):
+            return files
+    raise UserError(f"--input {folder}: no .json, .xml or .txt files found")
 
 
 def move(written: list[tuple[Path, Path]], source: Path, sources: dict[Path, Path]) -> list[str]:
@@ -108,7 +123,13 @@ def move(written: list[tuple[Path, Path]], source: Path, sources: dict[Path, Pat
 
 
 def convert(
-    job: Path | Annotation, root: Path, images: Path | None, output: Path, table: ClassTable, order: str
+    job: Path | Annotation,
+    root: Path,
+    images: Path | None,
+    output: Path,
+    table: ClassTable,
+    order: str,
+    fill: Fill | None,
 ) -> Result:
     """Draws the label images of one file, or of one image of a file. Images with an unknown label are not drawn.
 
@@ -128,7 +149,7 @@ def convert(
                 annotation.shapes.sort(key=lambda shape: -shape.area())
             elif order == "class":
                 annotation.shapes.sort(key=lambda shape: table.values[table.name(shape.label)] or 0)
-            image, skipped = draw_mask(annotation, table)
+            image, skipped = draw_mask(annotation, table, fill)
             if table.colours:
                 levels = [level for colour in table.colours.values() for level in colour]
                 image.putpalette(

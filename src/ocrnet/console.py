@@ -23,6 +23,7 @@ GROUPS = {
         "labels": "scripts/find_label_errors.py",
         "lists": "scripts/make_lists.py",
         "masks": "scripts/polygons_to_masks.py",
+        "polygons": "scripts/masks_to_polygons.py",
         "pack": "scripts/pack_dataset.py",
         "voc-aug": "scripts/make_voc_aug.py",
     },

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocrnet.data.annotations import Annotation, Shape, read_annotations
+from ocrnet.data.annotations.reading import read_annotations
+from ocrnet.data.annotations.shapes import Annotation, Shape
 from ocrnet.data.masks import CITYSCAPES_TABLES, draw_mask, read_classes
 from ocrnet.errors import UserError
 

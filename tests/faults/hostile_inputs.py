@@ -295,6 +295,13 @@ def annotations() -> Files:
                 ("x" * 300 + ".png", [32, 64], [0, 2048]),
             )
         ),
+        [{"data": {}, "annotations": [{"result": []}]}],
+        [{"data": {"image": "../../etc/passwd"}, "annotations": [{"result": []}]}],
+        [{"data": 5, "annotations": 5}],
+        {"objects": [], "size": {"width": 10**9, "height": 10**9}},
+        {"objects": [{"classTitle": "a", "geometryType": "polygon", "points": 5}], "size": {"width": 64, "height": 32}},
+        {"project": {}, "view": 5, "metadata": {}},
+        {"project": {}, "view": {"1": {"fid_list": [1]}}, "file": {"1": {"fname": "/etc/passwd"}}, "metadata": {}},
         [],
         5,
         None,

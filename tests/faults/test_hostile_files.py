@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ocrnet.config import Config
-from ocrnet.data.annotations import read_annotations
+from ocrnet.data.annotations.reading import read_annotations
 from ocrnet.data.images import read_image, read_label
 from ocrnet.data.masks import draw_mask, read_classes
 from ocrnet.errors import UserError

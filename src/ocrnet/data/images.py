@@ -23,6 +23,8 @@ from ocrnet.formats.label_values import IGNORED
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 """Supported image formats, as named by Pillow. Their decoders do not start programs or open other files."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+"""Suffixes of files in these formats, in lower case."""
 MAX_PIXELS = 178_956_970
 """Maximum pixels of an image: Pillow's limit, 13377 x 13377. It is checked before memory is allocated."""
 MAX_BYTES = 2**29

@@ -12,13 +12,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ocrnet.data.images import FORMATS, MAX_PIXELS, BadFile, flatten, open_image, read_file
+from ocrnet.data.images import FORMATS, MAX_PIXELS, SUFFIXES, BadFile, flatten, open_image, read_file
 from ocrnet.data.output_names import unique_names
 from ocrnet.errors import UserError
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: `open_video` reports unreadable videos
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 _ANIMATED = {".gif", ".webp", ".png"}  # formats that may hold several images
 _CONTAINERS = re.compile(
@@ -47,7 +46,7 @@ def find_inputs(inputs: list[str]) -> dict[Path, Path]:
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES | VIDEOS)
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in {*SUFFIXES, *VIDEOS})
             found = {file: file.relative_to(path) for file in files if not file.is_dir()}
         elif path.exists():
             found = {path: Path(path.name)}
