@@ -24,7 +24,7 @@ RUN apt-get update \
     && useradd --create-home --uid 1000 ocrnet
 COPY --from=build /opt/ocrnet /opt/ocrnet
 ENV PATH=/opt/ocrnet/bin:$PATH PYTHONUNBUFFERED=1
-USER ocrnet
+USER 1000
 # configs name data/ and runs/ below the folder in which a program starts: mount them here
 WORKDIR /home/ocrnet/work
 # trains a tiny network for two steps without compiling it
