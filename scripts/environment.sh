@@ -3,7 +3,7 @@
 VENV=${VENV:-.venv}
 if [ ! -x "$VENV/bin/python" ]; then
     python3 -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || {
-        echo "error: MindSpore 2.10 needs Python 3.10, 3.11 or 3.12; python3 here is $(python3 --version)" >&2
+        echo "error: MindSpore needs Python 3.10, 3.11 or 3.12; python3 here is $(python3 --version)" >&2
         exit 2
     }
     echo "creating a virtual environment in $VENV"

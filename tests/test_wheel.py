@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import ocrnet
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,7 +26,7 @@ def installed(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, clone)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, clone]
     subprocess.run(command, check=True, cwd=folder)
-    (wheel,) = folder.glob("ocrnet_mindspore-*.whl")
+    (wheel,) = folder.glob(f"ocrnet_mindspore-{ocrnet.__version__}-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
     return folder / "site"

@@ -8,7 +8,6 @@ MindSpore is imported when a name below is first used.
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from ocrnet.errors import UserError
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "Result", "UserError", "create_model", "evaluate", "list_models", "load", "open_video"]
 
-try:
-    __version__ = version("ocrnet-mindspore")
-except PackageNotFoundError:  # a clone that is not installed
-    __version__ = "0.1.0"
+__version__ = "1.0.0"
 
 device.prepare_environment()
 

@@ -54,6 +54,8 @@ def step() -> str:
 
 
 def check(text: str) -> None:
+    if not ms.__version__.startswith("2.10."):  # its front end has other operators, such as Split for SplitWithSize
+        pytest.skip(f"{operator_report.REPORT.name} was made with MindSpore 2.10")
     names = operator_report.operators(text)
     assert {name: operator_report.missing(name) for name in names if operator_report.missing(name)} == {}
     for name in names:

@@ -1,5 +1,7 @@
 """Choice of the device and its options. No accelerator is needed: MindSpore's functions are replaced."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +125,7 @@ def test_options_are_set_where_they_have_an_effect(monkeypatch, capsys):
 
 def test_the_documented_values_are_those_of_mindspore():
     documented = ms.device_context.ascend.op_precision.precision_mode.__doc__
-    modes = [line.split(":")[0].strip(" -") for line in documented.splitlines() if line.strip().startswith("- ")]
+    modes = re.findall(r"^ *- (\w+):", documented, re.MULTILINE)
     field = DeviceConfig.model_fields["precision_mode"].annotation
     assert sorted(field.__args__[0].__args__) == sorted(modes)
 
@@ -146,3 +148,17 @@ def test_each_rank_has_its_own_device(monkeypatch, ranks, launched_by, visible, 
     monkeypatch.setattr(device_selection, "device_count", lambda target: visible)
     assert device._device_id("Ascend") == device._device_id("GPU") == expected
     assert device._device_id("CPU") is None
+
+
+@pytest.mark.parametrize(("library", "limit"), [("libdnnl.so.2", "None"), ("libdnnl.so.3", "AVX2")])
+def test_only_the_onednn_that_needs_it_is_limited(tmp_path, library, limit):
+    """Convolutions of MindSpore 2.7 and 2.8 (libdnnl.so.2) are fast with AVX-512; those of 2.9 and 2.10 are not."""
+    (tmp_path / "mindspore" / "lib").mkdir(parents=True)
+    (tmp_path / "mindspore" / "__init__.py").touch()
+    (tmp_path / "mindspore" / "lib" / library).touch()
+    code = "import os; from ocrnet.runtime import device; device._limit_cpu_isa(); "
+    code += "print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+    environment = {key: value for key, value in os.environ.items() if key != "ONEDNN_MAX_CPU_ISA"}
+    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT / 'src'}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{limit}\n", done.stderr

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -44,9 +45,13 @@ _isa_limited = False
 
 
 def _limit_cpu_isa() -> None:
-    # oneDNN 3.10 in MindSpore 2.10 falls back to a reference loop for every convolution on CPUs with AVX-512:
-    # 0.3 instead of 50-150 GFLOP/s. oneDNN reads the variable once, at its first primitive.
+    # oneDNN 3 in MindSpore 2.9 and 2.10 falls back to a reference loop for every convolution on CPUs with AVX-512:
+    # 0.3 instead of 50-150 GFLOP/s. oneDNN 2.2 in MindSpore 2.7 and 2.8 does not. oneDNN reads the variable once, at
+    # its first primitive, so MindSpore cannot be imported to ask it: its library's file name is enough.
     global _isa_limited
+    mindspore = find_spec("mindspore")
+    if mindspore and mindspore.origin and Path(mindspore.origin).with_name("lib").joinpath("libdnnl.so.2").exists():
+        return
     _isa_limited = _isa_limited or _ISA_VARIABLE not in os.environ
     os.environ.setdefault(_ISA_VARIABLE, "AVX2")
 
