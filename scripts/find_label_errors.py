@@ -5,7 +5,7 @@
     python scripts/find_label_errors.py --model RUN --images FOLDER --output DIR
 
 Writes DIR/index.html with the first images and their suspicious regions outlined, images.csv, regions.csv, the list
-suspicious.lst, and the predicted class indices of all images in DIR/predictions. With --folds, trains that many
+suspicious.lst, and the predicted class indices of these images in DIR/predictions. With --folds, trains that many
 networks in DIR/folds, each without the images that it ranks; the same command resumes an interrupted training. With
 --images or --split test, ranks images without labels: those to label next come first.
 """
@@ -177,11 +177,16 @@ def prediction_path(folder: Path, dataset: SegmentationDataset, number: int) -> 
 def write_results(
     config: Config, args: argparse.Namespace, dataset: SegmentationDataset, ranked: list[RankedImage], networks: str
 ) -> None:
-    """Writes the page and the tables, and prints the first images. Predictions are read from their files."""
+    """Writes the page and the tables, and prints the first images.
+
+    Predictions are read from their files. Those of other images than the first are removed then.
+    """
     page = LabelPage(config, networks)
     for image in ranked[: args.count]:
         pixels, label = dataset.read(image.number)
         page.add(image, pixels, label, read_label(prediction_path(args.output, dataset, image.number)))
+    for image in ranked[args.count :]:
+        prediction_path(args.output, dataset, image.number).unlink(missing_ok=True)
     write_tables(args.output, config, ranked, args.count)
     for place, image in enumerate(ranked[:10], start=1):
         print(f"{place:3}. {'uncertainty' if image.label is None else 'quality'} {image.score:.3f}  {image.name}")

@@ -22,8 +22,8 @@ from ocrnet.training.step import make_loss_scaler
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "ocrnet"
 DEMO = FOLDER / "ocrnet_demo.yml"
 ALWAYS = """
-device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.held_out_fold data.classes
-data.palette data.categories data.label_encoding data.mean data.std data.base_size data.scale_range
+device_target ms_mode seed save_dir data.format data.root data.train data.val data.test data.packed data.classes
+data.held_out_fold data.palette data.categories data.label_encoding data.mean data.std data.base_size data.scale_range
 data.crop_size data.balanced_crop data.pad data.flip data.photometric.probability data.test_size data.workers
 data.prefetch_size data.augment.vertical_flip data.augment.rotate90 data.augment.rotation.probability
 data.augment.rotation.degrees data.augment.shift_scale.probability data.augment.shift_scale.shift

@@ -1,4 +1,8 @@
-"""How strongly class probabilities contradict a label: a score of the image, and the regions that look wrong."""
+"""How strongly class probabilities contradict a label: a score of the image, and the regions that look wrong.
+
+cleanlab computes the same score of an image. It needs the probabilities of all images at once, and brings scikit-learn
+and pandas; a test compares with two of its values.
+"""
 
 from typing import NamedTuple
 
