@@ -4,8 +4,8 @@
 
 Lists missing, unreadable, truncated, mismatched and out-of-range files of the training and validation splits, the
 share of each class in the training labels, and class weights that increase the weight of rare classes. Then it names
-what in the data set or the recipe will cost score, with the lines of the configuration that help. The exit status
-is 1 if a file cannot be used or the training cannot be right, 3 if there are only warnings.
+mistakes in the data set and the recipe that lower the score, with the lines of the configuration that help. The exit
+status is 1 if a file cannot be used or the training cannot be right, 3 if there are only warnings.
 """
 
 import argparse

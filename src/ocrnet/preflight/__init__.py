@@ -1,4 +1,4 @@
-"""Before a training: what in the data set or the recipe will cost score, and the lines of YAML that help.
+"""Before a training: mistakes in the data set and the recipe that lower the score, and the lines of YAML that help.
 
 Uses `config`, `data`, `formats`, `distributed` and `runtime`.
 """
