@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = command_line.config_parser("Check every pair of a data set.", uses=("workers", "batch_size", "lr"))
     parser.add_argument(
-        "--devices", type=_positive, metavar="N", help="devices of the training; default: any that fits"
+        "--devices", type=command_line.at_least(1), metavar="N", help="devices of the training; default: any that fits"
     )
     parser.add_argument(
         "--write_lists",
@@ -40,12 +40,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="write train_checked.lst and val_checked.lst: usable pairs, no image or video in both",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 def main() -> None:

@@ -55,8 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision", choices=list(MIN_AGREEMENT), default="fp32", help="MindIR: fp32 only; int8: 64 training images"
     )
-    parser.add_argument("--batch", type=int, metavar="N", help="default: any; 1 with --with_preprocessing True")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: any")
+    parser.add_argument(
+        "--batch", type=command_line.at_least(1), metavar="N", help="default: any; 1 with --with_preprocessing True"
+    )
+    parser.add_argument(
+        "--size", type=command_line.at_least(1), nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: any"
+    )
     parser.add_argument("--argmax", type=command_line.parse_bool, help="True: classes instead of logits")
     parser.add_argument(
         "--verify",
@@ -77,9 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _images(text: str) -> int | None:
     """Returns a number of images; None for all, 0 for False."""
-    if text.isdigit() and text != "1":
+    if text.isdecimal():
         return int(text)
-    return 1 if text == "1" else None if command_line.parse_bool(text) else 0
+    return None if command_line.parse_bool(text) else 0
 
 
 def check(args: argparse.Namespace, config: Config) -> None:
@@ -88,7 +92,6 @@ def check(args: argparse.Namespace, config: Config) -> None:
     suffix = exported_files.SUFFIXES[args.format]
     evaluation = config.eval
     problems = {
-        "--batch, --size: at least 1": min(args.batch or 1, *(args.size or (1,)), 1) < 1,
         f"--precision {args.precision}: --format {args.format} supports {', '.join(supported)}"
         + (": converter_lite makes a file for the device from it" if args.format == "mindir" else ""): (
             args.precision not in supported

@@ -44,25 +44,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", metavar="DIR", type=Path, default=Path("label_errors"), help="default: label_errors"
     )
-    parser.add_argument("--count", metavar="N", type=_positive, default=40, help="images on the page, default 40")
     parser.add_argument(
-        "--folds", metavar="K", type=_folds, default=0, help="train K networks, each without its images"
+        "--count", metavar="N", type=command_line.at_least(1), default=40, help="images on the page, default 40"
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="K",
+        type=command_line.at_least(2),
+        default=0,
+        help="train K networks, each without its images",
     )
     parser.set_defaults(resume_ckpt="auto")  # of the trainings of --folds
     add_flags(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
-
-
-def _folds(text: str) -> int:
-    if _positive(text) < 2:
-        raise argparse.ArgumentTypeError("2 folds or more are needed")
-    return int(text)
 
 
 def main() -> None:

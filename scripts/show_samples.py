@@ -33,26 +33,20 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = command_line.config_parser("Draw training samples of a config.", uses=("seed", "batch_size"))
     parser.add_argument("--output", type=Path, default=Path("samples.png"), metavar="FILE", help="default: samples.png")
-    parser.add_argument("--count", type=_positive, default=8, metavar="N", help="number of samples, default 8")
-    parser.add_argument("--first", type=_natural, default=0, metavar="N", help="number of the first one, default 0")
+    parser.add_argument(
+        "--count", type=command_line.at_least(1), default=8, metavar="N", help="number of samples, default 8"
+    )
+    parser.add_argument(
+        "--first", type=command_line.at_least(0), default=0, metavar="N", help="number of the first one, default 0"
+    )
     parser.add_argument("--image", metavar="NAME", help="show this image only, as it occurs in the following epochs")
     parser.add_argument(
-        "--columns", type=_positive, default=2, metavar="N", help="samples next to each other, default 2"
+        "--columns", type=command_line.at_least(1), default=2, metavar="N", help="samples next to each other, default 2"
     )
-    parser.add_argument("--width", type=_positive, default=480, metavar="PIXELS", help="of an image, default 480")
+    parser.add_argument(
+        "--width", type=command_line.at_least(1), default=480, metavar="PIXELS", help="of an image, default 480"
+    )
     return parser
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not _natural(text):
-        raise argparse.ArgumentTypeError("0 is too small")
-    return int(text)
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def test_each_fold_is_ranked_by_a_network_that_has_not_seen_it(run_script, untra
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--folds", "1"], "2 folds or more"),
+        (["--folds", "1"], "not a number from 2 on"),
         (["--folds", "2", "--split", "val"], "--folds: is for --split train"),
         (["--folds", "2", "--ckpt_path", "x.ckpt"], "--folds: trains its own networks"),
         (["--folds", "2", "--set", "data.held_out_fold=[0,2]"], "--folds: sets data.held_out_fold itself"),

@@ -32,6 +32,17 @@ def parse_bool(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
 
 
+def at_least(lowest: int) -> Callable[[str], int]:
+    """Returns a type of an argument: a whole number from `lowest` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {lowest} on")
+        return int(text)
+
+    return parse
+
+
 class _Override(argparse.Action):
     """Action of a flag that sets a key: appends (its name in FLAGS, the flag as written, its value) to `overrides`."""
 
