@@ -25,6 +25,7 @@ from test_several_ranks import CONFIG_FILE, MPIRUN, TINY, loopback_only, losses,
 
 FLAGS = ["--config", CONFIG_FILE, *TINY, "--batch_size", "2", "--ms_mode", "1", "--set", "checkpoint.interval=4"]
 FLAGS += ["--set", "train.sync_batch_norm=False"]  # ten times faster in PyNative mode, and irrelevant here
+GRAPH_MODE = ["--ms_mode", "0"]  # many steps a second, so that a check of the ranks is not in each
 EVALUATION = ["--run_eval", "True", "--set", "eval.interval=6"]
 
 
@@ -87,7 +88,7 @@ def terminate(victim: int, wait: float, data: Path, folder: Path) -> str:
 
     Returns a description of the result. Both ranks must end with the same step; the resumed run continues there.
     """
-    job = start(data, folder, "--total_step", "400")
+    job = start(data, folder, "--total_step", "4000", *GRAPH_MODE)
     while job.poll() is None and not reached(folder, 5):
         time.sleep(0.005)
     time.sleep(wait)
@@ -98,7 +99,8 @@ def terminate(victim: int, wait: float, data: Path, folder: Path) -> str:
     time.sleep(1)
     remains = left_over(folder)
     last = [len(losses(folder, log)) for log in ("train.log", "train_rank1.log")]
-    again = start(data, folder, "--total_step", str(last[0] + 2), "--resume_ckpt", "auto").wait(timeout=600)
+    flags = ["--total_step", str(last[0] + 2), "--resume_ckpt", "auto", *GRAPH_MODE]
+    again = start(data, folder, *flags).wait(timeout=600)
     after = len(losses(folder))
     good = status == 128 + signal.SIGTERM and not remains and last[0] == last[1] and (again, after) == (0, last[0] + 2)
     story = f"SIGTERM to rank {victim} at step {step}: status {status} after {seconds:.1f} s, last steps {last}, "
