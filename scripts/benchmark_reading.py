@@ -145,7 +145,7 @@ def main() -> None:
         print(f"threads {', '.join(map(str, left_out))}: left out: {cores} cores")
     with tempfile.TemporaryDirectory(prefix="ocrnet-reading-") as name:
         folder = Path(name)
-        make_data(folder, packed=True)
+        make_data(folder, "packed")
         readers = [Reader(folder) for _ in range(max(args.processes))]
         for source in SOURCES:
             images_per_second(readers, source, 1, 8)  # warm-up, and files in the page cache
