@@ -16,7 +16,6 @@ written.
 """
 
 import argparse
-import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -28,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 
 from ocrnet.config.loading import load_config
-from ocrnet.data.annotations import cityscapes, coco, cvat, datumaro, labelme
 from ocrnet.data.annotations.shapes import Annotation, Shape
+from ocrnet.data.annotations.writing import FORMATS, ONE_FILE, file_text
 from ocrnet.data.images import SUFFIXES, image_size, read_label
 from ocrnet.data.masks import ClassTable, read_classes
 from ocrnet.errors import UserError, write_text
@@ -37,8 +36,6 @@ from ocrnet.formats.label_values import IGNORED
 from ocrnet.runtime import device, program, progress
 
 MASKS = (".png", ".bmp", ".tif", ".tiff")
-ONE_FILE = {"coco": "instances.json", "cvat": "annotations.xml", "datumaro": "annotations/default.json"}
-"""{format: its file, for formats with one file for all images}"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -46,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, type=Path, metavar="DIR|FILE", help="masks of class indices")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the polygons")
-    parser.add_argument("--format", required=True, choices=("labelme", "coco", "cvat", "datumaro", "cityscapes"))
+    parser.add_argument("--format", required=True, choices=FORMATS)
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument("--classes", metavar="FILE|labelIds|labelTrainIds")
     names.add_argument("--config", metavar="FILE.yml", help="for predictions: the configuration of the network")
@@ -75,6 +72,7 @@ def main() -> None:
     masks = find_masks(args.input, table.suffix)
     images = find_images(args.images) if args.images else None
     work = partial(annotate, table=table, images=images, tolerance=args.tolerance, smallest=args.smallest)
+    labels = list(class_labels(table).values())
     annotations, problems, with_ignored = [], [], 0
     with ProcessPoolExecutor(device.cores()) as pool, progress.bar(total=len(masks), unit="file") as bar:
         for annotation, image, ignored, problem in pool.map(work, masks.items(), chunksize=4):
@@ -85,18 +83,13 @@ def main() -> None:
             with_ignored += ignored
             if args.format in ONE_FILE:
                 annotations.append(annotation)
-            elif args.format == "labelme":
-                path = args.output / f"{annotation.name}.json"
-                tree = labelme.write(annotation, Path(os.path.relpath(image or path.with_suffix(".png"), path.parent)))
-                write_text(path, json.dumps(tree, ensure_ascii=False))
-            else:
-                tree = cityscapes.write(annotation)
-                write_text(args.output / f"{annotation.name}_polygons.json", json.dumps(tree, ensure_ascii=False))
+                continue
+            suffix = "_polygons.json" if args.format == "cityscapes" else ".json"
+            path = args.output / f"{annotation.name}{suffix}"
+            place = Path(os.path.relpath(image or path.with_suffix(".png"), path.parent))
+            write_text(path, file_text(args.format, [annotation], labels, place))
     if args.format in ONE_FILE:
-        write = {"coco": coco.write, "cvat": cvat.write, "datumaro": datumaro.write}[args.format]
-        content = write(annotations, list(class_labels(table).values()))
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        write_text(args.output / ONE_FILE[args.format], text)
+        write_text(args.output / ONE_FILE[args.format], file_text(args.format, annotations, labels))
     print(f"{len(masks) - len(problems)} of {len(masks)} masks written as polygons: {args.output}")
     if with_ignored and table.background != IGNORED:
         print(f"{with_ignored} masks have ignored pixels (255): they get no polygon, so they are read as background")

@@ -1,6 +1,5 @@
 """From masks to polygons and back: every pixel with tolerance 0, no gap with a larger one."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ocrnet.data.annotations import cityscapes, coco, cvat, datumaro, labelme
 from ocrnet.data.annotations.reading import read_annotations
 from ocrnet.data.annotations.shapes import Annotation, Shape
+from ocrnet.data.annotations.writing import FORMATS, file_text
 from ocrnet.data.masks import ClassTable, centres_inside, draw_mask
 
 shapely = pytest.importorskip("shapely")
@@ -19,13 +18,6 @@ from ocrnet.data.polygons import merge_small, nodes, polygons  # noqa: E402
 
 LABELS = ["sky", "road", "car", "traffic light & <sign>"]
 TABLE = ClassTable({label: value for value, label in enumerate(LABELS)})
-WRITERS = {
-    "labelme": lambda annotation: labelme.write(annotation, Path("a.png")),
-    "coco": lambda annotation: coco.write([annotation], LABELS),
-    "cvat": lambda annotation: cvat.write([annotation], LABELS),
-    "datumaro": lambda annotation: datumaro.write([annotation], LABELS),
-    "cityscapes": cityscapes.write,
-}
 maps = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda size: arrays(np.uint8, size, elements=st.integers(0, 3))
 )
@@ -58,13 +50,13 @@ def hand_made() -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_hand_made_masks_come_back_from_each_format(tmp_path, kind):
     path = tmp_path / ("a.xml" if kind == "cvat" else "a.json")
     for name, mask in hand_made().items():
         for tolerance in (0, 1):
-            tree = WRITERS[kind](annotation(mask, tolerance))
-            path.write_text(tree if kind == "cvat" else json.dumps(tree), encoding="utf-8")
+            text = file_text(kind, [annotation(mask, tolerance)], LABELS, Path("a.png"))
+            path.write_text(text, encoding="utf-8")
             (found,) = read_annotations(path, "a", tmp_path)
             assert found.fill == "centre"
             back = draw(found)

@@ -8,7 +8,6 @@ is a class. About two minutes of CPU for 100 masks of 256 x 512.
 """
 
 import argparse
-import json
 import random
 import tempfile
 import time
@@ -17,31 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ocrnet.data.annotations import cityscapes, coco, cvat, datumaro, labelme
 from ocrnet.data.annotations.reading import read_annotations
 from ocrnet.data.annotations.shapes import Annotation, Shape
+from ocrnet.data.annotations.writing import FORMATS, file_text
 from ocrnet.data.images import read_label
 from ocrnet.data.masks import ClassTable, draw_mask
 from ocrnet.data.polygons import polygons
 
 LABELS = [f"class {value}" for value in range(255)]
 TABLE = ClassTable({label: value for value, label in enumerate(LABELS)})
-WRITERS = {
-    "labelme": lambda annotation: labelme.write(annotation, Path("a.png")),
-    "coco": lambda annotation: coco.write([annotation], LABELS),
-    "cvat": lambda annotation: cvat.write([annotation], LABELS),
-    "datumaro": lambda annotation: datumaro.write([annotation], LABELS),
-    "cityscapes": cityscapes.write,
-}
 
 
 def measure(mask: np.ndarray, kind: str, tolerance: float, folder: Path) -> np.ndarray:
     """Returns [share of equal pixels, pixels without a polygon, points, seconds to the file, seconds back]."""
     start = time.process_time()
     shapes = [Shape(LABELS[value], points) for value, points in polygons(mask, tolerance)]
-    tree = WRITERS[kind](Annotation("a", mask.shape[1], mask.shape[0], shapes, "centre"))
+    found = Annotation("a", mask.shape[1], mask.shape[0], shapes, "centre")
     path = folder / ("a.xml" if kind == "cvat" else "a.json")
-    path.write_text(tree if kind == "cvat" else json.dumps(tree), encoding="utf-8")
+    path.write_text(file_text(kind, [found], LABELS, Path("a.png")), encoding="utf-8")
     written = time.process_time()
     (annotation,) = read_annotations(path, "a", folder)
     back = np.asarray(draw_mask(annotation, TABLE)[0])
@@ -60,7 +52,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     points: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder:
-        for kind in WRITERS:
+        for kind in FORMATS:
             for tolerance in (0, 1, 2):
                 rows = np.array([measure(mask, kind, tolerance, Path(folder)) for mask in masks])
                 equal, gaps, nodes, there, back = rows.T
