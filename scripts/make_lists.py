@@ -27,6 +27,7 @@ from ocrnet.config import DataConfig, yaml_syntax
 from ocrnet.config.loading import load_config
 from ocrnet.data.datasets import SegmentationDataset
 from ocrnet.data.masks import ClassTable, read_classes
+from ocrnet.data.splits import write_list
 from ocrnet.errors import UserError
 from ocrnet.formats.label_values import IGNORED
 from ocrnet.preflight.statistics import class_weights, read_split
@@ -64,7 +65,8 @@ def main() -> None:
         raise UserError(f"--images {args.images}: no image under {args.root} has a label{missing}")
     splits = split(pairs, args.group, shares(args.split), args.seed)
     for name, members in splits.items():
-        errors.write_text(args.root / f"{name}.lst", "".join(f"{image} {label}\n" for image, label in members))
+        pairs_of_split = ((args.root / image, args.root / label) for image, label in members)
+        write_list(args.root / f"{name}.lst", args.root, pairs_of_split)
     sizes = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
     print(f"{len(pairs)} pairs in {args.root}: {sizes}")
     if unlabelled:

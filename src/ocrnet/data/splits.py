@@ -1,13 +1,14 @@
 """Finds the image and label files of a split: in the layout of a public data set, in a list, or in a packed file."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ocrnet import files
 from ocrnet.config import DataConfig
 from ocrnet.data.datasets import Pairs, SegmentationDataset
 from ocrnet.data.packed import PackedDataset
-from ocrnet.errors import UserError
+from ocrnet.errors import UserError, write_text
 from ocrnet.formats.known import FORMATS
 
 
@@ -62,6 +63,16 @@ def find_pairs(config: DataConfig, split: str) -> SegmentationDataset:
     if not pairs:
         raise UserError(f"{where}: no images found; data.{split} (split {source!r}) is empty")
     return SegmentationDataset(pairs, config)
+
+
+def write_list(path: Path, root: Path, pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Writes a list as `data.train` of `data.format: list`: `image label` per line, relative to `root`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    lines = (" ".join(os.path.relpath(part, root) for part in pair) for pair in pairs)
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _read_list(root: Path, path: Path, labelled: bool = True) -> Pairs:

@@ -1,7 +1,6 @@
 """The files of scripts/find_label_errors.py: a page with the outlined regions, CSV files and lists."""
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from ocrnet import errors
 from ocrnet.config import Config
 from ocrnet.data.datasets import palette
+from ocrnet.data.splits import write_list
 from ocrnet.evaluation.label_errors import Region
 from ocrnet.evaluation.report import css_colour, gallery_image, render
 
@@ -41,8 +41,6 @@ def rank(images: Iterable[RankedImage]) -> list[RankedImage]:
 def write_tables(folder: Path, config: Config, ranked: Sequence[RankedImage], count: int) -> None:
     """Writes images.csv and, for images with labels, regions.csv and suspicious.lst with the first `count` pairs.
 
-    The list is as `data.train` of `data.format: list`, relative to `data.root`.
-
     Raises:
         UserError: a file cannot be written.
     """
@@ -59,8 +57,7 @@ def write_tables(folder: Path, config: Config, ranked: Sequence[RankedImage], co
         for r, i in regions
     )
     _write_csv(folder / "regions.csv", header, rows)
-    pairs = ([os.path.relpath(path, config.data.root) for path in (i.path, i.label)] for i in ranked[:count])
-    errors.write_text(folder / "suspicious.lst", "".join(f"{image} {label}\n" for image, label in pairs))
+    write_list(folder / "suspicious.lst", config.data.root, ((i.path, i.label) for i in ranked[:count]))
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,16 +1,15 @@
 """Findings about training and validation images that are nearly the same, and lists without them."""
 
 import itertools
-import os
 import re
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
-from ocrnet import errors
 from ocrnet.config import Config
 from ocrnet.data.datasets import Pairs
+from ocrnet.data.splits import write_list
 from ocrnet.errors import UserError
 from ocrnet.preflight.finding import LISTS, Finding
 from ocrnet.preflight.statistics import Pair, SplitStatistics, nearest_hashes
@@ -32,17 +31,13 @@ def near_duplicates(config: Config, train: SplitStatistics, val: SplitStatistics
         return []
     first = same[distances[same].argmin()]
     examples = f"{val.image(val.usable[first])} and {train.image(train.usable[positions[first]])}"
-    return [
-        Finding(
-            "the same images in training and validation",
-            False,
-            f"{len(same)} of {len(val.usable)} validation images have a near-duplicate in training, e.g. {examples} "
-            f"({distances[first]:.0f} of 256 bits of the hash differ)",
-            "the score on them is better than on new images, and the best checkpoint is chosen by it",
-            "leave them out of training:" if config.data.format == "list" else "remove them from one of the splits",
-            LISTS if config.data.format == "list" else {},
-        )
-    ]
+    seen = (
+        f"{len(same)} of {len(val.usable)} validation images have a near-duplicate in training, e.g. {examples} "
+        f"({distances[first]:.0f} of 256 bits of the hash differ)"
+    )
+    why = "the score on them is better than on new images, and the best checkpoint is chosen by it"
+    listed, otherwise = "leave them out of training:", "remove them from one of the splits"
+    return _of_splits(config, "the same images in training and validation", seen, why, listed, otherwise)
 
 
 def same_video(config: Config, train: SplitStatistics, val: SplitStatistics) -> list[Finding]:
@@ -51,17 +46,20 @@ def same_video(config: Config, train: SplitStatistics, val: SplitStatistics) -> 
     if not found:
         return []
     index, other = found[0]
-    return [
-        Finding(
-            "training and validation from the same video",
-            False,
-            f"{len(found)} of {len(val.usable)} validation images are next to a similar training image, e.g. "
-            f"{val.image(index)} and {train.image(other)}",
-            "the score is better than on a new video, and overfitting is not seen",
-            "split by video (`ocrnet lists --group`):" if config.data.format == "list" else "split by video",
-            LISTS if config.data.format == "list" else {},
-        )
-    ]
+    seen = (
+        f"{len(found)} of {len(val.usable)} validation images are next to a similar training image, e.g. "
+        f"{val.image(index)} and {train.image(other)}"
+    )
+    why = "the score is better than on a new video, and overfitting is not seen"
+    listed, otherwise = "split by video (`ocrnet lists --group`):", "split by video"
+    return _of_splits(config, "training and validation from the same video", seen, why, listed, otherwise)
+
+
+def _of_splits(config: Config, title: str, seen: str, why: str, listed: str, otherwise: str) -> list[Finding]:
+    """Returns a warning; `listed` is the advice for data sets of lists, whose fix is new lists."""
+    if config.data.format == "list":
+        return [Finding(title, False, seen, why, listed, LISTS)]
+    return [Finding(title, False, seen, why, otherwise)]
 
 
 def _leaking(train: SplitStatistics, val: SplitStatistics) -> list[tuple[Pair, Pair]]:
@@ -152,8 +150,7 @@ def write_lists(config: Config, train: SplitStatistics, val: SplitStatistics) ->
     for (key, name), pairs in zip(LISTS.items(), separate(train, val), strict=True):
         if not pairs:
             raise UserError(f"--write_lists: no pair is left for {key}: its images are all in the other split")
-        text = "".join(" ".join(os.path.relpath(part, data.root) for part in pair) + "\n" for pair in pairs)
-        errors.write_text(data.root / name, text)
+        write_list(data.root / name, data.root, pairs)
         lines.append(f"{len(pairs)} pairs: {data.root / name}")
     return lines
 
