@@ -76,15 +76,20 @@ def test_flags_and_folders(error_message, flags, message):
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "message", "finding"),
     [
-        ("no label", "_gtFine_labelIds.png: label file of image"),
-        ("no images", "no images found; data.train (split 'train') is empty"),
-        ("unknown value", "label value 77 is not one of the 19 classes"),
-        ("other size", "the label is 64 x 64 pixels (width x height), its image"),
+        ("no label", "_gtFine_labelIds.png: label file of image", ""),
+        ("no images", "no images found; data.train (split 'train') is empty", ""),
+        ("unknown value", "label value 77 is not one of the 19 classes", "error: label values of another map"),
+        (
+            "other size",
+            "the label is 64 x 64 pixels (width x height), its image",
+            "error: an image and its label have different sizes",
+        ),
     ],
 )
-def test_damaged_data(error_message, demo, tmp_path, damage, message):
+def test_damaged_data(error_message, demo, tmp_path, damage, message, finding):
+    """One line, after what the check before a training finds in the label files."""
     root = tmp_path / "data"
     shutil.copytree(demo, root)
     for label in sorted((root / "gtFine" / "train").glob("*/*_labelIds.png")):
@@ -99,7 +104,9 @@ def test_damaged_data(error_message, demo, tmp_path, damage, message):
         for image in (root / "leftImg8bit" / "train").glob("*/*.png"):
             image.unlink()
     text = error_message("train.py", root=root)
-    assert message in text.strip().splitlines()[-1]  # after what the check before the training found
+    found, _, error = text.rpartition("error: ")
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert found.startswith(finding) and found.count("error: ") == bool(finding)
 
 
 @pytest.mark.parametrize("script", ["train.py", "eval.py"])

@@ -131,9 +131,9 @@ def written(tmp_path_factory):
     ranked = rank(images)
     assert [image.number for image in ranked] == [1, 0]
     page = LabelPage(config, "best.ckpt")
-    picture = np.full((60, 80, 3), 90, np.uint8)
+    pixels = np.full((60, 80, 3), 90, np.uint8)
     for image in ranked:
-        page.add(image, picture, label, truth if image.number else label)
+        page.add(image, pixels, label, truth if image.number else label)
     page.write(root / "out", total=2)
     write_tables(root / "out", config, ranked, count=1)
     return root / "out", ranked[0].regions[0]

@@ -225,7 +225,7 @@ def test_an_operator_that_cannot_be_converted_is_named():
 
 @pytest.fixture
 def page(file, tmp_path):
-    """Address of the page of the documentation, beside the file and onnxruntime-web."""
+    """Address of the page of the documentation, in one folder with the file and onnxruntime-web."""
     package = Path(os.environ.get("ONNXRUNTIME_WEB", ROOT / "node_modules" / "onnxruntime-web"))
     if not (package / "dist" / "ort.wasm.min.mjs").is_file():
         pytest.skip("npm package onnxruntime-web is not installed")
