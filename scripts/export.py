@@ -17,9 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from ocrnet import errors  # before MindSpore, whose environment it sets
+
+# isort: split
 import mindspore as ms
 
-from ocrnet import errors
 from ocrnet.config import Config, command_line
 from ocrnet.data.datasets import palette
 from ocrnet.data.splits import open_dataset

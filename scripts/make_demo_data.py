@@ -20,13 +20,16 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from ocrnet.errors import UserError  # before OpenCV: ocrnet sets its environment
+
+# isort: split
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import demo_scene as draw
-from ocrnet.errors import UserError
 from ocrnet.formats.cityscapes import LABELS
 from ocrnet.runtime import program, progress
 

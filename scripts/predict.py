@@ -14,10 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from ocrnet import errors  # before OpenCV, whose environment it sets
+
+# isort: split
 import cv2
 import numpy as np
 
-from ocrnet import errors
 from ocrnet.config import command_line
 from ocrnet.distributed import collectives, launcher
 from ocrnet.inference import media

@@ -16,6 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from ocrnet.errors import UserError, did_you_mean  # before OpenCV: ocrnet sets its environment
+
+# isort: split
 import cv2
 import numpy as np
 
@@ -23,7 +26,6 @@ from ocrnet.config import Config, DataConfig, command_line
 from ocrnet.data.datasets import palette
 from ocrnet.data.loader import TrainingSamples
 from ocrnet.data.splits import open_dataset
-from ocrnet.errors import UserError, did_you_mean
 from ocrnet.formats.label_values import IGNORED
 from ocrnet.runtime import program
 from ocrnet.visualization import contact_sheet, label_overlay, write_image

@@ -3,9 +3,12 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from draw_design import read_imports
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ocrnet"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "ocrnet"
 ORDER = (
     ("errors", "files", "locations"),
     ("distributed", "formats"),
@@ -42,6 +45,20 @@ def test_private_names_are_not_imported():
         if alias.name.startswith("_")
     ]
     assert private == []
+
+
+@pytest.mark.parametrize("file", [*ROOT.glob("*.py"), *ROOT.glob("scripts/*.py")], ids=lambda file: file.name)
+def test_programs_import_the_package_before_what_reads_the_environment(file):
+    """`device.prepare_environment` sets variables that MindSpore and OpenCV read when they are imported."""
+    imported = [
+        name.split(".")[0]
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    ]
+    if "ocrnet" in imported:
+        before = imported[: imported.index("ocrnet")]
+        assert {"mindspore", "cv2"}.isdisjoint(before)
 
 
 def test_every_folder_says_what_it_does():

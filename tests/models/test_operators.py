@@ -104,12 +104,14 @@ def test_an_operator_that_a_device_lacks_is_found():
 
 def test_convolutions_are_in_bfloat16_and_batch_norm_loss_and_update_in_float32(step):
     found = types(step)
-    for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "BatchMatMul", "ReLU", "BiasAdd"):
+    for name in ("Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "ReLU", "BiasAdd"):
         assert all("Float32" not in signature.replace("BFloat16", "") for signature in found[name]), name
     for name in ("BatchNorm", "BatchNormGrad", "LogSoftmax", "GatherD", "Exp", "SGD"):
         assert all("BFloat16" not in signature for signature in found[name]), name
-    # the soft regions in float32, the attention in bfloat16
+    # the soft regions in float32, the attention in bfloat16; the logits are resized in float32, the maps in bfloat16
     assert found["Softmax"] == {"Float32 -> Float32", "BFloat16 -> BFloat16"}
+    for name in ("MatMul", "BatchMatMul"):
+        assert found[name] == {"Float32 Float32 -> Float32", "BFloat16 BFloat16 -> BFloat16"}
 
 
 @pytest.mark.parametrize(

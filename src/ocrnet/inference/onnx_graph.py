@@ -6,6 +6,7 @@ nodes. (MindSpore's own exporter does not support bilinear resize.) Batch, heigh
 
 from typing import NamedTuple
 
+import numpy as np
 from mindspore import Tensor, nn
 
 from ocrnet.errors import UserError
@@ -61,7 +62,11 @@ def onnx_model(cell: nn.Cell, image: Tensor, source: Port, target: Port):
 def _translate(compiled: CompiledGraph, cell: nn.Cell, image: Name) -> tuple[OnnxNodes, Name]:
     """Returns the nodes and the name of the output."""
     onnx, parameters = OnnxNodes(), cell.parameters_dict()
-    values: dict[str, object] = {**compiled.constants, compiled.input: image}
+    values: dict[str, object] = {
+        name: onnx.constant(value) if isinstance(value, np.ndarray) else value
+        for name, value in compiled.constants.items()
+    }
+    values[compiled.input] = image
     for operation in compiled.operations:
         for name in operation.inputs:
             if name not in values:

@@ -1,7 +1,7 @@
 """The ONNX nodes of each MindSpore operator.
 
 A function takes the nodes, the operation and its inputs, and returns the output. Inputs and outputs are names of ONNX
-tensors, numbers, strings, arrays, or tuples of these.
+tensors, numbers, strings, or tuples of these.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ def _same(operator: str) -> Callable:
     """An operator of tensors that ONNX defines in the same way; numbers become constants."""
 
     def nodes(onnx: OnnxNodes, operation: Operation, *inputs: object) -> Name:
-        dtype = NUMPY_TYPES[operation.input_types[0]]
+        dtype = NUMPY_TYPES[next(filter(None, operation.input_types), operation.type)]  # 0: a number, no tensor
         tensors = [x if isinstance(x, Name) else onnx.constant(np.asarray(x, dtype)) for x in inputs]
         return onnx.add(operator, *tensors)
 
@@ -172,15 +172,31 @@ def _floor_divide(onnx: OnnxNodes, operation: Operation, *inputs: object) -> Nam
     return onnx.add("Floor", quotient) if _is_float(operation.type) else quotient
 
 
+def _gather(onnx: OnnxNodes, operation: Operation, x: Name, indices: Name, axis: int, batch_dims: int) -> Name:
+    if batch_dims:
+        raise NotImplementedError
+    return onnx.add("Gather", x, indices, axis=axis)
+
+
+def _range(onnx: OnnxNodes, operation: Operation, *limits: object) -> Name:
+    """`limits`: start, end, step, and the largest length, which ONNX does not need."""
+    limits = (x if isinstance(x, Name) else onnx.constant(NUMPY_TYPES[operation.type](x)) for x in limits[:3])
+    return onnx.add("Range", *limits)
+
+
 def _strided_slice(onnx: OnnxNodes, operation: Operation, x: Name, *how: object) -> Name:
-    """`how`: starts, ends, steps, begin_mask, end_mask, then masks that must be 0; a bit of a mask means no limit."""
-    starts, ends, steps, begin_mask, end_mask, *others = how
-    if any(others) or min(steps) < 1:
+    """`how`: starts, ends, steps, and masks with a bit for each axis: no start, no end, two that must be 0, and an axis
+    of which one index is taken.
+    """
+    starts, ends, steps, begin_mask, end_mask, ellipsis, new_axes, indexed = how
+    if ellipsis or new_axes or min(steps) < 1:
         raise NotImplementedError
     starts = [0 if begin_mask >> axis & 1 else start for axis, start in enumerate(starts)]
     ends = [np.iinfo(np.int64).max if end_mask >> axis & 1 else end for axis, end in enumerate(ends)]
     limits = (onnx.constant(np.array(values, np.int64)) for values in (starts, ends, range(len(starts)), steps))
-    return onnx.add("Slice", x, *limits)
+    part = onnx.add("Slice", x, *limits)
+    axes = [axis for axis in range(len(starts)) if indexed >> axis & 1]
+    return onnx.add("Squeeze", part, onnx.constant(np.array(axes))) if axes else part
 
 
 OPERATORS: dict[str, Callable] = {
@@ -199,6 +215,7 @@ OPERATORS: dict[str, Callable] = {
     "ExpandDims": _expand_dims,
     "Floor": _same("Floor"),
     "FloorDiv": _floor_divide,
+    "Gather": _gather,
     "MakeTuple": lambda onnx, operation, *values: values,
     "MatMul": _matmul,
     "Max": _reduce("ReduceMax"),
@@ -210,6 +227,7 @@ OPERATORS: dict[str, Callable] = {
     "Muls": _same("Mul"),
     "Neg": _same("Neg"),
     "Pad": _pad,
+    "Range": _range,
     "ReLU": _same("Relu"),
     "ReduceMax": _reduce("ReduceMax"),
     "ReduceMean": _reduce("ReduceMean"),
@@ -218,6 +236,7 @@ OPERATORS: dict[str, Callable] = {
     "ResizeBilinearV2": _resize_bilinear,
     "ResizeNearestNeighborV2": _resize_nearest,
     "ScalarMul": _multiply_scalars,
+    "Round": lambda onnx, operation, x, *_: onnx.add("Round", x),
     "Shape": _shape,
     "Sigmoid": _same("Sigmoid"),
     "Softmax": _softmax,
@@ -226,6 +245,7 @@ OPERATORS: dict[str, Callable] = {
     "Sub": _same("Sub"),
     "Tanh": _same("Tanh"),
     "TensorShape": _tensor_shape,
+    "TensorToScalar": lambda onnx, operation, x: x,
     "TensorToTuple": lambda onnx, operation, x: x,
     "Transpose": _transpose,
     "TupleGetItem": lambda onnx, operation, values, index: values[index],
