@@ -13,8 +13,9 @@ from mindspore import Tensor, nn
 from ocrnet.config import ModelConfig
 from ocrnet.inference import engines
 from ocrnet.inference.engines import Engine
-from ocrnet.inference.exported import images_model
+from ocrnet.inference.exported import logits_model
 from ocrnet.inference.folding import fold_batch_norm
+from ocrnet.inference.logit_arrays import HostLogits
 from ocrnet.inference.network import MainLogits
 from ocrnet.models.ocrnet import OCRNet
 from ocrnet.weights.ckpt import load_weights
@@ -57,7 +58,7 @@ def test_folded_and_onnx_logits_equal_the_networks_at_any_size(name):
     expected = [logits(Tensor(batch), batch.shape[2:]).asnumpy() for batch in batches]
     fold_batch_norm(cell)
     assert not [part for _, part in cell.cells_and_names() if isinstance(part, nn.BatchNorm2d)]
-    model = images_model(cell, argmax=False)
+    model = logits_model(cell)
     operators = [node.op_type for node in model.graph.node]
     fuse = 1 + 3 + 6
     resizes = {"resnet": 1, "resnet_mindcv": 1, "published": 2 * fuse + 3 + 1}.get(name, fuse + 3 + 1)
@@ -75,7 +76,7 @@ def test_a_fixed_size_divisible_by_32_needs_one_resize_per_fused_branch(size, re
     cell = network("published")
     batch = images(1, 3, *size)
     expected = MainLogits(cell, False)(Tensor(batch), size).asnumpy()
-    model = images_model(fold_batch_norm(cell), argmax=False, shape=(1, *size))
+    model = logits_model(fold_batch_norm(cell), (1, *size))
     assert [node.op_type for node in model.graph.node].count("Resize") == resizes
     found = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"images": batch})[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
@@ -94,6 +95,8 @@ def test_engines_predict_the_same_classes_as_mindspore(name):
         found = engine.logits(batch, to)
         np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
         assert (engine.classes(batch, to) == theirs.argmax(axis=1)).mean() >= 0.9995
+        found = engine.add_probabilities(batch, np.ones_like(theirs))
+        np.testing.assert_allclose(found, 1 + HostLogits().softmax(theirs), rtol=0, atol=1e-4)
 
 
 def resident_memory() -> float:
@@ -111,13 +114,13 @@ def test_images_of_many_sizes_do_not_fill_the_memory(monkeypatch):
     before = resident_memory()
     for height in range(33, 73):
         engine.classes(images(1, 3, height, 33), (height, 33))
-    assert fixed == [(1, 3, 32, 32)]
+    assert fixed == [((1, 3, 32, 32),)]
     assert resident_memory() - before < 200  # 49 with one graph for all rare sizes, 526 with one graph for each
     batch = images(1, 3, 72, 33)
     rare = engine.classes(batch, (72, 33))
     for _ in range(4):
         often = engine.classes(batch, (72, 33))
-    assert fixed == [(1, 3, 32, 32), (1, 3, 72, 33)]
+    assert fixed == [((1, 3, 32, 32),), ((1, 3, 72, 33),)]
     assert (rare == often).mean() >= 0.9995
 
 
@@ -129,8 +132,11 @@ def test_low_precision_is_close_to_float32():
     near = Engine(cell, "openvino", "bf16").logits(batch, (128, 160))
     assert 0 <= np.abs(near - exact).max() < 0.05 * np.abs(exact).max()
     pytest.importorskip("nncf")
-    quantized = Engine(cell, "openvino", "int8", [images(1, 3, 128, 160) for _ in range(4)]).logits(batch, (128, 160))
+    engine = Engine(cell, "openvino", "int8", [images(1, 3, 128, 160) for _ in range(4)])
+    quantized = engine.logits(batch, (128, 160))
     assert np.abs(quantized - exact).max() > 0 and np.corrcoef(quantized.ravel(), exact.ravel())[0, 1] > 0.95
+    probabilities = engine.add_probabilities(batch, np.zeros((1, *exact.shape[1:2], 99, 70), np.float32))
+    assert (probabilities.sum(axis=1) - 1).max() < 1e-2 and (probabilities.argmax(axis=1) > 0).any()
 
 
 @pytest.mark.parametrize("kind", ["onnx", pytest.param("mindir", marks=pytest.mark.slow)])

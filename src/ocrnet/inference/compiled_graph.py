@@ -51,7 +51,8 @@ class Operation:
 class CompiledGraph:
     """Operations in their order, without those that the output does not need."""
 
-    input: str
+    inputs: tuple[str, ...]
+    input_types: tuple[int, ...]
     output: str
     operations: tuple[Operation, ...]
     constants: Mapping[str, object]
@@ -60,11 +61,11 @@ class CompiledGraph:
     """{name: name of the cell's parameter}."""
 
 
-def compile_graph(cell: nn.Cell, image: Tensor) -> CompiledGraph:
-    """Compile a cell with one input and one output.
+def compile_graph(cell: nn.Cell, *inputs: Tensor) -> CompiledGraph:
+    """Compile a cell with one output.
 
     Args:
-        image: the input; `Tensor(shape=...)` with None for dynamic sides.
+        inputs: `Tensor(shape=...)` with None for dynamic sides, or tensors of fixed sizes.
 
     Raises:
         UserError: the graph has branches or loops.
@@ -73,7 +74,7 @@ def compile_graph(cell: nn.Cell, image: Tensor) -> CompiledGraph:
     from mindspore.train.mind_ir_pb2 import ModelProto
 
     with device.execution_mode(ms.GRAPH_MODE):
-        phase, _ = _cell_graph_executor.compile(cell, image, phase="export.mindir", do_convert=False)
+        phase, _ = _cell_graph_executor.compile(cell, *inputs, phase="export.mindir", do_convert=False)
         # the values of the parameters are not part of it
         text = _cell_graph_executor._get_func_graph_proto(cell, phase, "mind_ir")
     model = ModelProto.FromString(text)
@@ -122,7 +123,9 @@ def _read(model) -> CompiledGraph:
         if name in needed
     )
     parameters = {parameter.name: parameter.ref_key for parameter in graph.parameter}
-    return CompiledGraph(graph.input[0].name, output, operations, constants, parameters)
+    inputs = tuple(value.name for value in graph.input)
+    types = tuple(tensors[name].data_type for name in inputs)
+    return CompiledGraph(inputs, types, output, operations, constants, parameters)
 
 
 def _value(attribute) -> object:

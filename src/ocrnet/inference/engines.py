@@ -3,7 +3,7 @@
 import argparse
 import importlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -11,10 +11,9 @@ from mindspore import Tensor, nn
 from ocrnet.config import Config
 from ocrnet.data.splits import open_dataset
 from ocrnet.errors import UserError
-from ocrnet.inference.exported import images_model
+from ocrnet.inference.exported import classes_model, logits_model, probabilities_model
 from ocrnet.inference.folding import fold_batch_norm
 from ocrnet.inference.graphs import FrequentSizes
-from ocrnet.inference.logit_arrays import HostLogits
 from ocrnet.inference.preprocessing import preprocess
 from ocrnet.models.resize import resize
 from ocrnet.runtime import device
@@ -54,17 +53,17 @@ class Engine:
         self.network, self.precision, self.calibration = fold_batch_norm(network), precision, calibration
         self._open = {"onnxruntime": self._open_onnxruntime, "openvino": self._open_openvino}[name]
         self._runtime = import_module(name)
-        self._runners: dict[bool, Callable[[np.ndarray], np.ndarray]] = {}
+        self._runners: dict[Callable, Callable[..., np.ndarray]] = {}
 
     def logits(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """(N, 3, h, w) float32 to (N, classes, *size), as `NetworkOutputs`."""
-        logits = Tensor(self._run(images, argmax=False))
+        logits = Tensor(self._run(logits_model, images))
         return resize(logits, size, "bilinear", self.network.align_corners).asnumpy()
 
     def classes(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """(N, 3, h, w) float32 to (N, *size) uint8, as `NetworkOutputs`."""
         if size == images.shape[2:]:
-            return self._run(images, argmax=True)
+            return self._run(classes_model, images)
         return self.logits(images, size).argmax(axis=1).astype(np.uint8)
 
     def score(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
@@ -77,45 +76,49 @@ class Engine:
 
     def add_probabilities(self, images: np.ndarray, total: np.ndarray) -> np.ndarray:
         """As `NetworkOutputs`, in place."""
-        total += HostLogits().softmax(self.logits(images, total.shape[2:]))
+        total += self._run(probabilities_model, images, np.empty((1, *total.shape[2:]), np.uint8))
         return total
 
-    def _run(self, images: np.ndarray, argmax: bool) -> np.ndarray:
-        if argmax not in self._runners:
-            self._runners[argmax] = self._open(images_model(self.network, argmax).SerializeToString())
-        return self._runners[argmax](images)
+    def _run(self, model: Callable, *inputs: np.ndarray) -> np.ndarray:
+        """`model` makes the ONNX model of the network for these inputs."""
+        if model not in self._runners:
+            self._runners[model] = self._open(model(self.network).SerializeToString(), inputs[1:])
+        return self._runners[model](*inputs)
 
-    def _open_onnxruntime(self, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    def _open_onnxruntime(self, model: bytes, _: Sequence[np.ndarray]) -> Callable[..., np.ndarray]:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3
         session = self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return lambda images: session.run(None, {"images": images})[0]
+        names = [source.name for source in session.get_inputs()]
+        return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
-    def _open_openvino(self, model: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    def _open_openvino(self, model: bytes, more: Sequence[np.ndarray]) -> Callable[..., np.ndarray]:
+        """`more`: the inputs after the images, for the calibration."""
         core = self._runtime.Core()
         graph = core.read_model(model)
         with device.without_isa_limit():  # oneDNN reads the variable at the first of these calls
             has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             if self.precision == "int8":
-                graph = quantize_openvino(graph, self.calibration)
+                graph = quantize_openvino(graph, ((images, *more) for images in self.calibration))
         settings = openvino_settings(
             "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
         )
         is_frequent = FrequentSizes(first=True, most=_FIXED_SIZES)
-        compiled: dict[tuple[int, ...] | None, object] = {}
+        compiled: dict[tuple[tuple[int, ...], ...] | None, object] = {}
 
-        def run(images: np.ndarray) -> np.ndarray:
-            # a graph of a fixed size is faster than a dynamic one, but takes seconds to compile and keeps its memory
-            size = images.shape if is_frequent(images.shape) else None
-            if size not in compiled:
+        def run(*inputs: np.ndarray) -> np.ndarray:
+            # a graph of fixed sizes is faster than a dynamic one, but takes seconds to compile and keeps its memory
+            sizes = tuple(values.shape for values in inputs)
+            sizes = sizes if is_frequent(sizes) else None
+            if sizes not in compiled:
                 try:
-                    compiled[size] = core.compile_model(_fixed(graph, size) if size else graph, "CPU", settings)
+                    compiled[sizes] = core.compile_model(_fixed(graph, sizes) if sizes else graph, "CPU", settings)
                 except RuntimeError as error:  # bf16 is only partly available if ONEDNN_MAX_CPU_ISA hides AVX-512
                     reason = str(error).strip().splitlines()[-1]
                     fix = "use another --precision, or unset ONEDNN_MAX_CPU_ISA"
                     text = f"--precision {self.precision}: not supported on this CPU; {fix} ({reason})"
                     raise UserError(text) from None
-            return compiled[size](images)[0]
+            return compiled[sizes](inputs)[0]
 
         return run
 
@@ -131,10 +134,10 @@ def quantize_openvino(model, calibration: Iterable[np.ndarray]):
     return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
 
 
-def _fixed(model, size: tuple[int, ...]):
-    """Returns a copy of an OpenVINO model with the fixed input shape (N, 3, H, W), without resizes to the same size."""
+def _fixed(model, sizes: Sequence[tuple[int, ...]]):
+    """Returns a copy of an OpenVINO model with fixed input shapes, without resizes to the same size."""
     model = model.clone()
-    model.reshape(list(size))
+    model.reshape({source: list(size) for source, size in zip(model.inputs, sizes, strict=True)})
     for operator in model.get_ordered_ops():
         if operator.get_type_name() == "Interpolate" and operator.get_input_shape(0) == operator.get_output_shape(0):
             operator.output(0).replace(operator.input_value(0))

@@ -38,6 +38,21 @@ class Classes(nn.Cell):
         return ops.cast(self.argmax(self.logits(images)), ms.uint8)
 
 
+class Probabilities(nn.Cell):
+    """(N, 3, h, w) float32, normalised, and (1, H, W) uint8, of which only the size is used, to the probabilities of
+    the classes, (N, classes, H, W) float32.
+    """
+
+    def __init__(self, network: OCRNet) -> None:
+        super().__init__(auto_prefix=False)
+        self.logits = Logits(network)
+        self.align_corners = network.align_corners
+
+    def construct(self, images: Tensor, like: Tensor) -> Tensor:
+        logits = resize(self.logits(images), like.shape[1:], "bilinear", self.align_corners)
+        return ops.softmax(logits, axis=1)
+
+
 class ClassesOfImage(nn.Cell):
     """(1, H, W, 3) uint8 RGB of any size to (1, H, W) uint8, as `eval.py` predicts it: see `preprocessing.preprocess`.
 
@@ -84,19 +99,37 @@ Shape = tuple[int | None, int | None, int | None]
 """(N, H, W); None for any."""
 
 
-def images_model(network: OCRNet, argmax: bool, shape: Shape = (None, None, None)):
-    """Returns an onnx.ModelProto of `Logits`, or with `argmax` of `Classes`. BatchNorm must be folded.
+def logits_model(network: OCRNet, shape: Shape = (None, None, None)):
+    """Returns an onnx.ModelProto of `Logits`. BatchNorm must be folded.
 
     Raises:
         UserError: see `onnx_model`.
     """
-    batch, height, width = (side or name for side, name in zip(shape, ("batch", "height", "width"), strict=True))
-    images = Tensor(shape=[None, 3, None, None], dtype=ms.float32)
-    source = Port("images", (batch, 3, height, width))
-    if argmax:
-        return onnx_model(Classes(network), images, source, Port("classes", (batch, height, width)))
+    batch, height, width = sides = _named(shape)
     classes = network.ocr_head.classifier.out_channels
-    return onnx_model(Logits(network), images, source, Port("logits", (batch, classes, height, width)))
+    return onnx_model(Logits(network), _images(*sides), Port("logits", (batch, classes, height, width)))
+
+
+def classes_model(network: OCRNet, shape: Shape = (None, None, None)):
+    """Returns an onnx.ModelProto of `Classes`. BatchNorm must be folded.
+
+    Raises:
+        UserError: see `onnx_model`.
+    """
+    sides = _named(shape)
+    return onnx_model(Classes(network), _images(*sides), Port("classes", sides))
+
+
+def probabilities_model(network: OCRNet):
+    """Returns an onnx.ModelProto of `Probabilities`. BatchNorm must be folded.
+
+    Raises:
+        UserError: see `onnx_model`.
+    """
+    images, like = _images("batch", "input_height", "input_width"), Tensor(shape=[1, None, None], dtype=ms.uint8)
+    classes = network.ocr_head.classifier.out_channels
+    target = Port("probabilities", ("batch", classes, "height", "width"))
+    return onnx_model(Probabilities(network), {**images, Port("like", (1, "height", "width")): like}, target)
 
 
 def image_model(network: OCRNet, config: DataConfig, size: tuple[int, int] | None = None):
@@ -106,6 +139,13 @@ def image_model(network: OCRNet, config: DataConfig, size: tuple[int, int] | Non
         UserError: see `onnx_model`.
     """
     height, width = size or ("height", "width")
-    image = Tensor(shape=[1, None, None, 3], dtype=ms.uint8)
-    source, target = Port("image", (1, height, width, 3)), Port("classes", (1, height, width))
-    return onnx_model(ClassesOfImage(network, config, size), image, source, target)
+    sources = {Port("image", (1, height, width, 3)): Tensor(shape=[1, None, None, 3], dtype=ms.uint8)}
+    return onnx_model(ClassesOfImage(network, config, size), sources, Port("classes", (1, height, width)))
+
+
+def _named(shape: Shape) -> tuple[int | str, int | str, int | str]:
+    return tuple(side or name for side, name in zip(shape, ("batch", "height", "width"), strict=True))
+
+
+def _images(batch: int | str, height: int | str, width: int | str) -> dict[Port, Tensor]:
+    return {Port("images", (batch, 3, height, width)): Tensor(shape=[None, 3, None, None], dtype=ms.float32)}

@@ -4,6 +4,7 @@ The cells are the only definition of a network: MindSpore compiles them, and eac
 nodes. (MindSpore's own exporter does not support bilinear resize.) Batch, height and width are fixed or dynamic.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,20 +19,19 @@ OPSET = 17
 
 
 class Port(NamedTuple):
-    """The input or the output of a file."""
+    """An input or the output of a file."""
 
     name: str
     shape: tuple[int | str, ...]
     """A dynamic side has a name."""
 
 
-def onnx_model(cell: nn.Cell, image: Tensor, source: Port, target: Port):
-    """Convert a cell with one input and one output to an onnx.ModelProto. Fold BatchNorm before: `fold_batch_norm`.
+def onnx_model(cell: nn.Cell, sources: Mapping[Port, Tensor], target: Port):
+    """Convert a cell with one output to an onnx.ModelProto. Fold BatchNorm before: `fold_batch_norm`.
 
     Args:
-        image: type and shape of the input as MindSpore compiles it: batch, height and width are None, since a graph of
-            fixed sizes would have interpolation matrices.
-        source: the input; its sides may be fixed.
+        sources: the inputs, whose sides may be fixed, and their types and shapes as MindSpore compiles them: batch,
+            height and width are None, since a graph of fixed sizes would have interpolation matrices.
         target: the output.
 
     Raises:
@@ -41,15 +41,15 @@ def onnx_model(cell: nn.Cell, image: Tensor, source: Port, target: Port):
         from onnx import checker, helper
     except ImportError:
         raise UserError("ONNX needs a package that is not installed: in the clone, pip install '.[onnx]'") from None
-    compiled = compile_graph(cell, image)
-    onnx, output = _translate(compiled, cell, Name(source.name))
+    compiled = compile_graph(cell, *sources.values())
+    onnx, output = _translate(compiled, cell, [Name(port.name) for port in sources])
     onnx.nodes[output].output[0] = target.name
-    ports = [
-        [helper.make_tensor_value_info(port.name, kind, port.shape)]
-        for port, kind in ((source, compiled.operations[0].input_types[0]), (target, compiled.operations[-1].type))
-    ]
-    graph = helper.make_graph(list(onnx.nodes.values()), "OCRNet", *ports, onnx.constants)
-    if not any(isinstance(side, str) for side in source.shape):
+    inputs, outputs = (
+        [helper.make_tensor_value_info(port.name, kind, port.shape) for port, kind in zip(ports, types, strict=True)]
+        for ports, types in ((sources, compiled.input_types), ([target], [compiled.operations[-1].type]))
+    )
+    graph = helper.make_graph(list(onnx.nodes.values()), "OCRNet", inputs, outputs, onnx.constants)
+    if not any(isinstance(side, str) for port in sources for side in port.shape):
         _leave_out_equal_resizes(graph)
     _leave_out_unused(graph)
     model = helper.make_model(
@@ -59,14 +59,14 @@ def onnx_model(cell: nn.Cell, image: Tensor, source: Port, target: Port):
     return model
 
 
-def _translate(compiled: CompiledGraph, cell: nn.Cell, image: Name) -> tuple[OnnxNodes, Name]:
+def _translate(compiled: CompiledGraph, cell: nn.Cell, inputs: list[Name]) -> tuple[OnnxNodes, Name]:
     """Returns the nodes and the name of the output."""
     onnx, parameters = OnnxNodes(), cell.parameters_dict()
     values: dict[str, object] = {
         name: onnx.constant(value) if isinstance(value, np.ndarray) else value
         for name, value in compiled.constants.items()
     }
-    values[compiled.input] = image
+    values.update(zip(compiled.inputs, inputs, strict=True))
     for operation in compiled.operations:
         for name in operation.inputs:
             if name not in values:
