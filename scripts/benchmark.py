@@ -79,8 +79,8 @@ def forward(how: str, backbone: str) -> Work:
     if how == "mindspore":
         classes = NetworkOutputs(network, config, compile_first=True).classes
     else:
-        calibration = (image[None] for image in images(4, 3, 512, 1024))
-        classes = Engine(network, *how.split("-"), calibration=calibration).classes
+        calibration = images(4, 1, 3, 512, 1024)
+        classes = Engine(network, *how.split("-"), calibration=lambda: calibration).classes
     return lambda: classes(batch, size)
 
 

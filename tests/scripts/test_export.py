@@ -132,7 +132,7 @@ def test_low_precision_is_close_to_float32():
     near = Engine(cell, "openvino", "bf16").logits(batch, (128, 160))
     assert 0 <= np.abs(near - exact).max() < 0.05 * np.abs(exact).max()
     pytest.importorskip("nncf")
-    engine = Engine(cell, "openvino", "int8", [images(1, 3, 128, 160) for _ in range(4)])
+    engine = Engine(cell, "openvino", "int8", lambda: (images(1, 3, 128, 160) for _ in range(4)))
     quantized = engine.logits(batch, (128, 160))
     assert np.abs(quantized - exact).max() > 0 and np.corrcoef(quantized.ravel(), exact.ravel())[0, 1] > 0.95
     probabilities = engine.add_probabilities(batch, np.zeros((1, *exact.shape[1:2], 99, 70), np.float32))

@@ -39,14 +39,18 @@ class Engine:
     Args:
         name: onnxruntime or openvino.
         precision: one of PRECISIONS[name].
-        calibration: (N, 3, H, W) float32 preprocessed training images for int8.
+        calibration: returns (N, 3, H, W) float32 preprocessed training images for int8; called for each graph.
 
     Raises:
         UserError: a package is missing, or the engine does not support the precision.
     """
 
     def __init__(
-        self, network: nn.Cell, name: str, precision: str = "fp32", calibration: Iterable[np.ndarray] = ()
+        self,
+        network: nn.Cell,
+        name: str,
+        precision: str = "fp32",
+        calibration: Callable[[], Iterable[np.ndarray]] = tuple,
     ) -> None:
         if precision not in PRECISIONS[name]:
             raise UserError(f"--precision {precision}: {name} supports {', '.join(PRECISIONS[name])}")
@@ -99,7 +103,7 @@ class Engine:
         with device.without_isa_limit():  # oneDNN reads the variable at the first of these calls
             has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             if self.precision == "int8":
-                graph = quantize_openvino(graph, ((images, *more) for images in self.calibration))
+                graph = quantize_openvino(graph, ((images, *more) for images in self.calibration()))
         settings = openvino_settings(
             "bf16" if self.precision == "bf16" or (self.precision == "int8" and has_bf16) else "f32"
         )
@@ -166,7 +170,10 @@ def make_engine(name: str, precision: str, network: nn.Cell, config: Config) -> 
         return None
     if config.train.amp != "none":
         raise UserError(f"train.amp {config.train.amp}: only for --engine mindspore; {name} has --precision")
-    calibration = (preprocess(image, config.data)[None] for image in calibration_images(config))
+
+    def calibration() -> Iterator[np.ndarray]:
+        return (preprocess(image, config.data)[None] for image in calibration_images(config))
+
     return Engine(network, name, precision, calibration)
 
 
