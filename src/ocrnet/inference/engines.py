@@ -4,6 +4,7 @@ import argparse
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -90,11 +91,7 @@ class Engine:
         return self._runners[model](*inputs)
 
     def _open_onnxruntime(self, model: bytes, _: Sequence[np.ndarray]) -> Callable[..., np.ndarray]:
-        options = self._runtime.SessionOptions()
-        options.log_severity_level = 3
-        session = self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        names = [source.name for source in session.get_inputs()]
-        return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))[0]
+        return open_onnxruntime(model)
 
     def _open_openvino(self, model: bytes, more: Sequence[np.ndarray]) -> Callable[..., np.ndarray]:
         """`more`: the inputs after the images, for the calibration."""
@@ -125,6 +122,20 @@ class Engine:
             return compiled[sizes](inputs)[0]
 
         return run
+
+
+def open_onnxruntime(model: bytes | Path) -> Callable[..., np.ndarray]:
+    """Opens an ONNX model or file for the CPU. Returns a function from its inputs to its output.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    runtime = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [source.name for source in session.get_inputs()]
+    return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
 
 def openvino_settings(precision: str) -> dict[str, str]:

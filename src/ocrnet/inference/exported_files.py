@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ocrnet.errors import write_text
-from ocrnet.inference.engines import import_module, openvino_settings, quantize_openvino
+from ocrnet.inference.engines import import_module, open_onnxruntime, openvino_settings, quantize_openvino
 from ocrnet.runtime import device
 
 PRECISIONS = {"onnx": ("fp32", "fp16", "int8"), "openvino": ("fp32", "fp16", "int8"), "mindir": ("fp32",)}
@@ -110,12 +110,7 @@ def open_file(path: Path, kind: str) -> Run:
         UserError: a package is missing.
     """
     if kind == "onnx":
-        runtime = import_module("onnxruntime")
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return lambda image: session.run(None, {name: image})[0]
+        return open_onnxruntime(path)
     if kind == "openvino":
         core = import_module("openvino").Core()
         with device.without_isa_limit():
