@@ -8,6 +8,7 @@ exit status is 2 if the file cannot be read or is not a supported OCRNet.
 """
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -92,6 +93,7 @@ FIXED = {  # values that are fixed or derived in this program; other values are 
     "train_cfg.type": ["IterBasedTrainLoop", "EpochBasedTrainLoop"], "val_evaluator.type": ["IoUMetric"],
     "val_evaluator.iou_metrics": [["mIoU"]], "resume": [False],
 }
+COUNTS = {"train.total_step", "schedule.warmup_steps", "eval.interval", "train.log_interval", "checkpoint.interval"}
 _IGNORED = re.compile(  # keys that need no conversion, with any value
     r".*\.(num_workers|persistent_workers|pin_memory|in_channels|in_index|input_transform)"
     r"|(train|val)_dataloader\.sampler\.(shuffle|type)"
@@ -182,6 +184,7 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
     branches = mmseg.get("tta_pipeline.TestTimeAug.transforms", [])
     if ratios := [step["scale_factor"] for branch in branches for step in branch if "scale_factor" in step]:
         config["eval.ratios"] = ratios
+    note_epochs(mmseg, notes)
     for key, values in FIXED.items():
         if mmseg.get(key) in values:
             del mmseg[key]
@@ -201,8 +204,8 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
         del config["schedule.min_lr"]
     config["model.context_channels"] = config.get("model.head_channels", 512)
     batches = config.get("train.accumulate_steps", 1)
-    for name in {"train.total_step", "schedule.warmup_steps"} & config.keys():
-        config[name] //= batches  # mmsegmentation counts batches, this program counts updates
+    for name in COUNTS & config.keys():  # mmsegmentation counts batches, this program counts updates
+        config[name] = math.ceil(config[name] / batches)
     convert_splits(mmseg, config, splits, classes, notes)
     for key in ("model.pretrained", f"{BACKBONE}.init_cfg.checkpoint", "load_from"):
         if weights := mmseg.pop(key, None):
@@ -212,6 +215,18 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
     if config.get("model.freeze_norm"):
         notes.append("model.freeze_norm: applies to the heads too; mmsegmentation's norm_eval applies to the backbone")
     return config
+
+
+def note_epochs(mmseg: Leaves, notes: list[str]) -> None:
+    """Removes intervals in epochs: this program counts them in steps, and the number of images is not known here."""
+    if mmseg.get("train_cfg.type") != "EpochBasedTrainLoop":
+        return
+    intervals = {"train_cfg.val_interval": "eval.interval"}
+    if mmseg.get("default_hooks.checkpoint.by_epoch", True):
+        intervals["default_hooks.checkpoint.interval"] = "checkpoint.interval"
+    for key, name in intervals.items():
+        if epochs := mmseg.pop(key, None):
+            notes.append(f"{name}: in steps here; {key} is {epochs} epochs")
 
 
 def convert_optimizer(mmseg: Leaves, config: Leaves, notes: list[str]) -> None:

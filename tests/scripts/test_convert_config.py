@@ -93,7 +93,8 @@ def test_a_config_is_parsed_and_not_run(convert, tmp_path):
     assert config.data.mean == (9, 9, 9) and config.data.std == (4, 5, 6)
     assert (config.data.crop_size, config.data.cat_max_ratio, config.data.flip) == ((256, 512), 1, 0)
     assert config.data.photometric is None and config.data.base_size == (512, 1024)
-    assert (config.eval.window, config.eval.stride, config.eval.interval) == ((256, 512), (128, 256), 500)
+    assert (config.eval.window, config.eval.stride, config.eval.interval) == ((256, 512), (128, 256), 125)
+    assert config.checkpoint.interval == 125  # 500 batches, 4 of them in a step
     assert (config.schedule.lr, config.schedule.warmup_lr, config.schedule.warmup_steps) == (0.01, 1e-5, 25)
     assert (config.train.batch_size, config.train.accumulate_steps, config.train.total_step) == (3, 4, 1000)
     assert config.train.amp == "all" and config.train.loss_scale.kind == "dynamic" and config.train.clip_grad == 3
@@ -198,6 +199,18 @@ def test_schedules_that_begin_after_the_warm_up(convert, tmp_path, schedulers, k
     assert load_config(tmp_path / "own.yml").schedule.kind == kind
     found = [line for line in done.stdout.splitlines() if "param_scheduler" in line]
     assert found == [f"cannot be expressed: param_scheduler.{text}" for text in expected]
+
+
+def test_intervals_in_epochs_are_steps_to_do_by_hand(convert, tmp_path):
+    epochs = "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=7, val_interval=2)\n"
+    (tmp_path / "base.py").write_text(BASE)
+    (tmp_path / "own.py").write_text(OWN.format(marker=tmp_path / "marker") + epochs)
+    done = convert(tmp_path / "own.py")
+    assert done.returncode == 0, done.stderr
+    config = load_config(tmp_path / "own.yml")
+    assert (config.train.epochs, config.eval.interval, config.checkpoint.interval) == (7, 4000, 4000)
+    assert "eval.interval: in steps here; train_cfg.val_interval is 2 epochs" in done.stdout
+    assert "checkpoint.interval: in steps here; default_hooks.checkpoint.interval is 500 epochs" in done.stdout
 
 
 FORMULAS = [  # (text in BASE or OWN, replacement, keys of the converted config, expected notes, texts not in the notes)

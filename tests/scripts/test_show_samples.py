@@ -19,7 +19,7 @@ def samples(demo) -> TrainingSamples:
 
 
 def show(run_script, demo, folder, *arguments: object) -> tuple[list[str], np.ndarray]:
-    """Returns the printed lines and the picture."""
+    """Returns the printed lines and the image."""
     config = ["--config", "config/ocrnet/ocrnet_demo.yml", "--data_root", demo, "--output", folder / "sheet.png"]
     settings = ["--set", "data.crop_size=[32,64]", "--set", "data.augment.rotation={probability: 1, degrees: 40}"]
     done = run_script("scripts/show_samples.py", *config, *settings, "--width", 64, *arguments)
@@ -28,13 +28,13 @@ def show(run_script, demo, folder, *arguments: object) -> tuple[list[str], np.nd
 
 
 def contains(sheet: np.ndarray, part: np.ndarray) -> bool:
-    """Whether a picture contains another one."""
+    """Whether an image contains another one."""
     windows = np.lib.stride_tricks.sliding_window_view(sheet[..., 0], part.shape[:2])
     places = np.argwhere((windows[:, :, :8, :8] == part[:8, :8, 0]).all(axis=(2, 3)))
     return any((sheet[y : y + part.shape[0], x : x + part.shape[1]] == part).all() for y, x in places)
 
 
-def test_the_picture_has_the_samples_of_the_run(samples, run_script, demo, tmp_path):
+def test_the_image_has_the_samples_of_the_run(samples, run_script, demo, tmp_path):
     lines, sheet = show(run_script, demo, tmp_path, "--first", 13, "--count", 3, "--columns", 3)
     assert lines[-1] == f"3 samples (image | label) in {tmp_path / 'sheet.png'}"
     data = samples.config
