@@ -33,7 +33,7 @@ def main() -> None:
         print(load_config(contents.require_config()).to_yaml(), end="")
     else:
         for name, value in lines(args.checkpoint, contents):
-            print(f"{name + ':':<15}{value}")
+            print(f"{name + ':':<16}{value}")
 
 
 def lines(path: Path, contents: Contents) -> list[tuple[str, str]]:

@@ -338,7 +338,7 @@ class Contents:
     config: StoredConfig | None
     classes: list[str]
     parameters: int
-    """Numbers in the tensors of the network."""
+    """Numbers in the tensors of the network, or in all tensors of another program's file."""
     progress: Progress | None
     """Position of the run; None if the file has weights only."""
     versions: str
@@ -358,11 +358,9 @@ def describe_checkpoint(path: Path) -> Contents:
         UserError: see `read_checkpoint`.
     """
     stored = read_checkpoint(path)
-    network = {
-        name: value
-        for name, value in stored.items()
-        if isinstance(value, Parameter) and name.startswith(("backbone.", "aux_head.", "ocr_head."))
-    }
+    tensors = {name: value for name, value in stored.items() if isinstance(value, Parameter)}
+    parts = ("backbone.", "aux_head.", "ocr_head.")
+    network = {name: value for name, value in tensors.items() if name.startswith(parts)} or tensors
     text = {name: str(value) for name, value in stored.items() if not isinstance(value, Parameter)}
     return Contents(
         path,
