@@ -11,10 +11,12 @@
     python scripts/benchmark.py --work first        # the first ten images of it in a new process
     python scripts/benchmark.py --work predict      # 480x360 PNG files to class maps
     python scripts/benchmark.py --work training --peer peer/bin/python      # see requirements-peer.txt
+    python scripts/benchmark.py --work training --before ../earlier         # another checkout of this repository
 
 Each candidate is a separate process; only one works at a time. After each run, a 2048x2048x2048 matrix product of NumPy
-is timed. Prints median, minimum and maximum, the ratio to the first row of the peer, the peak memory of the process,
-and for networks the time of their multiply-adds at the speed of the matrix product. --output FILE.json: all numbers.
+is timed. Prints median, minimum and maximum, the ratio to the first row of the peer, of --before or of all, the peak
+memory of the process, and for networks the time of their multiply-adds at the speed of the matrix product.
+--output FILE.json: all numbers.
 """
 
 import argparse
@@ -222,9 +224,11 @@ class Candidate:
 
 def candidates(args: argparse.Namespace, data: Path) -> Iterator[Candidate]:
     ours, peer_work, theirs = WORKS[args.work]
-    for how in ours:
-        command = [sys.executable, __file__, "--serve", args.work, how, args.backbone, data]
-        yield Candidate(f"ocrnet {how}", command, once=args.work in STARTS)
+    for name, root in {"ocrnet": ROOT, "before": args.before}.items():
+        for how in ours if root else []:
+            script = root / "scripts" / "benchmark.py"
+            command = [sys.executable, script, "--serve", args.work, how, args.backbone, data]
+            yield Candidate(f"{name} {how}", command, once=args.work in STARTS)
     for how in theirs if args.peer else []:
         command = [args.peer, Path(__file__).with_name("benchmark_peer.py"), peer_work, how, args.backbone, data]
         yield Candidate(f"mmsegmentation {how if peer_work != 'pipeline' else '1-worker'}", command)
@@ -265,6 +269,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="hrnet_w18_small")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--peer", metavar="PYTHON", help="the Python of an environment with mmsegmentation")
+    parser.add_argument("--before", metavar="CHECKOUT", type=Path, help="measure another checkout in turn")
     parser.add_argument("--output", metavar="FILE.json", type=Path)
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -280,9 +285,10 @@ def main() -> None:
         if args.work in ("pipeline", "packed", *EVALUATED):
             make_data(Path(folder), args.work)
         rows = list(candidates(args, Path(folder)))
-        if args.work == "compile":
-            rows[1].run()  # fills the cache
-            rows[1].seconds.clear()
+        for row in rows:
+            if row.name.endswith("cached"):
+                row.run()  # fills the cache
+                row.seconds.clear()
         for _ in range(args.repeats):
             for row in rows:
                 row.run()
@@ -303,7 +309,7 @@ def summary(args: argparse.Namespace, rows: list[Candidate], products: list[floa
         units, unit = EVALUATED[args.work], "s/image"
     rate = 2 * 2048**3 / statistics.median(products) / 1e9
     work_gflop = gflop(args.work, args.backbone)
-    baseline = next((row for row in rows if row.name.startswith("mmsegmentation")), rows[0])
+    baseline = next((row for name in ("mmseg", "before") for row in rows if row.name.startswith(name)), rows[0])
     table = []
     for row in rows:
         spent = [value / units for value in row.seconds]
