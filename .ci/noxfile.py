@@ -31,7 +31,7 @@ nox.options.sessions = ["package"]
 
 def run_tests(session: nox.Session, mindspore: str, *tests: str) -> None:
     session.chdir(ROOT)
-    session.install("-r", "requirements-test.txt", f"mindspore=={mindspore}")
+    session.install("pip", "-r", "requirements-test.txt", f"mindspore=={mindspore}")  # uv's environments have no pip
     session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *tests, *session.posargs)
 
 

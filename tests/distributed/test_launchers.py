@@ -371,6 +371,10 @@ def test_a_failing_rank_ends_the_job(launch):
     # rank, size, local rank, local size, and the size that a child process of the rank sees
     assert ended.stdout.split("\n")[:3] == ["(0, 2, 0, 2, 1)", "(1, 2, 1, 2, 1)", name], ended.stderr
     assert "rank 1: error: rank 1 fails on purpose" in ended.stderr
-    # without a launcher that ends the other ranks, MindSpore's scheduler does
-    assert ("timed out" in ended.stderr) == (name == "rank table")
-    assert ended.returncode == (2 if name == "mpiexec.hydra" else 143)
+    if name == "rank table":
+        # no launcher ends the other rank: MindSpore's scheduler does, or before 2.10 its collective fails
+        assert "timed out" in ended.stderr or "Launch kernel failed" in ended.stderr
+        assert ended.returncode in (143, 1)
+    else:
+        assert "timed out" not in ended.stderr
+        assert ended.returncode == (2 if name == "mpiexec.hydra" else 143)

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, float32, nn, ops
 from mindspore.ops.auto_generate import SplitWithSize
@@ -70,15 +71,20 @@ class MeanGradients(nn.Cell):
     """Averages the gradients over the ranks with one collective; MindSpore uses one per tensor on a CPU.
 
     Uses HyperMap and one split operator, because comprehensions and slices take half a minute longer to compile.
+    MindSpore 2.7 has no split operator for a CPU: there, each gradient has a collective of its own.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         super().__init__()
         self.ranks = launcher.ranks().size
+        self.joined = not (ms.__version__.startswith("2.7.") and ms.get_context("device_target") == "CPU")
+        self.mean = MeanOverRanks()
         self.sizes = tuple(parameter.size for parameter in parameters)
         self.sum, self.concat, self.split, self.map = ops.AllReduce(), ops.Concat(), SplitWithSize(), ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not self.joined:
+            return self.map(self.mean, gradients)
         flat = self.sum(self.concat(self.map(_flatten, gradients))) / self.ranks
         return self.map(_restore, self.split(flat, self.sizes, 0), gradients)
 
