@@ -24,22 +24,31 @@ MATRIX_TESTS = [
     "tests/scripts/test_check_device.py",
 ]
 """What touches MindSpore; the rest of the tests reads configs, images and pages."""
+TWO_RANKS = (
+    "tests/distributed/test_several_ranks.py"
+    "::test_two_ranks_train_like_one_process_with_twice_the_batch_and_resume_with_one"
+)
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["package"]
 
 
-def run_tests(session: nox.Session, mindspore: str, *tests: str) -> None:
+def install(session: nox.Session, mindspore: str) -> None:
     session.chdir(ROOT)
     session.install("pip", "-r", "requirements-test.txt", f"mindspore=={mindspore}")  # uv's environments have no pip
+
+
+def run_tests(session: nox.Session, *tests: str) -> None:
     session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *tests, *session.posargs)
 
 
 @nox.session
 @nox.parametrize(("python", "mindspore"), [(python, version) for version in VERSIONS for python in PYTHONS])
 def matrix(session: nox.Session, mindspore: str) -> None:
-    """A part of the tests with every MindSpore and Python."""
-    run_tests(session, mindspore, "-m", "not slow", *MATRIX_TESTS)
+    """A part of the tests with every MindSpore and Python, and a training of two ranks."""
+    install(session, mindspore)
+    run_tests(session, "-m", "not slow", *MATRIX_TESTS)
+    run_tests(session, TWO_RANKS)
 
 
 @nox.session
@@ -47,7 +56,8 @@ def matrix(session: nox.Session, mindspore: str) -> None:
 def release(session: nox.Session, mindspore: str) -> None:
     """Package, then all tests with the oldest and the newest MindSpore, on the oldest and the newest Python."""
     session.notify("package")
-    run_tests(session, mindspore)
+    install(session, mindspore)
+    run_tests(session)
 
 
 @nox.session
