@@ -162,3 +162,14 @@ def test_only_the_onednn_that_needs_it_is_limited(tmp_path, library, limit):
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT / 'src'}"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout == f"{limit}\n", done.stderr
+
+
+def test_warnings_of_the_obs_sdk_at_its_compilation_are_not_shown(tmp_path):
+    for package in ("obs", "other"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("is_one = 1 is 1\n")  # a SyntaxWarning in every Python
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", "import ocrnet, obs; print('read'); import other"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "read\n"
+    assert "other/__init__.py:1: SyntaxWarning" in done.stderr and "obs/__init__.py" not in done.stderr

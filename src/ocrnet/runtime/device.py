@@ -6,6 +6,7 @@ The functions import MindSpore locally, because MindSpore reads some environment
 import atexit
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -24,6 +25,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("GLOG_v", "3")  # errors only: most warnings are about missing accelerators
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # this program reports damaged images itself
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "178956970")  # images.MAX_PIXELS, also for OpenCV's decoders
+    # MindSpore imports the OBS SDK, where it is installed; Python 3.12 warns of its invalid escape sequence
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=".*/obs/")
     accelerators = [*Path("/dev").glob("davinci[0-9]*"), *Path("/dev").glob("nvidia[0-9]*")]
     if not accelerators:
         _limit_cpu_isa()
