@@ -218,13 +218,15 @@ def convert(mmseg: Leaves, notes: list[str]) -> Leaves:
 
 
 def note_epochs(mmseg: Leaves, notes: list[str]) -> None:
-    """Removes intervals in epochs: this program counts them in steps, and the number of images is not known here."""
-    if mmseg.get("train_cfg.type") != "EpochBasedTrainLoop":
-        return
-    intervals = {"train_cfg.val_interval": "eval.interval"}
-    if mmseg.get("default_hooks.checkpoint.by_epoch", True):
-        intervals["default_hooks.checkpoint.interval"] = "checkpoint.interval"
-    for key, name in intervals.items():
+    """Removes what is in epochs: this program counts in steps, and the number of images is not known here."""
+    found = {}
+    if mmseg.get("train_cfg.type") == "EpochBasedTrainLoop":
+        found["train_cfg.val_interval"] = "eval.interval"
+        if mmseg.get("default_hooks.checkpoint.by_epoch", True):
+            found["default_hooks.checkpoint.interval"] = "checkpoint.interval"
+    if mmseg.get(f"{WARMUP}.by_epoch"):
+        found[f"{WARMUP}.end"] = "schedule.warmup_steps"
+    for key, name in found.items():
         if epochs := mmseg.pop(key, None):
             notes.append(f"{name}: in steps here; {key} is {epochs} epochs")
 

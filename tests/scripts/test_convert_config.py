@@ -203,14 +203,17 @@ def test_schedules_that_begin_after_the_warm_up(convert, tmp_path, schedulers, k
 
 def test_intervals_in_epochs_are_steps_to_do_by_hand(convert, tmp_path):
     epochs = "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=7, val_interval=2)\n"
+    epochs += "param_scheduler = [dict(type='LinearLR', start_factor=0.1, begin=0, end=3, by_epoch=True)]\n"
     (tmp_path / "base.py").write_text(BASE)
     (tmp_path / "own.py").write_text(OWN.format(marker=tmp_path / "marker") + epochs)
     done = convert(tmp_path / "own.py")
     assert done.returncode == 0, done.stderr
     config = load_config(tmp_path / "own.yml")
     assert (config.train.epochs, config.eval.interval, config.checkpoint.interval) == (7, 4000, 4000)
+    assert config.schedule.warmup_steps == 0
     assert "eval.interval: in steps here; train_cfg.val_interval is 2 epochs" in done.stdout
     assert "checkpoint.interval: in steps here; default_hooks.checkpoint.interval is 500 epochs" in done.stdout
+    assert "schedule.warmup_steps: in steps here; param_scheduler.LinearLR.end is 3 epochs" in done.stdout
 
 
 FORMULAS = [  # (text in BASE or OWN, replacement, keys of the converted config, expected notes, texts not in the notes)
