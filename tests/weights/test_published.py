@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, ops
@@ -85,7 +86,10 @@ def test_logits_equal_the_reference_at_sizes_that_are_not_multiples_of_32(model:
     images = np.concatenate([odd_input(shape), odd_input(shape)[..., ::-1]])  # the images of a batch are independent
     main, auxiliary = network(Tensor(images))
     expected = {part: ODD[f"{model}/{size}/{part}"] for part in ("main", "auxiliary", "classes")}
-    limits = 3 * golden.error  # see `check_logits`
+    largest = np.abs(expected["main"]).max()
+    limits = 3 * golden.error * largest / np.abs(golden.main).max()  # see `check_logits`
+    if not ms.__version__.startswith(("2.7.", "2.8.")):  # whose oneDNN rounds differently: 1.1e-4 with ResNet-50
+        limits = np.minimum(limits, 1e-4 * largest)
     for logits, part, limit in ((main, "main", limits[0]), (auxiliary, "auxiliary", limits[1])):
         assert np.abs(at_places(size, logits.asnumpy()[:1], PLACES) - expected[part]).max() <= limit
     classes = resize(main, shape, "bilinear", golden.model.align_corners).asnumpy()[:1].argmax(axis=1)
