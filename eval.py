@@ -63,7 +63,7 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     scores = Evaluator(model.predictor, dataset, config, skip_failures=True).evaluate(outputs.add)
     if table := scores.table(config):
         print(table)
-    outputs.finish(scores, args.ckpt_path, args.result_json)
+    outputs.finish(scores, args.ckpt_path, args.split, args.result_json)
     if scores.failed:
         message = f"{len(scores.failed)} of {len(dataset)} pairs failed and are not in the results"
         raise errors.UserError(message, scores.failed)

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import yaml
 
 import ocrnet  # noqa: F401  sets the environment
-from ocrnet import errors
+from ocrnet import errors, files
 from ocrnet.config import Config, command_line, load_config
 from ocrnet.errors import UserError
 from ocrnet.evaluation.report import render
@@ -62,7 +62,7 @@ def main() -> None:
         raise UserError(f"{output}: exists; choose another --output, or --overwrite True")
     contents = describe_checkpoint(checkpoint)
     config = load_config(contents.require_config())
-    scores = read_scores(args.result_json, config.data.classes) if args.result_json else stored_score(contents)
+    scores = read_scores(args.result_json, checkpoint) if args.result_json else stored_score(contents)
     report = find_report(args.run, args.report)
     name = args.name or args.run.resolve().name
     data_set = args.data_set or config.data.root.name or config.data.format
@@ -98,23 +98,24 @@ def main() -> None:
         print("no licence is stated: choose one with --licence before you publish the weights")
 
 
-def read_scores(path: Path, classes: list[str]) -> dict[str, Any]:
+def read_scores(path: Path, checkpoint: Path) -> dict[str, Any]:
     """Returns the content of a file of `eval.py --result_json`.
 
     Raises:
-        UserError: the file cannot be read, is not such a file, or is of a network with other classes.
+        UserError: the file cannot be read, is not such a file, or has the scores of another checkpoint.
     """
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read these scores: {error}") from None
-    kinds = {"miou": float, "pixel_accuracy": float, "iou": dict, "images": int}
+    kinds = {"miou": float, "pixel_accuracy": float, "iou": dict, "images": int, "evaluated": dict}
     if not isinstance(scores, dict) or any(not isinstance(scores.get(key), kind) for key, kind in kinds.items()):
         raise UserError(f"{path}: not a file written by eval.py --result_json")
     if not math.isfinite(scores["miou"]):
         raise UserError(f"{path}: has no mIoU: no image with labels was evaluated")
-    if list(scores["iou"]) != classes:
-        raise UserError(f"{path}: its {len(scores['iou'])} classes are not the {len(classes)} of the checkpoint")
+    evaluated = scores["evaluated"]
+    if evaluated.get("sha256") != files.sha256(checkpoint):
+        raise UserError(f"{path}: has the scores of {evaluated.get('checkpoint')}, not of the weights in {checkpoint}")
     return scores
 
 
@@ -162,7 +163,7 @@ def front_matter(name: str, config: Config, data_set: str, licence: str | None, 
     ]
     result = {
         "task": {"type": "image-segmentation", "name": "semantic segmentation"},
-        "dataset": {"type": identifier, "name": data_set},
+        "dataset": {"type": identifier, "name": data_set, "split": scores.get("evaluated", {}).get("split", "val")},
         "metrics": metrics,
     }
     family = re.match(r"[a-z]+", config.model.backbone)

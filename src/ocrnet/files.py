@@ -1,7 +1,8 @@
-"""Reading untrusted files: only regular files of limited size are read, anything else raises OSError."""
+"""Reads untrusted files: only regular files of limited size, anything else raises OSError. SHA-256 of a file."""
 
 import codecs
 import errno
+import hashlib
 import stat
 from pathlib import Path
 
@@ -47,3 +48,12 @@ def read_text(path: Path, limit: int = 2**28, errors: str = "strict") -> str:
     content = read_bytes(path, limit)
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if utf16 else "utf-8-sig", errors)
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file of any size, in hexadecimal digits. Raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

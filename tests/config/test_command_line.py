@@ -145,6 +145,14 @@ def test_invalid_flags_are_errors(flags, message):
     assert message in str(error.value)
 
 
+def test_weights_from_two_flags_are_an_error():
+    parser = command_line.config_parser("test")
+    command_line.add_checkpoint_flag(parser)
+    flags = ["--config", CONFIG_FILE, "--ckpt_path", "a.ckpt", "--ckpt_url", "obs://bucket/b.ckpt"]
+    with pytest.raises(UserError, match=r"--ckpt_path, --ckpt_url .*: both are weights"):
+        command_line.parse(parser, [*flags, "--enable_modelarts", "True"])
+
+
 @pytest.mark.parametrize("flag", ["--workers", "--num_workers"])
 def test_a_training_flag_that_a_program_uses_is_not_reported_under_any_of_its_names(flag, capsys):
     parser = command_line.config_parser("test", uses=("workers",))

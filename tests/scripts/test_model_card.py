@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ocrnet.evaluation.metrics import ConfusionMatrix
+from ocrnet.files import sha256
 from ocrnet.training.checkpoint import CheckpointFolder, describe_checkpoint
 from ocrnet.training.run_progress import Progress
 from ocrnet.weights.ckpt import read_checkpoint
@@ -32,7 +33,8 @@ def result(untrained, tmp_path) -> Path:
     prediction[:10] = 0
     matrix.update(label, prediction)
     path = tmp_path / "result.json"
-    path.write_text(json.dumps(matrix.to_dict()))
+    evaluated = {"split": "val", "sha256": sha256(untrained.path), "failed": ["a pair"]}
+    path.write_text(json.dumps({"evaluated": evaluated, **matrix.to_dict()}))
     return path
 
 
@@ -49,12 +51,17 @@ def test_the_scores_are_those_of_the_evaluation(run_script, untrained, result, t
     assert known["datasets"] == ["demo"] and known["metrics"] == ["mean_iou", "accuracy"]
     ((name, (entry,)),) = [(model["name"], model["results"]) for model in known["model-index"]]
     assert name == "Street | scenes"
-    assert entry["task"]["type"] == "image-segmentation" and entry["dataset"] == {"type": "demo", "name": "demo"}
+    assert entry["task"]["type"] == "image-segmentation" and entry["dataset"] == {
+        "type": "demo",
+        "name": "demo",
+        "split": "val",
+    }
     assert {metric["type"]: metric["value"] for metric in entry["metrics"]} == {
         "mean_iou": scores["miou"],
         "accuracy": scores["pixel_accuracy"],
     }
     cells = table(text)
+    assert "By `ocrnet eval` on 1 images of the split `val`; 1 failed." in text
     assert cells["mIoU"] == f"{100 * scores['miou']:.2f} %"
     assert cells["road"] == f"{100 * scores['iou']['road']:.2f}" and cells["bicycle"] == "absent"
     lowest = min(value for value in scores["iou"].values() if value is not None)
@@ -106,10 +113,16 @@ def test_the_best_score_of_the_training_and_the_number_of_devices(run_script, un
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"miou": NaN, "pixel_accuracy": NaN, "iou": {}, "images": 0}', "no image with labels was evaluated"),
+        (
+            '{"miou": NaN, "pixel_accuracy": NaN, "iou": {}, "images": 0, "evaluated": {}}',
+            "no image with labels was evaluated",
+        ),
         ("{}", "not a file written by eval.py --result_json"),
         ("[", "cannot read these scores"),
-        ('{"miou": 0.5, "pixel_accuracy": 0.5, "iou": {"wire": 0.5}, "images": 1}', "its 1 classes are not the 19"),
+        (
+            '{"miou": 0.5, "pixel_accuracy": 0.5, "iou": {}, "images": 1, "evaluated": {"checkpoint": "other.ckpt"}}',
+            "has the scores of other.ckpt, not of the weights in ",
+        ),
     ],
 )
 def test_scores_of_something_else_are_an_error(run_script, untrained, tmp_path, content, message):

@@ -1,5 +1,6 @@
 """train.py and eval.py with a tiny network on synthetic images of 128 x 64."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -207,6 +208,14 @@ def test_evaluation_counts_every_pixel_once_and_writes_its_scores(run_script, st
     dataset = open_dataset(DataConfig(root=demo), "val")
     labels = np.concatenate([dataset.read(index)[1].ravel() for index in range(5)])
     assert scores["images"] == 5
+    checkpoint = folder / "checkpoint" / "best.ckpt"
+    assert scores["evaluated"] == {
+        "checkpoint": str(checkpoint),
+        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "data_root": str(demo),
+        "split": "val",
+        "failed": [],
+    }
     assert np.sum(scores["confusion_matrix"], axis=1).tolist() == np.bincount(labels, minlength=256)[:19].tolist()
     assert f"mIoU {100 * scores['miou']:.2f} %" in done.stdout  # the score that training saw
     assert f"{100 * scores['iou']['road']:.2f}" in evaluated.stdout
@@ -223,7 +232,9 @@ def test_a_damaged_pair_is_skipped_in_evaluation(run_script, untrained, demo, tm
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "1 of 5 pairs failed and are not in the results" in done.stderr
     assert str(images[1]) in done.stderr
-    assert json.loads(result.read_text())["images"] == 4 and len(list((tmp_path / "png").glob("*.png"))) == 4
+    scores = json.loads(result.read_text())
+    assert str(images[1]) in scores["evaluated"]["failed"][0]
+    assert scores["images"] == 4 and len(list((tmp_path / "png").glob("*.png"))) == 4
 
 
 def test_a_new_run_archives_an_earlier_one(train, straight, tmp_path):

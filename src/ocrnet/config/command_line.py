@@ -166,6 +166,9 @@ def parse(
         sys.exit(0)
     _check_combinations(args, resolved, training)
     if "ckpt_path" in args:
+        if args.ckpt_path and args.ckpt_url:
+            flag = "--model" if args.model else "--ckpt_path"
+            raise UserError(f"{flag}, --ckpt_url {args.ckpt_url}: both are weights. Keep one of them.")
         args.ckpt_path = Path(args.ckpt_path or config.save_dir / "checkpoint" / "best.ckpt")
     return args, config
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ocrnet import errors
+from ocrnet import errors, files
 from ocrnet.config import Config
 from ocrnet.data.datasets import SegmentationDataset, palette
 from ocrnet.distributed import collectives, launcher
@@ -55,8 +55,13 @@ class Outputs:
         if self.images and number < self.config.eval.visualized_images:
             write_image(self.images / f"{name}.png", side_by_side(image, label, classes, self.palette))
 
-    def finish(self, scores: Scores, ckpt_path: Path, result_json: Path | None) -> None:
+    def finish(self, scores: Scores, ckpt_path: Path, split: str, result_json: Path | None) -> None:
         """Write the files of the whole data set and print their paths. All ranks must call it.
+
+        Args:
+            ckpt_path: the evaluated checkpoint.
+            split: the evaluated split.
+            result_json: file for the scores and what they are of.
 
         Raises:
             UserError: a file cannot be written.
@@ -70,7 +75,14 @@ class Outputs:
             return
         result = scores.to_dict(self.config)
         if result_json:
-            errors.write_text(result_json, json.dumps(result, indent=1))
+            evaluated = {
+                "checkpoint": str(ckpt_path),
+                "sha256": files.sha256(ckpt_path),
+                "data_root": str(self.config.data.root),
+                "split": split,
+                "failed": scores.failed,
+            }
+            errors.write_text(result_json, json.dumps({"evaluated": evaluated, **result}, indent=1))
         if self.gallery:
             for other in galleries[1:]:
                 self.gallery.merge(other)

@@ -1,11 +1,11 @@
 """Downloads a file: resumed after a cut connection, verified, with a progress bar."""
 
-import hashlib
 import os
 from pathlib import Path
 
 import requests
 
+from ocrnet import files
 from ocrnet.errors import UserError
 from ocrnet.runtime import progress
 
@@ -50,12 +50,9 @@ def download(url: str, file: Path, sha256: str = "") -> None:
 
 def verify(file: Path, sha256: str) -> None:
     """Raises UserError if the SHA-256 of a file does not start with `sha256`."""
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    if not digest.hexdigest().startswith(sha256):
-        raise UserError(f"{file}: its SHA-256 starts with {digest.hexdigest()[:8]}, the published one with {sha256}")
+    found = files.sha256(file)
+    if not found.startswith(sha256):
+        raise UserError(f"{file}: its SHA-256 starts with {found[:8]}, the published one with {sha256}")
 
 
 def _receive(url: str, part: Path) -> bool:
