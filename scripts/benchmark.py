@@ -52,15 +52,13 @@ WORKS = {
     ),
     "evaluate": (list(ENGINES), "evaluate", ["eager", "channels_last"]),
     "multiscale": (list(ENGINES), "multiscale", ["eager", "channels_last"]),
-    "first": (["mindspore"], "", []),
+    "first": (list(ENGINES), "", []),
     "predict": (list(ENGINES), "predict", ["eager", "channels_last"]),
     "training": (["mindspore"], "training", ["eager", "channels_last"]),
     "compile": (["cold", "cached"], "", []),
     "pipeline": (["1-worker", "2-workers"], "pipeline", [str(SAMPLES)]),
     "packed": (["1-worker", "packed"], "pipeline", [str(SAMPLES)]),
 }
-STARTS = ("compile", "first")
-"""Works of a new process for each run."""
 Work = Callable[[], object]
 
 
@@ -169,11 +167,15 @@ def first_step(how: str, backbone: str, data: Path) -> None:
     print(spent - seconds(built[0]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
-def first_images(backbone: str, data: Path) -> None:
+def first_images(how: str, backbone: str, data: Path) -> None:
     """Prints seconds and peak memory of the multi-scale evaluation of the first images."""
     device.init(None, 0, seed=0)
-    spent = seconds(lambda: evaluation("mindspore", backbone, data, "first")())
+    spent = seconds(lambda: evaluation(how, backbone, data, "first")())
     print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+STARTS = {"compile": first_step, "first": first_images}
+"""Works of a new process for each run."""
 
 
 def seconds(work: Work) -> float:
@@ -275,9 +277,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.serve:
         work, how, backbone, data = args.serve
-        if work == "first":
-            return first_images(backbone, Path(data))
-        return (first_step if work == "compile" else lambda *rest: serve(work, *rest))(how, backbone, Path(data))
+        if work in STARTS:
+            return STARTS[work](how, backbone, Path(data))
+        return serve(work, how, backbone, Path(data))
 
     matrix = images(2048, 2048)
     products: list[float] = []

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby, islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from ocrnet.config import Config
 from ocrnet.data.datasets import SegmentationDataset
+from ocrnet.data.read_ahead import read_ahead
 from ocrnet.distributed import collectives, launcher
 from ocrnet.errors import UserError
 from ocrnet.evaluation.metrics import ConfusionMatrix, near_boundaries
@@ -140,7 +141,7 @@ class Evaluator:
         ranks = launcher.ranks()
         numbers = range(ranks.rank, len(self.dataset), ranks.size)
         with progress.bar(total=len(numbers), desc="evaluate", unit="img", leave=False) as bar:
-            samples = read_ahead(self._read(numbers, failed, bar.update))
+            samples = filter(None, read_ahead(partial(self._read, failed, bar.update), numbers, threads=1, ahead=1))
             for _, same_size in groupby(samples, key=lambda sample: sample[1].shape):
                 while batch := list(islice(same_size, batch_size)):
                     images, labels = [image for _, image, _ in batch], [label for *_, label in batch]
@@ -153,32 +154,18 @@ class Evaluator:
                         yield Prediction(number, self.dataset.name(number), image, label, classes, loss / len(batch))
 
     def _read(
-        self, numbers: range, failed: list[str], on_skip: Callable[[int], object]
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-        """Yields (number, image, label) of each usable pair; calls `on_skip(1)` for each other pair."""
-        for number in numbers:
-            try:
-                image, label = self.dataset.open(number)
-                if self.skip_failures:
-                    path, batch_size = self.dataset.pairs[number][0], self.config.eval.batch_size
-                    self.predictor.check_memory(path, image.shape[:2], batch_size)
-                sample = number, image[:, :], label
-            except UserError as error:
-                if not self.skip_failures:
-                    raise
-                failed.append(str(error))
-                on_skip(1)
-            else:
-                yield sample
-
-
-Item = TypeVar("Item")
-
-
-def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yields the items, each of which is made in a thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = reader.submit(next, items, None)
-            yield item
+        self, failed: list[str], on_skip: Callable[[int], object], number: int
+    ) -> tuple[int, np.ndarray, np.ndarray | None] | None:
+        """Returns (number, image, label) of a pair; calls `on_skip(1)` and returns None if it cannot be used."""
+        try:
+            image, label = self.dataset.open(number)
+            if self.skip_failures:
+                path, batch_size = self.dataset.pairs[number][0], self.config.eval.batch_size
+                self.predictor.check_memory(path, image.shape[:2], batch_size)
+            return number, image[:, :], label
+        except UserError as error:
+            if not self.skip_failures:
+                raise
+            failed.append(str(error))
+            on_skip(1)
+            return None
