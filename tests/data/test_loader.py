@@ -1,5 +1,8 @@
 """Sample n of a run does not depend on the worker, the rank or the step at which the run was resumed."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -162,3 +165,15 @@ def test_note_for_a_packed_data_set_is_about_class_indices(tmp_path):
 def test_worker_threads_are_at_most_the_cores(monkeypatch):
     monkeypatch.setattr("ocrnet.runtime.device.cores", lambda: 4)
     assert [worker_threads(n) for n in (0, 1, 3, 64)] == [2, 1, 3, 4]
+
+
+def test_the_first_of_several_bad_pairs_is_named(demo, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data)
+    dataset = open_dataset(DataConfig(root=data, crop_size=(32, 64), workers=2), "train")
+    samples = TrainingSamples(dataset, dataset.config, 0, 1, 0, len(dataset))
+    bad = [dataset.pairs[samples.image_index(number)][0] for number in (2, 3)]
+    for path in bad:
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=re.escape(str(bad[0]))):
+        list(training_batches(samples, 1))

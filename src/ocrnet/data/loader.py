@@ -117,7 +117,7 @@ class TrainingSamples:
 class _SamplesInOrder:
     """The samples as MindSpore's GeneratorDataset takes them, read in threads.
 
-    MindSpore's own threads, each with a queue of its own, take 6 % more time with two of them.
+    Two threads of MindSpore's own, each with a queue, read 6 % fewer PNG pairs per second, and 40 % fewer packed ones.
 
     Attributes:
         error: the error that ended the iteration. MindSpore raises its own exception with a long text.
