@@ -51,11 +51,8 @@ def test_the_scores_are_those_of_the_evaluation(run_script, untrained, result, t
     assert known["datasets"] == ["demo"] and known["metrics"] == ["mean_iou", "accuracy"]
     ((name, (entry,)),) = [(model["name"], model["results"]) for model in known["model-index"]]
     assert name == "Street | scenes"
-    assert entry["task"]["type"] == "image-segmentation" and entry["dataset"] == {
-        "type": "demo",
-        "name": "demo",
-        "split": "val",
-    }
+    assert entry["task"]["type"] == "image-segmentation"
+    assert entry["dataset"] == {"type": "demo", "name": "demo", "split": "val"}
     assert {metric["type"]: metric["value"] for metric in entry["metrics"]} == {
         "mean_iou": scores["miou"],
         "accuracy": scores["pixel_accuracy"],
