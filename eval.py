@@ -12,7 +12,7 @@ from ocrnet.config import Config, command_line
 from ocrnet.data.splits import open_dataset
 from ocrnet.distributed import collectives
 from ocrnet.evaluation.evaluator import Evaluator
-from ocrnet.evaluation.outputs import Outputs
+from ocrnet.evaluation.outputs import Outputs, ResultFile
 from ocrnet.inference.engines import add_flags
 from ocrnet.inference.model import Model
 from ocrnet.inference.sources import find_source
@@ -59,11 +59,12 @@ def evaluate(args: argparse.Namespace, config: Config) -> None:
     model = Model(config, args.ckpt_path, args.engine, args.precision, compile_first=True)
     print(f"OCRNet {config.model.backbone} on {target}: {args.ckpt_path} on {len(dataset)} images")
 
+    result_file = ResultFile(args.result_json, config, args.ckpt_path, args.split) if args.result_json else None
     outputs = Outputs(config, dataset, args.save_predictions, args.visualize, args.report)
     scores = Evaluator(model.predictor, dataset, config, skip_failures=True).evaluate(outputs.add)
     if table := scores.table(config):
         print(table)
-    outputs.finish(scores, args.ckpt_path, args.split, args.result_json)
+    outputs.finish(scores, args.ckpt_path, result_file)
     if scores.failed:
         message = f"{len(scores.failed)} of {len(dataset)} pairs failed and are not in the results"
         raise errors.UserError(message, scores.failed)

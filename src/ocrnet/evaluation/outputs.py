@@ -13,6 +13,32 @@ from ocrnet.formats.label_values import file_values
 from ocrnet.visualization import colour, side_by_side, write_image
 
 
+class ResultFile:
+    """The file of `eval.py --result_json`: the scores and what they are of.
+
+    Create it before the evaluation: a training may replace or delete the checkpoint in the meantime.
+
+    Args:
+        checkpoint: the evaluated checkpoint, which is read for its SHA-256.
+        split: the evaluated split.
+    """
+
+    def __init__(self, path: Path, config: Config, checkpoint: Path, split: str) -> None:
+        self.path = path
+        self.evaluated = {
+            "checkpoint": str(checkpoint),
+            "sha256": files.sha256(checkpoint),
+            "data_root": str(config.data.root),
+            "split": split,
+        }
+
+    def write(self, result: dict, failed: list[str]) -> None:
+        """Write `Scores.to_dict` and the messages of the failed pairs. Raises UserError if it cannot be written."""
+        errors.write_text(
+            self.path, json.dumps({"evaluated": {**self.evaluated, "failed": failed}, **result}, indent=1)
+        )
+
+
 class Outputs:
     """Writes the output files of eval.py.
 
@@ -55,13 +81,8 @@ class Outputs:
         if self.images and number < self.config.eval.visualized_images:
             write_image(self.images / f"{name}.png", side_by_side(image, label, classes, self.palette))
 
-    def finish(self, scores: Scores, ckpt_path: Path, split: str, result_json: Path | None) -> None:
+    def finish(self, scores: Scores, ckpt_path: Path, result_file: ResultFile | None) -> None:
         """Write the files of the whole data set and print their paths. All ranks must call it.
-
-        Args:
-            ckpt_path: the evaluated checkpoint.
-            split: the evaluated split.
-            result_json: file for the scores and what they are of.
 
         Raises:
             UserError: a file cannot be written.
@@ -74,15 +95,8 @@ class Outputs:
         if not launcher.ranks().is_main:
             return
         result = scores.to_dict(self.config)
-        if result_json:
-            evaluated = {
-                "checkpoint": str(ckpt_path),
-                "sha256": files.sha256(ckpt_path),
-                "data_root": str(self.config.data.root),
-                "split": split,
-                "failed": scores.failed,
-            }
-            errors.write_text(result_json, json.dumps({"evaluated": evaluated, **result}, indent=1))
+        if result_file:
+            result_file.write(result, scores.failed)
         if self.gallery:
             for other in galleries[1:]:
                 self.gallery.merge(other)
