@@ -68,7 +68,7 @@ class TrainingSamples:
         return (self.last - self.first) // self.ranks
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        steps, offset = divmod(int(index), self.batch)
+        steps, offset = divmod(index, self.batch)
         return self._load(self.first + steps * self.step + self.rank * self.batch + offset)
 
     def _load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
